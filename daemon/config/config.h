@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+/*
+ * The configuration of one daemon: a JSON file (iothubd.json(5)), a connection string, credentials, and what
+ * the command line overrides, made into one checked struct. Whoever gets a struct config can rely on every
+ * value being in range and every name being valid.
+ */
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/log.h"
+#include "hub/identity.h"
+#include "hub/sas.h"
+
+#define CONFIG_QUEUE_BYTES_MIN        (UINT64_C(1) << 20)
+#define CONFIG_QUEUE_BYTES_MAX        (UINT64_C(1) << 30)
+#define CONFIG_QUEUE_BYTES_DEFAULT    (UINT64_C(16) << 20)
+#define CONFIG_ACK_TIMEOUT_DEFAULT    60
+#define CONFIG_KEEP_ALIVE_DEFAULT     240
+#define CONFIG_TOKEN_LIFETIME_DEFAULT 3600
+#define CONFIG_SESSION_EXPIRY_DEFAULT 86400
+
+/* The files with a mode, owner and group of their own. */
+enum config_file {
+	CONFIG_FILE_TELEMETRY,
+	CONFIG_FILE_TELEMETRY_RAW,
+	CONFIG_FILE_TELEMETRY_FILE,
+	CONFIG_FILE_STATUS,
+	CONFIG_N_FILES,
+};
+
+struct config_access {
+	mode_t mode; /* permission bits, at most 0666 */
+	uid_t uid;
+	gid_t gid;
+};
+
+/* Strings are owned; NULL where a comment allows it. */
+struct config {
+	char *host;         /* the hub's name: signed, and verified unless there is a gateway */
+	uint16_t port;      /* 1 … 65535 */
+	char *gateway_host; /* NULL = none; else where to connect and whose certificate to verify */
+	char *device_id;
+	char *module_id;    /* NULL = none */
+	char *key_name;     /* sas-policy; NULL = the device's own key */
+	struct hub_key key; /* secret */
+	char client_id[HUB_CLIENT_ID_SIZE];
+
+	char *ca_file; /* NULL = the system's store */
+	char *mount;   /* absolute */
+	uid_t uid;     /* of the directory, and of files without a rule */
+	gid_t gid;
+	struct config_access files[CONFIG_N_FILES];
+
+	uint64_t queue_bytes;
+	uint32_t ack_timeout_s; /* 0 = wait for ever */
+	uint16_t keep_alive_s;
+	uint32_t token_lifetime_s;
+	uint32_t session_expiry_s; /* 0xffffffff = never */
+	enum log_level log_level;
+
+	char *config_path;   /* the JSON file that was read; NULL = none */
+	char *identity_path; /* the file the key came from */
+};
+
+/* Where to look. Strings are borrowed for the call of config_load(); NULL = not given. */
+struct config_source {
+	/* From the command line. */
+	const char *config_file;
+	const char *connection_string_file; /* replaces everything the JSON file says about hub and device */
+	const char *ca_file;
+	const char *mount;
+	const char *log_level;
+
+	/* From the environment. */
+	const char *config_dir;      /* with iothubd.json and connection-string; NULL = none (no home) */
+	const char *runtime_dir;     /* the default mount point's parent; NULL = none */
+	const char *credentials_dir; /* $CREDENTIALS_DIRECTORY */
+	uid_t uid;
+	gid_t gid;
+};
+
+/* Room for what config_source_init() has to compose. */
+struct config_source_paths {
+	char config_dir[4096];
+	char runtime_dir[4096];
+};
+
+/* Fills the environment's part (root: /etc/iothub and /run; a user: $XDG_CONFIG_HOME or ~/.config,
+ * $XDG_RUNTIME_DIR) and clears the rest. @paths must live as long as @out. */
+void config_source_init(struct config_source *out, struct config_source_paths *paths);
+
+/*
+ * Loads the configuration. Each failure logs exactly one line that names the thing (file, field) and what to
+ * do, and no secret. Returns 0; -ENOENT: a named file is missing, or nothing says which hub to connect to;
+ * -EINVAL: a wrong value, field or syntax; -ENOMEM; or the error of reading a file. On failure @out is empty.
+ */
+int config_load(struct config *out, const struct config_source *source, struct log *log);
+
+/* Wipes the key and frees the rest. Idempotent. */
+void config_deinit(struct config *config);
+
+/* The name of the file in the mount: "telemetry.raw". */
+const char *config_file_name(enum config_file file);
+
+/* Reads `error`, `warning`, `info` or `debug`. Returns 0 or -EINVAL. */
+int config_log_level_parse(const char *text, enum log_level *out);
+
+#endif

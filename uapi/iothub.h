@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef IOTHUB_H
+#define IOTHUB_H
+
+/*
+ * What iothubd and the programs that use it agree on: names, default paths and limits. The files themselves
+ * are described in iothub(7).
+ */
+
+#define IOTHUB_VERSION "0.1.0"
+
+/* Where the files are, unless the configuration says otherwise: root's daemon, a user's daemon (below
+ * $XDG_RUNTIME_DIR). */
+#define IOTHUB_MOUNT_DIR      "/run/iothub"
+#define IOTHUB_MOUNT_DIR_USER "iothub"
+
+/* Names below the mount point. */
+#define IOTHUB_FILE_TELEMETRY      "telemetry"      /* each line is one message */
+#define IOTHUB_FILE_TELEMETRY_RAW  "telemetry.raw"  /* each write(2) is one message */
+#define IOTHUB_FILE_TELEMETRY_FILE "telemetry.file" /* from open(2) to the last close(2) is one message */
+#define IOTHUB_FILE_STATUS         "status"         /* key: value lines */
+
+/* Group that may use the files, when it exists and the configuration names no other. */
+#define IOTHUB_GROUP "iothub"
+
+/* Configuration: root's directory, a user's directory (below $XDG_CONFIG_HOME), and the names in it. */
+#define IOTHUB_CONFIG_DIR             "/etc/iothub"
+#define IOTHUB_CONFIG_DIR_USER        "iothub"
+#define IOTHUB_CONFIG_FILE            "iothubd.json"
+#define IOTHUB_CONNECTION_STRING_FILE "connection-string"
+
+/* Largest packet a hub takes, in bytes: a message and its properties have to fit. A larger one is EMSGSIZE.
+ */
+#define IOTHUB_PACKET_BYTES_MAX 262144
+
+#endif
