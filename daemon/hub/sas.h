@@ -45,8 +45,8 @@ struct hub_sas_fields {
 	struct bytes expiry;    /* sas-expiry */
 };
 
-/* HMAC-SHA256 over `host\nclient-id\nsas-policy\nsas-at\nsas-expiry\n`. Returns 0, or -ENOMEM when OpenSSL
- * fails. */
+/* HMAC-SHA256 over `host\nclient-id\nsas-policy\nsas-at\nsas-expiry\n`. Returns 0; -ENOSPC: a field is longer
+ * than any name of its kind; -ENOMEM: OpenSSL failed. */
 int hub_sas_sign(const struct hub_key *key, const struct hub_sas_fields *fields,
 		 uint8_t out[static HUB_SIGNATURE_BYTES]);
 
@@ -58,8 +58,8 @@ struct hub_sas {
 	uint8_t signature[HUB_SIGNATURE_BYTES]; /* Authentication Data */
 };
 
-/* Signs for @lifetime_ms from @now_ms (since 1970) on. @policy NULL or "" = the device's own key. Returns 0
- * or -ENOMEM. */
+/* Signs for @lifetime_ms from @now_ms (since 1970) on. @policy NULL or "" = the device's own key.
+ * Returns as hub_sas_sign(). */
 int hub_sas_make(struct hub_sas *out, const struct hub_key *key, const char *host, const char *client_id,
 		 const char *policy, uint64_t now_ms, uint64_t lifetime_ms);
 
