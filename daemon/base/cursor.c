@@ -32,7 +32,7 @@ uint16_t reader_u16(struct reader *r)
 {
 	struct bytes b = reader_take(r, 2);
 
-	return b.len ? (uint16_t)(b.data[0] << 8 | b.data[1]) : 0;
+	return b.len ? (uint16_t)((unsigned int)b.data[0] << 8 | b.data[1]) : 0;
 }
 
 uint32_t reader_u32(struct reader *r)

@@ -510,7 +510,7 @@ int loop_turn(struct loop *loop, uint64_t timeout_ns)
 	uint64_t wait_ns = timeout_ns;
 	int r;
 
-	loop_run_timers(loop);
+	/* What was deferred between turns. */
 	loop_run_deferred(loop);
 	if (loop->stopping)
 		wait_ns = 0;
@@ -523,6 +523,8 @@ int loop_turn(struct loop *loop, uint64_t timeout_ns)
 	r = loop_enter(loop, wait_ns);
 	loop_read_clocks(loop);
 	loop_dispatch(loop);
+	loop_run_timers(loop);
+	loop_run_deferred(loop);
 	return r;
 }
 

@@ -5,8 +5,8 @@
 /*
  * The event loop: one io_uring, one thread. The only user of liburing.
  *
- * A turn is: run the timers that are due, run what was deferred, submit everything queued and wait for the
- * first completion or timer with one io_uring_enter(2), read both clocks once, dispatch every completion.
+ * A turn is: submit everything queued and wait for the first completion or timer with one io_uring_enter(2),
+ * read both clocks once, dispatch every completion, run the timers that are due, run what was deferred.
  * Nothing is submitted in between, so all sends, receives and cancellations of a turn cost one system call
  * together.
  *
@@ -160,8 +160,8 @@ bool loop_timer_is_armed(const struct loop_timer *timer);
 /* --- end of turn
  * ----------------------------------------------------------------------------------------------- */
 
-/* Runs once at the end of this turn, before submission; deferring twice is the same as once. What a deferred
- * function defers runs in the same turn. */
+/* Runs once at the end of this turn, before the next submission; deferring twice is the same as once. What a
+ * deferred function defers runs in the same turn. */
 void loop_deferred_init(struct loop_deferred *deferred, loop_deferred_fn fn);
 void loop_defer(struct loop *loop, struct loop_deferred *deferred);
 void loop_undefer(struct loop_deferred *deferred);
