@@ -15,11 +15,16 @@
 #include "hub/identity.h"
 #include "hub/sas.h"
 
+/* Ranges and defaults; seconds where no unit is named. */
 #define CONFIG_QUEUE_BYTES_MIN        (UINT64_C(1) << 20)
 #define CONFIG_QUEUE_BYTES_MAX        (UINT64_C(1) << 30)
 #define CONFIG_QUEUE_BYTES_DEFAULT    (UINT64_C(16) << 20)
+#define CONFIG_ACK_TIMEOUT_MAX        86400
 #define CONFIG_ACK_TIMEOUT_DEFAULT    60
+#define CONFIG_KEEP_ALIVE_MIN         10
 #define CONFIG_KEEP_ALIVE_DEFAULT     240
+#define CONFIG_TOKEN_LIFETIME_MIN     10
+#define CONFIG_TOKEN_LIFETIME_MAX     31536000
 #define CONFIG_TOKEN_LIFETIME_DEFAULT 3600
 #define CONFIG_SESSION_EXPIRY_DEFAULT 86400
 
