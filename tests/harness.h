@@ -202,7 +202,8 @@ __attribute__((format(printf, 4, 5), unused)) static void harness_fail(const cha
 
 #define HARNESS_TRUE(x, want, stop)                                                                          \
 	do {                                                                                                 \
-		if (!!(x) != (want))                                                                         \
+		bool harness_x = (x);                                                                        \
+		if (harness_x != (want))                                                                     \
 			harness_fail(__FILE__, __LINE__, stop, "expected %s to be %s", #x,                   \
 				     (want) ? "true" : "false");                                             \
 	} while (0)
