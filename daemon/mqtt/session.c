@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The client session, see session.h.
+ *
+ * Objects: the window, one slot for each packet identifier this session ever uses (identifier = index + 1),
+ * and the state of the current connection. Invariants: n_sent, the messages sent on this connection without a
+ * PUBACK, is at most the hub's Receive Maximum and at most the number of slots in use; a slot that is not in
+ * use is on the free stack.
+ *
+ * Which packet is welcome in which state is one table (session_accepts); everything else is a Protocol Error.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "base/time.h"
+#include "mqtt/session.h"
+
+/* Output beyond the soft limit is control packets and one PUBLISH. */
+#define SESSION_OUTPUT_MAX (MQTT_SESSION_OUTPUT_SOFT_MAX + MQTT_VARINT_MAX + (size_t)MQTT_FIXED_HEADER_MAX)
+/* Defaults where CONNACK is silent (3.2.2.3). */
+#define RECEIVE_MAXIMUM_DEFAULT 65535
+
+struct slot {
+	uint64_t cookie;
+	bool in_use;
+	bool sent; /* on this connection */
+};
+
+struct mqtt_session {
+	const struct mqtt_session_ops *ops;
+	void *userdata;
+	enum mqtt_session_state state;
+	struct mqtt_stream stream;
+	struct buf out;
+	struct mqtt_session_limits limits;
+	uint16_t receive_maximum;
+	uint16_t n_unanswered; /* inbound QoS 1 messages without our PUBACK */
+	uint64_t last_received_ns;
+	uint64_t last_sent_ns;
+	bool ping_pending; /* PINGREQ queued, nothing received since */
+	uint64_t n_received;
+
+	struct bytes aliases[MQTT_SESSION_ALIASES_MAX]; /* alias = index + 1, this connection */
+	uint16_t n_aliases;
+
+	uint16_t window_max;
+	uint16_t n_sent;
+	uint16_t n_free;
+	uint16_t *free; /* stack of free slot indices; top is next */
+	struct slot slots[];
+};
+
+/* --- life cycle
+ * ------------------------------------------------------------------------------------------------ */
+
+int mqtt_session_new(struct mqtt_session **out, const struct mqtt_session_options *options)
+{
+	struct mqtt_session *s;
+
+	assert(options->window_max > 0);
+	s = calloc(1, sizeof(*s) + options->window_max * sizeof(s->slots[0]));
+	if (!s)
+		return -ENOMEM;
+	s->ops = options->ops;
+	s->userdata = options->userdata;
+	s->window_max = options->window_max;
+	s->receive_maximum = options->receive_maximum;
+	s->free = calloc(options->window_max, sizeof(s->free[0]));
+	if (!s->free) {
+		free(s);
+		return -ENOMEM;
+	}
+	mqtt_stream_init(&s->stream, options->packet_bytes_max);
+	buf_init(&s->out, SESSION_OUTPUT_MAX);
+	mqtt_session_forget(s);
+	*out = s;
+	return 0;
+}
+
+void mqtt_session_free(struct mqtt_session *s)
+{
+	if (!s)
+		return;
+	mqtt_stream_deinit(&s->stream);
+	buf_deinit(&s->out);
+	free(s->free);
+	free(s);
+}
+
+enum mqtt_session_state mqtt_session_state(const struct mqtt_session *s)
+{
+	return s->state;
+}
+
+const struct mqtt_session_limits *mqtt_session_limits(const struct mqtt_session *s)
+{
+	return &s->limits;
+}
+
+uint64_t mqtt_session_n_received(const struct mqtt_session *s)
+{
+	return s->n_received;
+}
+
+/* --- output
+ * ---------------------------------------------------------------------------------------------------- */
+
+struct bytes mqtt_session_output(const struct mqtt_session *s)
+{
+	return buf_bytes(&s->out);
+}
+
+void mqtt_session_sent(struct mqtt_session *s, size_t n, uint64_t now_ns)
+{
+	buf_consume(&s->out, n);
+	s->last_sent_ns = now_ns;
+}
+
+/* Encodes a control packet (small, or CONNECT) into the output. */
+static int session_queue(struct mqtt_session *s, const struct mqtt_packet *packet)
+{
+	const size_t room = packet->type == MQTT_CONNECT ? 64 * 1024 : 4 * 1024;
+	struct writer w;
+	uint8_t *at;
+	int r;
+
+	r = buf_reserve(&s->out, room, &at);
+	if (r)
+		return r;
+	w = writer_init(at, room);
+	r = mqtt_encode(&w, packet, MQTT_LEVEL_5);
+	if (r)
+		return r;
+	buf_commit(&s->out, writer_len(&w));
+	return 0;
+}
+
+/* The peer cannot be talked to any more. */
+static void session_fail(struct mqtt_session *s, uint8_t reason, const char *text)
+{
+	const struct mqtt_packet disconnect = {.type = MQTT_DISCONNECT, .disconnect.reason = reason};
+
+	/* Before CONNACK the server does not expect anything but AUTH (3.1.0): it is just closed. Without
+	 * memory for the DISCONNECT the close has to say it. */
+	if (s->state == MQTT_SESSION_ONLINE)
+		(void)session_queue(s, &disconnect);
+	s->state = MQTT_SESSION_ENDED;
+	s->ops->on_error(s->userdata, reason, text);
+}
+
+int mqtt_session_start(struct mqtt_session *s, const struct mqtt_packet *connect, uint64_t now_ns)
+{
+	int r;
+
+	assert(s->state == MQTT_SESSION_OFFLINE);
+	mqtt_stream_reset(&s->stream);
+	buf_consume(&s->out, buf_len(&s->out));
+	r = session_queue(s, connect);
+	if (r)
+		return r;
+	s->limits = (struct mqtt_session_limits){.keep_alive_s = connect->connect.keep_alive};
+	s->n_aliases = 0;
+	s->n_unanswered = 0;
+	s->ping_pending = false;
+	s->last_received_ns = s->last_sent_ns = now_ns;
+	s->state = MQTT_SESSION_CONNECTING;
+	return 0;
+}
+
+void mqtt_session_lost(struct mqtt_session *s)
+{
+	s->state = MQTT_SESSION_OFFLINE;
+	s->n_sent = 0;
+	for (uint16_t i = 0; i < s->window_max; ++i)
+		s->slots[i].sent = false;
+	buf_consume(&s->out, buf_len(&s->out));
+}
+
+void mqtt_session_end(struct mqtt_session *s, uint8_t reason)
+{
+	const struct mqtt_packet disconnect = {.type = MQTT_DISCONNECT, .disconnect.reason = reason};
+
+	if (s->state == MQTT_SESSION_ONLINE)
+		(void)session_queue(s, &disconnect);
+	if (s->state != MQTT_SESSION_OFFLINE)
+		s->state = MQTT_SESSION_ENDED;
+}
+
+/* --- keep-alive
+ * ------------------------------------------------------------------------------------------------ */
+
+static uint64_t session_keep_alive_ns(const struct mqtt_session *s)
+{
+	return s->limits.keep_alive_s * NSEC_PER_SEC;
+}
+
+/* A PINGREQ is due when either direction was silent for an interval: the hub counts what we send, and only an
+ * answer shows that what we send arrives. */
+static uint64_t session_ping_ns(const struct mqtt_session *s)
+{
+	uint64_t oldest = s->last_sent_ns < s->last_received_ns ? s->last_sent_ns : s->last_received_ns;
+
+	return oldest + session_keep_alive_ns(s);
+}
+
+static uint64_t session_dead_ns(const struct mqtt_session *s)
+{
+	return s->last_received_ns + session_keep_alive_ns(s) * 3 / 2;
+}
+
+uint64_t mqtt_session_deadline_ns(const struct mqtt_session *s)
+{
+	uint64_t ping_ns, dead_ns;
+
+	if (!s->limits.keep_alive_s || s->state == MQTT_SESSION_OFFLINE || s->state == MQTT_SESSION_ENDED)
+		return TIME_NEVER;
+	ping_ns = session_ping_ns(s);
+	dead_ns = session_dead_ns(s);
+	if (s->state == MQTT_SESSION_CONNECTING || s->ping_pending || dead_ns < ping_ns)
+		return dead_ns;
+	return ping_ns;
+}
+
+void mqtt_session_tick(struct mqtt_session *s, uint64_t now_ns)
+{
+	const struct mqtt_packet ping = {.type = MQTT_PINGREQ};
+
+	if (now_ns < mqtt_session_deadline_ns(s))
+		return;
+	if (now_ns >= session_dead_ns(s)) {
+		session_fail(s, MQTT_REASON_KEEP_ALIVE_TIMEOUT,
+			     s->state == MQTT_SESSION_CONNECTING ? "the hub did not answer CONNECT"
+								 : "the hub fell silent (keep-alive)");
+		return;
+	}
+	if (session_queue(s, &ping) == 0)
+		s->ping_pending = true;
+}
+
+/* --- messages in flight
+ * ---------------------------------------------------------------------------------------- */
+
+void mqtt_session_forget(struct mqtt_session *s)
+{
+	s->n_sent = 0;
+	s->n_free = 0;
+	/* Lowest identifiers on top. */
+	for (uint16_t i = s->window_max; i > 0; --i) {
+		s->slots[i - 1] = (struct slot){0};
+		s->free[s->n_free++] = (uint16_t)(i - 1);
+	}
+}
+
+static void slot_release(struct mqtt_session *s, struct slot *slot)
+{
+	if (slot->sent)
+		--s->n_sent;
+	*slot = (struct slot){0};
+	s->free[s->n_free++] = (uint16_t)(slot - s->slots);
+}
+
+void mqtt_session_drop(struct mqtt_session *s, uint16_t packet_id)
+{
+	struct slot *slot = &s->slots[packet_id - 1];
+
+	assert(packet_id > 0 && packet_id <= s->window_max && slot->in_use && !slot->sent);
+	slot_release(s, slot);
+}
+
+/* Uses the alias of @topic, or makes one as long as the hub allows: then the topic goes along once. */
+static void session_alias(struct mqtt_session *s, struct mqtt_publish_parts *parts)
+{
+	for (uint16_t i = 0; i < s->n_aliases; ++i) {
+		if (bytes_equal(s->aliases[i], parts->topic)) {
+			parts->topic_alias = (uint16_t)(i + 1);
+			parts->topic = BYTES(NULL, 0);
+			return;
+		}
+	}
+	if (s->n_aliases < s->limits.topic_alias_maximum && s->n_aliases < MQTT_SESSION_ALIASES_MAX)
+		parts->topic_alias = (uint16_t)(s->n_aliases + 1);
+}
+
+int mqtt_session_publish(struct mqtt_session *s, struct bytes topic, struct bytes properties,
+			 struct bytes payload, uint64_t cookie, uint16_t *packet_id)
+{
+	uint16_t id = *packet_id ? *packet_id : s->n_free ? (uint16_t)(s->free[s->n_free - 1] + 1) : 0;
+	struct mqtt_publish_parts parts = {
+		.dup = *packet_id != 0,
+		.qos = 1,
+		.packet_id = id,
+		.topic = topic,
+		.properties = properties,
+		.payload = payload,
+	};
+	struct slot *slot;
+	struct writer w;
+	uint8_t *at;
+	size_t len;
+	int r;
+
+	if (s->state != MQTT_SESSION_ONLINE)
+		return -ENOTCONN;
+	if (s->limits.maximum_qos < 1)
+		return -EOPNOTSUPP;
+	if (!id || s->n_sent >= s->limits.receive_maximum || buf_len(&s->out) >= MQTT_SESSION_OUTPUT_SOFT_MAX)
+		return -EAGAIN;
+	session_alias(s, &parts);
+	len = mqtt_publish_parts_len(&parts);
+	if (!len || len > s->limits.packet_bytes_max)
+		return -EMSGSIZE;
+	r = buf_reserve(&s->out, len, &at);
+	if (r)
+		return r;
+	w = writer_init(at, len);
+	mqtt_publish_parts_put(&w, &parts);
+	assert(!w.error);
+	buf_commit(&s->out, len);
+	if (parts.topic_alias > s->n_aliases)
+		s->aliases[s->n_aliases++] = topic;
+	slot = &s->slots[id - 1];
+	if (!*packet_id)
+		--s->n_free;
+	assert(!slot->sent && slot->in_use == (*packet_id != 0));
+	*slot = (struct slot){.cookie = cookie, .in_use = true, .sent = true};
+	++s->n_sent;
+	*packet_id = id;
+	return 0;
+}
+
+int mqtt_session_puback(struct mqtt_session *s, uint16_t packet_id, uint8_t reason, struct bytes properties)
+{
+	const struct mqtt_packet puback = {
+		.type = MQTT_PUBACK,
+		.ack = {.packet_id = packet_id, .reason = reason},
+		.properties.repeatable = properties,
+	};
+	int r;
+
+	if (s->state != MQTT_SESSION_ONLINE)
+		return -ENOTCONN;
+	r = session_queue(s, &puback);
+	if (!r && s->n_unanswered)
+		--s->n_unanswered;
+	return r;
+}
+
+/* --- input
+ * ----------------------------------------------------------------------------------------------------- */
+
+static void session_on_connack(struct mqtt_session *s, const struct mqtt_packet *packet)
+{
+	const struct mqtt_properties *p = &packet->properties;
+	struct mqtt_session_limits *l = &s->limits;
+
+	if (packet->connack.reason != MQTT_REASON_SUCCESS) {
+		s->state = MQTT_SESSION_ENDED;
+		s->ops->on_connack(s->userdata, packet);
+		return;
+	}
+	l->session_present = packet->connack.session_present;
+	l->receive_maximum =
+		mqtt_has(p, MQTT_PROP_RECEIVE_MAXIMUM) ? p->receive_maximum : RECEIVE_MAXIMUM_DEFAULT;
+	l->topic_alias_maximum = mqtt_has(p, MQTT_PROP_TOPIC_ALIAS_MAXIMUM) ? p->topic_alias_maximum : 0;
+	l->packet_bytes_max =
+		mqtt_has(p, MQTT_PROP_MAXIMUM_PACKET_SIZE) ? p->maximum_packet_size : UINT32_MAX;
+	l->maximum_qos = mqtt_has(p, MQTT_PROP_MAXIMUM_QOS) ? p->maximum_qos : 2;
+	l->session_expiry_s = p->session_expiry_interval;
+	if (mqtt_has(p, MQTT_PROP_SERVER_KEEP_ALIVE))
+		l->keep_alive_s = p->server_keep_alive;
+	s->state = MQTT_SESSION_ONLINE;
+	s->ops->on_connack(s->userdata, packet);
+}
+
+static void session_on_puback(struct mqtt_session *s, const struct mqtt_packet *packet)
+{
+	uint16_t id = packet->ack.packet_id;
+	uint64_t cookie;
+
+	/* An identifier that is not in flight on this connection: harmless, so ignored (4.3.2, and what
+	 * Receive Maximum counts after a lost PUBACK). */
+	if (id > s->window_max || !s->slots[id - 1].sent)
+		return;
+	cookie = s->slots[id - 1].cookie;
+	slot_release(s, &s->slots[id - 1]);
+	s->ops->on_puback(s->userdata, cookie, packet);
+}
+
+static void session_on_publish(struct mqtt_session *s, const struct mqtt_packet *packet)
+{
+	if (packet->publish.qos == 2) {
+		session_fail(s, MQTT_REASON_QOS_NOT_SUPPORTED, "the hub sent a message with QoS 2");
+		return;
+	}
+	if (mqtt_has(&packet->properties, MQTT_PROP_TOPIC_ALIAS)) {
+		session_fail(s, MQTT_REASON_TOPIC_ALIAS_INVALID, "the hub used a topic alias nobody offered");
+		return;
+	}
+	if (packet->publish.qos == 1) {
+		if (s->n_unanswered >= s->receive_maximum) {
+			session_fail(s, MQTT_REASON_RECEIVE_MAXIMUM_EXCEEDED,
+				     "the hub sent more unacknowledged messages than Receive Maximum allows");
+			return;
+		}
+		++s->n_unanswered;
+	}
+	s->ops->on_publish(s->userdata, packet);
+}
+
+/*
+ * Which packet is welcome when: bit = state. What only a client sends never gets past the decoder.
+ */
+static bool session_accepts(enum mqtt_session_state state, enum mqtt_type type)
+{
+	enum { CONNECTING = 1 << MQTT_SESSION_CONNECTING, ONLINE = 1 << MQTT_SESSION_ONLINE };
+	static const uint8_t welcome[MQTT_AUTH + 1] = {
+		[MQTT_CONNACK] = CONNECTING,
+		[MQTT_PUBLISH] = ONLINE,
+		[MQTT_PUBACK] = ONLINE,
+		/* Before CONNACK only CONNACK and AUTH are allowed (3.2, 4.12); some brokers still say why
+		   they close. */
+		[MQTT_DISCONNECT] = CONNECTING | ONLINE,
+		[MQTT_PINGRESP] = ONLINE,
+	};
+
+	return welcome[type] >> state & 1;
+}
+
+static void session_on_packet(struct mqtt_session *s, const struct mqtt_packet *packet)
+{
+	if (!session_accepts(s->state, packet->type)) {
+		session_fail(s, MQTT_REASON_PROTOCOL_ERROR, "the hub sent a packet that is not allowed here");
+		return;
+	}
+	switch (packet->type) {
+	case MQTT_CONNACK:
+		session_on_connack(s, packet);
+		break;
+	case MQTT_PUBLISH:
+		session_on_publish(s, packet);
+		break;
+	case MQTT_PUBACK:
+		session_on_puback(s, packet);
+		break;
+	case MQTT_DISCONNECT:
+		s->state = MQTT_SESSION_ENDED;
+		s->ops->on_disconnect(s->userdata, packet);
+		break;
+	case MQTT_PINGRESP:
+		break; /* any byte received has answered the ping */
+	case MQTT_CONNECT:
+	case MQTT_PUBREC:
+	case MQTT_PUBREL:
+	case MQTT_PUBCOMP:
+	case MQTT_SUBSCRIBE:
+	case MQTT_SUBACK:
+	case MQTT_UNSUBSCRIBE:
+	case MQTT_UNSUBACK:
+	case MQTT_PINGREQ:
+	case MQTT_AUTH:
+		assert(!session_accepts(s->state, packet->type));
+		break;
+	}
+}
+
+void mqtt_session_input(struct mqtt_session *s, struct bytes data, uint64_t now_ns)
+{
+	struct mqtt_packet packet;
+	struct bytes raw;
+	int r = 0;
+
+	if (s->state == MQTT_SESSION_OFFLINE || s->state == MQTT_SESSION_ENDED)
+		return;
+	s->last_received_ns = now_ns;
+	s->ping_pending = false;
+	mqtt_stream_push(&s->stream, data);
+	while (s->state == MQTT_SESSION_CONNECTING || s->state == MQTT_SESSION_ONLINE) {
+		r = mqtt_stream_next(&s->stream, &raw);
+		if (r <= 0)
+			break;
+		r = mqtt_decode(&packet, raw, MQTT_LEVEL_5, MQTT_FROM_SERVER);
+		if (r)
+			break;
+		++s->n_received;
+		session_on_packet(s, &packet);
+	}
+	if (r >= 0)
+		return;
+	if (r == -EMSGSIZE)
+		session_fail(s, MQTT_REASON_PACKET_TOO_LARGE,
+			     "the hub sent a packet over our Maximum Packet Size");
+	else if (r == -EPROTO)
+		session_fail(s, MQTT_REASON_PROTOCOL_ERROR, "the hub broke the MQTT protocol");
+	else if (r == -ENOMEM)
+		session_fail(s, MQTT_REASON_QUOTA_EXCEEDED, "out of memory");
+	else
+		session_fail(s, MQTT_REASON_MALFORMED_PACKET, "the hub sent a malformed packet");
+}
