@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What requests mean: INIT, names, attributes and directories. Requests about open files go to file.c.
+ *
+ * Permissions are the kernel's: the mount has default_permissions, so it compares owner, group and mode
+ * before it sends a request. What reaches us is allowed.
+ *
+ *  - chmod(2) and chown(2) hold until the daemon ends, as in sysfs; setuid, setgid and sticky bits are
+ * dropped;
+ *  - truncate(2) to 0 is accepted and does nothing, because `> file` asks for it on kernels that do not leave
+ * O_TRUNC to open; another size is EINVAL;
+ *  - touch(1) sets mtime; atime is mtime;
+ *  - names are not made, moved or removed by users: EPERM;
+ *  - extended attributes, locks and the like are answered ENOSYS, which the kernel remembers, so that it asks
+ * once (locks then work between processes of this machine, as on any local file).
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "base/time.h"
+#include "fuse/internal.h"
+
+struct operation {
+	int (*handle)(struct fuse_request *req);
+	int refusal; /* the answer without a handler */
+};
+
+int request_reply(struct fuse_request *req, struct bytes body)
+{
+	assert(!req->answered);
+	req->answered = true;
+	tree_reply(req->tree, req->wire->header.unique, body);
+	return 0;
+}
+
+static int reply_ok(struct fuse_request *req)
+{
+	return request_reply(req, BYTES(NULL, 0));
+}
+
+static struct fuse_node *request_node(const struct fuse_request *req)
+{
+	return tree_node(req->tree, req->wire->header.nodeid);
+}
+
+/* --- connection --- */
+
+static int handle_init(struct fuse_request *req)
+{
+	const struct fuse_init_in *in = &req->wire->init;
+	struct fuse_tree *tree = req->tree;
+	struct fuse_init_out out;
+	int r;
+
+	if (tree->state != FUSE_STATE_NEW)
+		return -EIO;
+	r = fuse_wire_init(in, tree->transport->max_pages, &out);
+	if (r < 0) {
+		log_error(tree->options.log,
+			  "this kernel speaks FUSE %u.%u, which is too old: Linux 5.19 or later is needed",
+			  in->major, in->minor);
+		return r;
+	}
+	if (r == 0)
+		tree->state = FUSE_STATE_READY;
+	return request_reply(req, BYTES(&out, sizeof(out)));
+}
+
+/* Sent before the connection is torn down in order; its end comes as an error of the transport. */
+static int handle_destroy(struct fuse_request *req)
+{
+	return reply_ok(req);
+}
+
+static int handle_statfs(struct fuse_request *req)
+{
+	struct fuse_statfs_out out = {
+		.st = {.bsize = 4096,
+		       .frsize = 4096,
+		       .files = req->tree->n_nodes,
+		       .namelen = FUSE_WIRE_NAME_MAX},
+	};
+
+	return request_reply(req, BYTES(&out, sizeof(out)));
+}
+
+/* --- names --- */
+
+static int handle_lookup(struct fuse_request *req)
+{
+	struct fuse_node *parent = request_node(req), *node;
+	struct fuse_entry_out out = {.entry_valid = FUSE_ENTRY_TIMEOUT_S};
+
+	if (!parent)
+		return -ESTALE;
+	if (!S_ISDIR(parent->mode))
+		return -ENOTDIR;
+	if (req->wire->name.len > FUSE_WIRE_NAME_MAX)
+		return -ENAMETOOLONG;
+	node = tree_child(parent, req->wire->name);
+	if (!node)
+		return -ENOENT;
+
+	out.nodeid = node->id;
+	out.attr_valid = node_attr_timeout_s(node);
+	node_fill_attr(node, &out.attr);
+	req->answered = true;
+	/* When the reply was not taken the kernel knows nothing of the reference in it. */
+	if (tree_reply(req->tree, req->wire->header.unique, BYTES(&out, sizeof(out))) == 0)
+		node->n_lookup++;
+	return 0;
+}
+
+static void node_forget(struct fuse_tree *tree, uint64_t id, uint64_t n)
+{
+	struct fuse_node *node = tree_node(tree, id);
+
+	if (!node || node == tree->root)
+		return;
+	node->n_lookup -= n < node->n_lookup ? n : node->n_lookup;
+}
+
+static int handle_forget(struct fuse_request *req)
+{
+	node_forget(req->tree, req->wire->header.nodeid, req->wire->forget.nlookup);
+	return 0;
+}
+
+static int handle_batch_forget(struct fuse_request *req)
+{
+	for (uint32_t i = 0; i < req->wire->batch_forget.count; i++) {
+		struct fuse_forget_one one = fuse_wire_forget_one(req->wire, i);
+
+		node_forget(req->tree, one.nodeid, one.nlookup);
+	}
+	return 0;
+}
+
+/* --- attributes --- */
+
+static int reply_attr(struct fuse_request *req, struct fuse_node *node)
+{
+	struct fuse_attr_out out = {.attr_valid = node_attr_timeout_s(node)};
+
+	node_fill_attr(node, &out.attr);
+	return request_reply(req, BYTES(&out, sizeof(out)));
+}
+
+static int handle_getattr(struct fuse_request *req)
+{
+	struct fuse_node *node = request_node(req);
+
+	return node ? reply_attr(req, node) : -ESTALE;
+}
+
+static int handle_setattr(struct fuse_request *req)
+{
+	const struct fuse_setattr_in *in = &req->wire->setattr;
+	struct fuse_node *node = request_node(req);
+
+	if (!node)
+		return -ESTALE;
+	if ((in->valid & FATTR_SIZE) && in->size != 0)
+		return -EINVAL;
+	if (in->valid & FATTR_MODE)
+		node->mode = (node->mode & S_IFMT) | (in->mode & 0777);
+	if (in->valid & FATTR_UID)
+		node->uid = in->uid;
+	if (in->valid & FATTR_GID)
+		node->gid = in->gid;
+	if (in->valid & FATTR_MTIME_NOW)
+		node->mtime_ms = tree_wall_ms(req->tree);
+	else if (in->valid & FATTR_MTIME)
+		node->mtime_ms = in->mtime * MSEC_PER_SEC + in->mtimensec / NSEC_PER_MSEC;
+	node->ctime_ms = tree_wall_ms(req->tree);
+	return reply_attr(req, node);
+}
+
+/* --- directories: open ones have no state --- */
+
+static int handle_opendir(struct fuse_request *req)
+{
+	struct fuse_node *node = request_node(req);
+	struct fuse_open_out out = {.fh = 0};
+
+	if (!node)
+		return -ESTALE;
+	if (!S_ISDIR(node->mode))
+		return -ENOTDIR;
+	return request_reply(req, BYTES(&out, sizeof(out)));
+}
+
+static bool put_dots(struct writer *w, const struct fuse_node *dir, uint64_t offset)
+{
+	const struct fuse_node *parent = dir->parent ? dir->parent : dir;
+
+	if (offset < 1 && !fuse_wire_dirent(w, dir->id, 1, S_IFDIR, BYTES_LIT(".")))
+		return false;
+	return offset >= 2 || fuse_wire_dirent(w, parent->id, 2, S_IFDIR, BYTES_LIT(".."));
+}
+
+static void put_children(struct writer *w, struct fuse_node *dir, uint64_t offset)
+{
+	list_for_each (l, &dir->children) {
+		const struct fuse_node *child = container_of(l, struct fuse_node, sibling_link);
+
+		if (child->cookie <= offset)
+			continue;
+		if (!fuse_wire_dirent(w, child->id, child->cookie, child->mode,
+				      BYTES(child->name, child->name_len)))
+			return;
+	}
+}
+
+static int handle_readdir(struct fuse_request *req)
+{
+	const struct fuse_read_in *in = &req->wire->read;
+	struct fuse_node *dir = request_node(req);
+	struct writer w;
+
+	if (!dir)
+		return -ESTALE;
+	if (!S_ISDIR(dir->mode))
+		return -ENOTDIR;
+	w = writer_init(req->tree->dirents, in->size < FUSE_DIRENTS_SIZE ? in->size : FUSE_DIRENTS_SIZE);
+	if (put_dots(&w, dir, in->offset))
+		put_children(&w, dir, in->offset);
+	return request_reply(req, writer_bytes(&w));
+}
+
+/* --- dispatch --- */
+
+static const struct operation operations[] = {
+	[FUSE_INIT] = {.handle = handle_init},
+	[FUSE_DESTROY] = {.handle = handle_destroy},
+	[FUSE_STATFS] = {.handle = handle_statfs},
+
+	[FUSE_LOOKUP] = {.handle = handle_lookup},
+	[FUSE_FORGET] = {.handle = handle_forget},
+	[FUSE_BATCH_FORGET] = {.handle = handle_batch_forget},
+	[FUSE_GETATTR] = {.handle = handle_getattr},
+	[FUSE_SETATTR] = {.handle = handle_setattr},
+
+	[FUSE_OPENDIR] = {.handle = handle_opendir},
+	[FUSE_READDIR] = {.handle = handle_readdir},
+	[FUSE_RELEASEDIR] = {.handle = reply_ok},
+	[FUSE_FSYNCDIR] = {.handle = reply_ok},
+
+	[FUSE_OPEN] = {.handle = file_handle_open},
+	[FUSE_READ] = {.handle = file_handle_read},
+	[FUSE_WRITE] = {.handle = file_handle_write},
+	[FUSE_FSYNC] = {.handle = file_handle_fsync},
+	[FUSE_POLL] = {.handle = file_handle_poll},
+	/* Not the end of a file: every close(2) of a duplicate sends one where NOFLUSH is not known. */
+	[FUSE_FLUSH] = {.handle = reply_ok},
+	[FUSE_RELEASE] = {.handle = file_handle_release},
+	[FUSE_INTERRUPT] = {.handle = file_handle_interrupt},
+
+	[FUSE_CREATE] = {.refusal = -EPERM},
+	[FUSE_MKNOD] = {.refusal = -EPERM},
+	[FUSE_MKDIR] = {.refusal = -EPERM},
+	[FUSE_SYMLINK] = {.refusal = -EPERM},
+	[FUSE_LINK] = {.refusal = -EPERM},
+	[FUSE_UNLINK] = {.refusal = -EPERM},
+	[FUSE_RMDIR] = {.refusal = -EPERM},
+	[FUSE_RENAME] = {.refusal = -EPERM},
+	[FUSE_RENAME2] = {.refusal = -EPERM},
+	[FUSE_READLINK] = {.refusal = -EINVAL},
+	[FUSE_IOCTL] = {.refusal = -ENOTTY},
+};
+
+static int dispatch(struct fuse_request *req)
+{
+	uint32_t opcode = req->wire->header.opcode;
+	const struct operation *op;
+
+	if (opcode != FUSE_INIT && req->tree->state == FUSE_STATE_NEW)
+		return -EIO;
+	if (opcode >= sizeof(operations) / sizeof(operations[0]))
+		return -ENOSYS;
+	op = &operations[opcode];
+	if (op->handle)
+		return op->handle(req);
+	return op->refusal ? op->refusal : -ENOSYS;
+}
+
+void fuse_tree_request(struct fuse_tree *tree, struct bytes request)
+{
+	struct fuse_wire_request wire;
+	struct fuse_request req = {.tree = tree, .wire = &wire};
+	int r;
+
+	assert(tree->transport);
+	r = fuse_wire_parse(&wire, request);
+	if (r == -EBADMSG) {
+		log_write_once(tree->options.log, &tree->bad_request_log, LOG_LEVEL_ERROR,
+			       "%zu bytes from the kernel are not a FUSE request: ignored", request.len);
+		return;
+	}
+	if (wire.header.opcode < FUSE_N_OPCODES)
+		tree->n_requests[wire.header.opcode]++;
+	if (r == 0)
+		r = dispatch(&req);
+	if (r < 0 && r != FUSE_PARKED && fuse_wire_is_answered(wire.header.opcode))
+		tree_reply_error(tree, wire.header.unique, r);
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The tree: its nodes, found by identifier and by name in the parent, and the messages that begin here (the
+ * notifications of changed documents and of poll).
+ *
+ * Invariants: every node is in by_id, and every node but the root in by_name and in its parent's children;
+ * n_lookup is the number of references the kernel holds, raised when a LOOKUP was answered, lowered by
+ * FORGET. Nodes are taken down with the tree; nothing removes one before.
+ *
+ * Replies are sent at once; the tree keeps none. What requests mean is in dispatch.c, open files are in
+ * file.c.
+ */
+
+#include "fuse/tree.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/time.h"
+#include "fuse/internal.h"
+
+/* setuid, setgid and sticky mean nothing here. */
+#define MODE_BITS (S_IFMT | 0777)
+
+static size_t id_chain(uint64_t id)
+{
+	return id & (FUSE_N_NODE_CHAINS - 1);
+}
+
+/* FNV-1a, begun with the parent so that equal names in different directories spread. */
+static size_t name_chain(const struct fuse_node *parent, struct bytes name)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325) ^ parent->id;
+
+	for (size_t i = 0; i < name.len; i++)
+		h = (h ^ name.data[i]) * UINT64_C(0x100000001b3);
+	return (h ^ (h >> 32)) & (FUSE_N_NODE_CHAINS - 1);
+}
+
+static struct bytes node_name(const struct fuse_node *node)
+{
+	return BYTES(node->name, node->name_len);
+}
+
+struct fuse_node *tree_node(struct fuse_tree *tree, uint64_t id)
+{
+	list_for_each (l, &tree->by_id[id_chain(id)]) {
+		struct fuse_node *node = container_of(l, struct fuse_node, id_link);
+
+		if (node->id == id)
+			return node;
+	}
+	return NULL;
+}
+
+struct fuse_node *tree_child(struct fuse_node *parent, struct bytes name)
+{
+	list_for_each (l, &parent->tree->by_name[name_chain(parent, name)]) {
+		struct fuse_node *node = container_of(l, struct fuse_node, name_link);
+
+		if (node->parent == parent && bytes_equal(node_name(node), name))
+			return node;
+	}
+	return NULL;
+}
+
+uint64_t tree_wall_ms(const struct fuse_tree *tree)
+{
+	return tree->options.loop ? loop_wall_ms(tree->options.loop) : 0;
+}
+
+static void set_time(uint64_t ms, uint64_t *seconds, uint32_t *nanoseconds)
+{
+	*seconds = ms / MSEC_PER_SEC;
+	*nanoseconds = (uint32_t)(ms % MSEC_PER_SEC * NSEC_PER_MSEC);
+}
+
+void node_fill_attr(struct fuse_node *node, struct fuse_attr *out)
+{
+	*out = (struct fuse_attr){
+		.ino = node->id,
+		.mode = node->mode,
+		.nlink = S_ISDIR(node->mode) ? 2 + node->n_subdirs : 1,
+		.uid = node->uid,
+		.gid = node->gid,
+		.blksize = 4096,
+	};
+	if (node->ops && node->ops->size)
+		out->size = node->ops->size(node);
+	out->blocks = out->size / 512 + (out->size % 512 != 0);
+	set_time(node->mtime_ms, &out->mtime, &out->mtimensec);
+	set_time(node->mtime_ms, &out->atime, &out->atimensec);
+	set_time(node->ctime_ms, &out->ctime, &out->ctimensec);
+}
+
+/* The size of a document may change at any time. */
+uint64_t node_attr_timeout_s(const struct fuse_node *node)
+{
+	return node->ops && node->ops->size ? 0 : FUSE_ENTRY_TIMEOUT_S;
+}
+
+static bool name_is_valid(const char *name)
+{
+	size_t len = strnlen(name, FUSE_WIRE_NAME_MAX + 1);
+
+	return len > 0 && len <= FUSE_WIRE_NAME_MAX && !strchr(name, '/') && strcmp(name, ".") != 0 &&
+	       strcmp(name, "..") != 0;
+}
+
+static struct fuse_node *node_new(struct fuse_tree *tree, const struct fuse_node_options *options)
+{
+	struct fuse_node *node = calloc(1, sizeof(*node));
+
+	if (!node)
+		return NULL;
+	node->tree = tree;
+	node->ops = options->ops;
+	node->userdata = options->userdata;
+	list_init(&node->id_link);
+	list_init(&node->name_link);
+	list_init(&node->sibling_link);
+	list_init(&node->children);
+	list_init(&node->open_files);
+	node->id = ++tree->last_id;
+	node->cookie = ++tree->last_cookie;
+	node->mtime_ms = tree_wall_ms(tree);
+	node->ctime_ms = node->mtime_ms;
+	node->mode = options->mode & MODE_BITS;
+	node->uid = options->uid;
+	node->gid = options->gid;
+	node->record = options->record;
+	node->name_len = (uint8_t)strlen(options->name);
+	memcpy(node->name, options->name, node->name_len);
+
+	list_append(&tree->by_id[id_chain(node->id)], &node->id_link);
+	tree->n_nodes++;
+	return node;
+}
+
+static void node_free(struct fuse_node *node)
+{
+	assert(list_is_empty(&node->open_files));
+	list_remove(&node->id_link);
+	list_remove(&node->name_link);
+	list_remove(&node->sibling_link);
+	node->tree->n_nodes--;
+	free(node);
+}
+
+int fuse_node_add(struct fuse_node **out, struct fuse_node *parent, const struct fuse_node_options *options)
+{
+	struct fuse_tree *tree = parent->tree;
+	struct fuse_node *node;
+	struct bytes name;
+
+	assert(S_ISDIR(parent->mode));
+	assert(S_ISDIR(options->mode) || (S_ISREG(options->mode) && options->ops));
+	if (!name_is_valid(options->name))
+		return -EINVAL;
+	name = bytes_from_str(options->name);
+	if (tree_child(parent, name))
+		return -EEXIST;
+	if (tree->n_nodes >= FUSE_MAX_NODES)
+		return -ENOMEM;
+
+	node = node_new(tree, options);
+	if (!node)
+		return -ENOMEM;
+	node->parent = parent;
+	list_append(&tree->by_name[name_chain(parent, name)], &node->name_link);
+	list_append(&parent->children, &node->sibling_link);
+	if (S_ISDIR(node->mode))
+		parent->n_subdirs++;
+	parent->mtime_ms = node->mtime_ms;
+	parent->ctime_ms = node->mtime_ms;
+	if (out)
+		*out = node;
+	return 0;
+}
+
+void *fuse_node_userdata(const struct fuse_node *node)
+{
+	return node->userdata;
+}
+
+int fuse_tree_new(struct fuse_tree **out, const struct fuse_tree_options *options)
+{
+	struct fuse_node_options root = {
+		.name = "",
+		.mode = S_IFDIR | (options->root_mode & 0777),
+		.uid = options->uid,
+		.gid = options->gid,
+	};
+	struct fuse_tree *tree = calloc(1, sizeof(*tree));
+
+	if (!tree)
+		return -ENOMEM;
+	tree->options = *options;
+	for (size_t i = 0; i < FUSE_N_NODE_CHAINS; i++) {
+		list_init(&tree->by_id[i]);
+		list_init(&tree->by_name[i]);
+	}
+	for (size_t i = 0; i < FUSE_N_PARKED_CHAINS; i++)
+		list_init(&tree->parked[i]);
+	list_init(&tree->free_files);
+	/* READDIR offsets 1 and 2 are `.` and `..`; the root's own cookie is never used. */
+	tree->last_cookie = 2;
+	tree->root = node_new(tree, &root);
+	if (!tree->root) {
+		free(tree);
+		return -ENOMEM;
+	}
+	assert(tree->root->id == FUSE_ROOT_ID);
+	tree->root->n_lookup = 1; /* the mount's */
+	*out = tree;
+	return 0;
+}
+
+void fuse_tree_free(struct fuse_tree *tree)
+{
+	if (!tree)
+		return;
+	assert(!tree->transport);
+	file_abort_parked(tree, -ECONNABORTED);
+	file_table_deinit(tree);
+	for (size_t i = 0; i < FUSE_N_NODE_CHAINS; i++) {
+		list_for_each_safe (l, &tree->by_id[i])
+			node_free(container_of(l, struct fuse_node, id_link));
+	}
+	assert(tree->n_nodes == 0);
+	free(tree);
+}
+
+struct fuse_node *fuse_tree_root(struct fuse_tree *tree)
+{
+	return tree->root;
+}
+
+uint64_t fuse_tree_n_requests(const struct fuse_tree *tree, uint32_t opcode)
+{
+	return opcode < FUSE_N_OPCODES ? tree->n_requests[opcode] : 0;
+}
+
+/* --- messages --- */
+
+void fuse_tree_attach(struct fuse_tree *tree, struct fuse_transport *transport)
+{
+	assert(!tree->transport);
+	tree->transport = transport;
+}
+
+void fuse_tree_detach(struct fuse_tree *tree)
+{
+	file_abort_parked(tree, -ECONNABORTED);
+	tree->transport = NULL;
+}
+
+void fuse_tree_gone(struct fuse_tree *tree)
+{
+	if (tree->state == FUSE_STATE_GONE)
+		return;
+	tree->state = FUSE_STATE_GONE;
+	if (tree->options.on_gone)
+		tree->options.on_gone(tree->options.userdata);
+}
+
+int tree_reply(struct fuse_tree *tree, uint64_t unique, struct bytes body)
+{
+	struct fuse_wire_message message;
+
+	if (!tree->transport)
+		return -ENOTCONN;
+	fuse_wire_reply(&message, unique, body);
+	return tree->transport->ops->reply(tree->transport, message.iov, message.n_iov);
+}
+
+int tree_reply_error(struct fuse_tree *tree, uint64_t unique, int error)
+{
+	struct fuse_wire_message message;
+
+	if (!tree->transport)
+		return -ENOTCONN;
+	fuse_wire_error(&message, unique, error);
+	return tree->transport->ops->reply(tree->transport, message.iov, message.n_iov);
+}
+
+int tree_notify(struct fuse_tree *tree, int code, struct bytes body)
+{
+	struct fuse_wire_message message;
+
+	if (!tree->transport || tree->state != FUSE_STATE_READY)
+		return -ENOTCONN;
+	fuse_wire_notify(&message, code, body);
+	return tree->transport->ops->notify(tree->transport, message.iov, message.n_iov);
+}
+
+void fuse_file_poll_wake(struct fuse_file *file)
+{
+	struct open_file *open = container_of(file, struct open_file, pub);
+	struct fuse_notify_poll_wakeup_out out = {.kh = open->kh};
+
+	if (open->kh)
+		tree_notify(file->node->tree, FUSE_NOTIFY_POLL, BYTES(&out, sizeof(out)));
+}
+
+void fuse_node_poll_wake(struct fuse_node *node)
+{
+	list_for_each (l, &node->open_files)
+		fuse_file_poll_wake(&container_of(l, struct open_file, node_link)->pub);
+}
+
+/*
+ * A negative offset drops the attributes alone. Cached pages there are none, and to drop them would wait for
+ * page locks, which this thread must never do.
+ */
+void fuse_node_changed(struct fuse_node *node)
+{
+	struct fuse_notify_inval_inode_out out = {.ino = node->id, .off = -1, .len = 0};
+
+	node->n_changes++;
+	node->mtime_ms = tree_wall_ms(node->tree);
+	node->ctime_ms = node->mtime_ms;
+	if (node->n_lookup > 0)
+		tree_notify(node->tree, FUSE_NOTIFY_INVAL_INODE, BYTES(&out, sizeof(out)));
+	fuse_node_poll_wake(node);
+}
