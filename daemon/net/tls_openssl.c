@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tls.h on OpenSSL 3.
+ *
+ * The library talks to a BIO of our own instead of a socket: reading takes from the bytes tls_input() was
+ * given, without a copy in between, writing appends to the owner's output buffer and never blocks. So the
+ * only reason to stop is that the input is used up, and one SSL_write takes any amount.
+ *
+ * struct tls_context is trust or identity, shared by sessions; struct tls is one session. @ended is TLS_OK
+ * while the session lives and then how it ended, for good; @text was written together with it.
+ *
+ * Certificate errors are put into words by the verify callback, the one place where the certificate at fault
+ * is at hand; the callback never changes the verdict.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+#include "base/cleanup.h"
+#include "net/addrs.h"
+#include "net/tls.h"
+#include "net/tls_verify.h"
+
+#define TEXT_SIZE   640
+#define CIPHER_SIZE 80
+
+struct tls_context {
+	SSL_CTX *ssl;
+	BIO_METHOD *bio;
+	char *ca_file; /* NULL: the system's store, or a server */
+};
+
+struct tls {
+	struct tls_context *ctx;
+	SSL *ssl;
+	char *host; /* NULL on the server side */
+	struct bytes input;
+	bool input_ended;
+	bool input_seen;        /* @first_bytes are set */
+	uint8_t first_bytes[2]; /* of the peer, to tell what is not TLS at all */
+	struct buf *output;
+	enum tls_status ended;
+	char text[TEXT_SIZE];
+	char cipher[CIPHER_SIZE]; /* "" until the handshake is done */
+};
+
+/* --- the BIO ----------------------------------------------------------------------------------------- */
+
+static int bio_read(BIO *bio, char *dst, int size)
+{
+	struct tls *tls = BIO_get_data(bio);
+	size_t n = size < 0 ? 0 : (size_t)size;
+
+	BIO_clear_retry_flags(bio);
+	if (!tls->input.len) {
+		if (tls->input_ended)
+			return 0;
+		BIO_set_retry_read(bio);
+		return -1;
+	}
+	if (n > tls->input.len)
+		n = tls->input.len;
+	memcpy(dst, tls->input.data, n);
+	tls->input.data += n;
+	tls->input.len -= n;
+	return (int)n;
+}
+
+static int bio_write(BIO *bio, const char *src, int len)
+{
+	struct tls *tls = BIO_get_data(bio);
+
+	BIO_clear_retry_flags(bio);
+	if (len <= 0 || buf_append(tls->output, BYTES(src, (size_t)len)))
+		return -1;
+	return len;
+}
+
+static long bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
+{
+	struct tls *tls = BIO_get_data(bio);
+
+	(void)num;
+	(void)ptr;
+	switch (cmd) {
+	case BIO_CTRL_FLUSH:
+		return 1;
+	case BIO_CTRL_EOF:
+		return tls->input_ended && !tls->input.len;
+	default:
+		return 0;
+	}
+}
+
+static BIO_METHOD *bio_method_new(void)
+{
+	BIO_METHOD *method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "tls pump");
+
+	if (method) {
+		BIO_meth_set_read(method, bio_read);
+		BIO_meth_set_write(method, bio_write);
+		BIO_meth_set_ctrl(method, bio_ctrl);
+	}
+	return method;
+}
+
+/* --- contexts ---------------------------------------------------------------------------------------- */
+
+static const char *ssl_reason(void)
+{
+	const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+
+	return reason ? reason : "unknown error";
+}
+
+/* A prompt on the terminal would stop a daemon; an encrypted key is an error instead. */
+static int no_password(char *buf, int size, int writing, void *userdata)
+{
+	(void)buf;
+	(void)size;
+	(void)writing;
+	(void)userdata;
+	return -1;
+}
+
+static struct tls_context *tls_context_new(const SSL_METHOD *method)
+{
+	struct tls_context *ctx = calloc(1, sizeof(*ctx));
+
+	if (!ctx)
+		return NULL;
+	ERR_clear_error();
+	ctx->bio = bio_method_new();
+	ctx->ssl = SSL_CTX_new(method);
+	if (!ctx->bio || !ctx->ssl || !SSL_CTX_set_min_proto_version(ctx->ssl, TLS1_2_VERSION)) {
+		tls_context_free(ctx);
+		return NULL;
+	}
+	SSL_CTX_set_options(ctx->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_default_passwd_cb(ctx->ssl, no_password);
+	return ctx;
+}
+
+/* The library does not say why it cannot open a file. Returns 0 or the negative errno, logged. */
+static int file_check(const char *what, const char *path, const char *advice, struct log *log)
+{
+	_cleanup_(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int r;
+
+	if (fd >= 0)
+		return 0;
+	r = -errno;
+	log_error(log, "cannot read the %s \"%s\": %s; %s", what, path, strerror(-r), advice);
+	return r;
+}
+
+static int on_verify(int ok, X509_STORE_CTX *store);
+
+static int client_load_trust(struct tls_context *ctx, const char *ca_file, struct log *log)
+{
+	static const char advice[] =
+		"set \"ca-file\" to a PEM file with the certificate of the CA that signed the hub's";
+	int r;
+
+	if (!ca_file)
+		return SSL_CTX_set_default_verify_paths(ctx->ssl) ? 0 : -ENOMEM;
+	r = file_check("CA file", ca_file, advice, log);
+	if (r)
+		return r;
+	if (!SSL_CTX_load_verify_file(ctx->ssl, ca_file)) {
+		log_error(log, "there is no certificate in the CA file \"%s\": %s; %s", ca_file, ssl_reason(),
+			  advice);
+		return -EINVAL;
+	}
+	ctx->ca_file = strdup(ca_file);
+	return ctx->ca_file ? 0 : -ENOMEM;
+}
+
+int tls_context_new_client(struct tls_context **out, const char *ca_file, struct log *log)
+{
+	struct tls_context *ctx = tls_context_new(TLS_client_method());
+	int r;
+
+	if (!ctx)
+		return -ENOMEM;
+	SSL_CTX_set_verify(ctx->ssl, SSL_VERIFY_PEER, on_verify);
+	r = client_load_trust(ctx, ca_file, log);
+	if (r) {
+		tls_context_free(ctx);
+		return r;
+	}
+	*out = ctx;
+	return 0;
+}
+
+static int server_load_identity(struct tls_context *ctx, const char *cert_file, const char *key_file,
+				struct log *log)
+{
+	int r;
+
+	r = file_check("certificate", cert_file, "give a PEM file with the server's certificate chain", log);
+	if (!r)
+		r = file_check("key", key_file, "give a PEM file with the server's key", log);
+	if (r)
+		return r;
+	if (SSL_CTX_use_certificate_chain_file(ctx->ssl, cert_file) != 1) {
+		log_error(log, "there is no usable certificate in \"%s\": %s", cert_file, ssl_reason());
+		return -EINVAL;
+	}
+	if (SSL_CTX_use_PrivateKey_file(ctx->ssl, key_file, SSL_FILETYPE_PEM) != 1) {
+		log_error(log, "there is no usable key in \"%s\" for the certificate in \"%s\": %s", key_file,
+			  cert_file, ssl_reason());
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int tls_context_new_server(struct tls_context **out, const char *cert_file, const char *key_file,
+			   struct log *log)
+{
+	struct tls_context *ctx = tls_context_new(TLS_server_method());
+	int r;
+
+	if (!ctx)
+		return -ENOMEM;
+	r = server_load_identity(ctx, cert_file, key_file, log);
+	if (r) {
+		tls_context_free(ctx);
+		return r;
+	}
+	*out = ctx;
+	return 0;
+}
+
+void tls_context_free(struct tls_context *ctx)
+{
+	if (!ctx)
+		return;
+	SSL_CTX_free(ctx->ssl);
+	BIO_meth_free(ctx->bio);
+	free(ctx->ca_file);
+	free(ctx);
+}
+
+/* --- sessions ---------------------------------------------------------------------------------------- */
+
+static struct tls *tls_new(struct tls_context *ctx, struct buf *output)
+{
+	struct tls *tls = calloc(1, sizeof(*tls));
+	BIO *bio;
+
+	if (!tls)
+		return NULL;
+	ERR_clear_error();
+	tls->ctx = ctx;
+	tls->output = output;
+	tls->ssl = SSL_new(ctx->ssl);
+	bio = tls->ssl ? BIO_new(ctx->bio) : NULL;
+	if (!bio) {
+		tls_free(tls);
+		return NULL;
+	}
+	BIO_set_data(bio, tls);
+	BIO_set_init(bio, 1);
+	SSL_set_bio(tls->ssl, bio, bio);
+	SSL_set_app_data(tls->ssl, tls);
+	return tls;
+}
+
+/* Makes the handshake fail unless the certificate is for @host. Names are matched against the subject
+ * alternative names only (RFC 9525 section 6.3), and a wildcard stands for a whole label. */
+static int tls_expect_host(struct tls *tls, char *host)
+{
+	X509_VERIFY_PARAM *param = SSL_get0_param(tls->ssl);
+
+	if (addr_is_literal(host))
+		return X509_VERIFY_PARAM_set1_ip_asc(param, host) ? 0 : -EINVAL;
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT |
+						       X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	/* SSL_set_tlsext_host_name() without its cast, which takes a const away. */
+	if (!X509_VERIFY_PARAM_set1_host(param, host, 0) ||
+	    !SSL_ctrl(tls->ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, host))
+		return -EINVAL;
+	return 0;
+}
+
+int tls_new_client(struct tls **out, struct tls_context *ctx, const char *host, struct buf *output)
+{
+	struct tls *tls;
+	size_t len = strlen(host);
+	int r;
+
+	/* The dot that ends an absolute name is of the resolver, not of the name. */
+	if (len && host[len - 1] == '.')
+		--len;
+	if (!len)
+		return -EINVAL;
+	tls = tls_new(ctx, output);
+	if (!tls)
+		return -ENOMEM;
+	tls->host = strndup(host, len);
+	r = tls->host ? tls_expect_host(tls, tls->host) : -ENOMEM;
+	if (r) {
+		tls_free(tls);
+		return r;
+	}
+	SSL_set_connect_state(tls->ssl);
+	*out = tls;
+	return 0;
+}
+
+int tls_new_server(struct tls **out, struct tls_context *ctx, struct buf *output)
+{
+	struct tls *tls = tls_new(ctx, output);
+
+	if (!tls)
+		return -ENOMEM;
+	SSL_set_accept_state(tls->ssl);
+	*out = tls;
+	return 0;
+}
+
+void tls_free(struct tls *tls)
+{
+	if (!tls)
+		return;
+	SSL_free(tls->ssl);
+	free(tls->host);
+	free(tls);
+}
+
+/* --- how it ended ------------------------------------------------------------------------------------ */
+
+static const char *tls_peer(const struct tls *tls)
+{
+	return tls->host ? tls->host : "the client";
+}
+
+static int on_verify(int ok, X509_STORE_CTX *store)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tls *tls = SSL_get_app_data(ssl);
+
+	/* The first error is the cause; later ones follow from it. */
+	if (!ok && !tls->text[0])
+		tls_verify_describe(store, tls->host, tls->ctx->ca_file, tls->text, sizeof(tls->text));
+	return ok;
+}
+
+/* A TLS stream begins with a handshake or alert record of major version 3 (RFC 8446 section 5.1). */
+static bool tls_is_foreign(const struct tls *tls)
+{
+	return tls->input_seen && ((tls->first_bytes[0] != 0x16 && tls->first_bytes[0] != 0x15) ||
+				   (tls->first_bytes[1] != 0x03 && tls->first_bytes[1] != 0x00));
+}
+
+static void tls_describe(struct tls *tls)
+{
+	int reason = ERR_GET_REASON(ERR_peek_last_error());
+	const char *peer = tls_peer(tls);
+
+	if (tls_is_foreign(tls))
+		snprintf(tls->text, sizeof(tls->text),
+			 "%s does not speak TLS; check that the port is the TLS port", peer);
+	else if (reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_VERSION_TOO_LOW ||
+		 reason == SSL_AD_REASON_OFFSET + SSL_AD_PROTOCOL_VERSION)
+		snprintf(tls->text, sizeof(tls->text), "%s offers neither TLS 1.2 nor TLS 1.3", peer);
+	else if (reason > SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256)
+		snprintf(tls->text, sizeof(tls->text), "%s refused the TLS session: %s", peer,
+			 SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET));
+	else
+		snprintf(tls->text, sizeof(tls->text), "TLS with %s failed: %s", peer, ssl_reason());
+}
+
+static enum tls_status tls_end(struct tls *tls, enum tls_status status)
+{
+	assert(status > TLS_AGAIN);
+	tls->ended = status;
+	switch (status) {
+	case TLS_OK:
+	case TLS_AGAIN:
+		break;
+	case TLS_CLOSED:
+		snprintf(tls->text, sizeof(tls->text), "%s closed the connection", tls_peer(tls));
+		break;
+	case TLS_TRUNCATED:
+		if (tls->cipher[0])
+			snprintf(tls->text, sizeof(tls->text), "%s cut the connection off", tls_peer(tls));
+		else
+			snprintf(tls->text, sizeof(tls->text),
+				 "%s ended the connection during the TLS handshake; check that the port is "
+				 "the TLS port",
+				 tls_peer(tls));
+		break;
+	case TLS_UNTRUSTED: /* worded by on_verify() */
+		break;
+	case TLS_FAILED:
+		tls_describe(tls);
+		break;
+	}
+	return status;
+}
+
+/* What the result @ret of an SSL_* call means. */
+static enum tls_status tls_result(struct tls *tls, int ret)
+{
+	switch (SSL_get_error(tls->ssl, ret)) {
+	case SSL_ERROR_NONE:
+		return TLS_OK;
+	case SSL_ERROR_WANT_READ:
+		/* The library asks for more only with nothing left: anything else would stall. */
+		return tls->input.len ? tls_end(tls, TLS_FAILED) : TLS_AGAIN;
+	case SSL_ERROR_ZERO_RETURN:
+		return tls_end(tls, TLS_CLOSED);
+	default:
+		break;
+	}
+	if (tls->text[0])
+		return tls_end(tls, TLS_UNTRUSTED);
+	if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+		return tls_end(tls, TLS_TRUNCATED);
+	return tls_end(tls, TLS_FAILED);
+}
+
+/* --- operations -------------------------------------------------------------------------------------- */
+
+void tls_input(struct tls *tls, struct bytes ciphertext)
+{
+	assert(!tls->input.len);
+	tls->input = ciphertext;
+	if (!tls->input_seen && ciphertext.len) {
+		tls->input_seen = true;
+		tls->first_bytes[0] = ciphertext.data[0];
+		tls->first_bytes[1] = ciphertext.len > 1 ? ciphertext.data[1] : 0;
+	}
+}
+
+void tls_input_end(struct tls *tls)
+{
+	tls->input_ended = true;
+}
+
+enum tls_status tls_handshake(struct tls *tls)
+{
+	enum tls_status status;
+
+	if (tls->ended)
+		return tls->ended;
+	ERR_clear_error();
+	status = tls_result(tls, SSL_do_handshake(tls->ssl));
+	if (status == TLS_OK)
+		snprintf(tls->cipher, sizeof(tls->cipher), "%s %s", SSL_get_version(tls->ssl),
+			 SSL_get_cipher_name(tls->ssl));
+	return status;
+}
+
+enum tls_status tls_read(struct tls *tls, uint8_t *dst, size_t size, size_t *n)
+{
+	if (tls->ended)
+		return tls->ended;
+	ERR_clear_error();
+	return tls_result(tls, SSL_read_ex(tls->ssl, dst, size, n));
+}
+
+enum tls_status tls_write(struct tls *tls, struct bytes plaintext)
+{
+	enum tls_status status;
+	size_t n;
+
+	if (tls->ended)
+		return TLS_FAILED;
+	if (!plaintext.len)
+		return TLS_OK;
+	ERR_clear_error();
+	status = tls_result(tls, SSL_write_ex(tls->ssl, plaintext.data, plaintext.len, &n));
+	assert(status != TLS_AGAIN);
+	return status == TLS_OK ? TLS_OK : TLS_FAILED;
+}
+
+void tls_close(struct tls *tls)
+{
+	/* In a handshake or after an error the alert that fits is out already. */
+	if ((tls->ended != TLS_OK && tls->ended != TLS_CLOSED) || !tls->cipher[0])
+		return;
+	ERR_clear_error();
+	SSL_shutdown(tls->ssl);
+}
+
+const char *tls_error(const struct tls *tls)
+{
+	return tls->text;
+}
+
+const char *tls_cipher(const struct tls *tls)
+{
+	return tls->cipher;
+}
+
+const char *tls_server_name(const struct tls *tls)
+{
+	return SSL_get_servername(tls->ssl, TLSEXT_NAMETYPE_host_name);
+}
