@@ -363,13 +363,16 @@ static void dispatch_recv(struct loop_op *op, int res, uint32_t flags)
 	struct bytes data = BYTES(NULL, 0);
 
 	if (!(flags & IORING_CQE_F_MORE)) {
-		if (op->cancelling && (res > 0 || res == -ENOBUFS))
-			res = -ECANCELED;
-		if (recv_goes_on(loop, res)) {
+		bool goes_on = recv_goes_on(loop, res);
+
+		if (goes_on && !op->cancelling) {
 			op_queue_recv(op, loop_get_sqe(loop));
 			tell = res > 0;
 		} else {
 			op_end(op);
+			/* Data that arrived before the cancellation is still the owner's. */
+			if (goes_on && res <= 0)
+				res = -ECANCELED;
 		}
 	}
 	if (has_buffer && res > 0)
