@@ -138,10 +138,6 @@ static int text_parse(struct json_tokener *tok, struct json_object **out, struct
 	if (error != json_tokener_success)
 		return fail_at(text, json_tokener_get_parse_end(tok), path, log,
 			       json_tokener_error_desc(error));
-	if (!json_object_is_type(object, json_type_object)) {
-		json_object_put(object);
-		return fail_at(text, 0, path, log, "the configuration must be one JSON object, { ... }");
-	}
 	*out = object;
 	return 0;
 }
@@ -149,11 +145,18 @@ static int text_parse(struct json_tokener *tok, struct json_object **out, struct
 int jsonfile_parse(struct json_object **out, struct bytes text, const char *path, struct log *log)
 {
 	struct json_tokener *tok;
+	size_t start = 0;
 	int r;
 
 	*out = NULL;
 	if (text.len > JSONFILE_MAX)
 		return fail_at(text, 0, path, log, "larger than any configuration");
+	if (memchr(text.data, '\0', text.len))
+		return fail_at(text, 0, path, log, "a NUL byte in the text");
+	while (start < text.len && memchr(" \t\r\n", text.data[start], 4))
+		++start;
+	if (start == text.len || text.data[start] != '{')
+		return fail_at(text, start, path, log, "the configuration must be one JSON object, { ... }");
 	tok = json_tokener_new_ex(JSONFILE_DEPTH_MAX);
 	if (!tok)
 		return -ENOMEM;
