@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The daemon, see app.h. Objects in the order of their start:
+ *
+ *     loop, signals, TLS context, resolver, journal, waiters, telemetry, link, tree with its files, mount, transport
+ *
+ * Objects know those before them; what goes the other way (the link's outcomes, room in the queue) goes through the small
+ * functions below.
+ *
+ * Taking down: the transport and the mount first, so that nobody writes any more; then the tree, which closes the open files and
+ * so ends the messages under way; then the queue has its last chance; then the rest.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <systemd/sd-daemon.h>
+
+#include "app/app.h"
+#include "base/cleanup.h"
+#include "base/time.h"
+#include "flow/link.h"
+#include "flow/status.h"
+#include "flow/telemetry.h"
+#include "flow/telemetry_files.h"
+#include "fuse/dev.h"
+#include "fuse/mount.h"
+#include "journal/journal.h"
+#include "loop/loop.h"
+#include "net/resolver.h"
+#include "net/tls.h"
+
+/* How long the queue may take to empty when the daemon stops. */
+#define APP_DRAIN_NS (5 * NSEC_PER_SEC)
+
+struct app {
+	const struct config *config;
+	struct log *log;
+	struct loop *loop;
+	struct loop_signals *signals;
+	struct tls_context *tls;
+	struct resolver *resolver;
+	struct journal *journal;
+	struct waiters *waiters;
+	struct telemetry *telemetry;
+	struct link *link;
+	struct fuse_tree *tree;
+	struct telemetry_files *files;
+	struct status *status;
+	struct fuse_mount mount;
+	struct fuse_dev *dev;
+	struct loop_timer drain;
+	bool draining;
+	int result;
+};
+
+/* --- what goes up ---------------------------------------------------------------------------------------------- */
+
+static void app_on_online(void *userdata, bool session_present)
+{
+	struct app *app = userdata;
+
+	telemetry_on_online(app->telemetry, session_present);
+}
+
+static void app_on_offline(void *userdata)
+{
+	struct app *app = userdata;
+
+	telemetry_on_offline(app->telemetry);
+	if (app->draining)
+		loop_stop(app->loop);
+}
+
+static void app_on_writable(void *userdata)
+{
+	struct app *app = userdata;
+
+	telemetry_on_writable(app->telemetry);
+}
+
+static void app_on_puback(void *userdata, uint64_t cookie, const struct hub_status *status, struct bytes reason)
+{
+	struct app *app = userdata;
+
+	telemetry_on_puback(app->telemetry, cookie, status, reason);
+}
+
+static void app_on_changed(void *userdata)
+{
+	struct app *app = userdata;
+
+	if (app->status)
+		status_changed(app->status);
+}
+
+static const struct link_ops app_link_ops = {
+	.on_online = app_on_online,
+	.on_offline = app_on_offline,
+	.on_writable = app_on_writable,
+	.on_puback = app_on_puback,
+	.on_changed = app_on_changed,
+};
+
+static void app_on_room(void *userdata)
+{
+	struct app *app = userdata;
+
+	if (app->files)
+		telemetry_files_on_room(app->files);
+}
+
+static void app_on_empty(void *userdata)
+{
+	struct app *app = userdata;
+
+	if (app->draining)
+		loop_stop(app->loop);
+}
+
+static void app_on_gone(void *userdata)
+{
+	struct app *app = userdata;
+
+	log_error(app->log, "%s was unmounted by somebody else: stopping", app->config->mount);
+	app->result = -ENODEV;
+	loop_stop(app->loop);
+}
+
+static void app_on_signal(void *userdata, int signo)
+{
+	struct app *app = userdata;
+
+	log_info(app->log, "%s: stopping", signo == SIGTERM ? "SIGTERM" : "SIGINT");
+	loop_stop(app->loop);
+}
+
+static void app_on_drain_timeout(struct loop_timer *timer, uint64_t now_ns)
+{
+	(void)now_ns;
+	loop_stop(container_of(timer, struct app, drain)->loop);
+}
+
+/* --- start ----------------------------------------------------------------------------------------------------- */
+
+static int app_start_loop(struct app *app)
+{
+	static const int signals[] = {SIGTERM, SIGINT};
+	const struct loop_options options = {.log = app->log};
+	int r;
+
+	r = loop_new(&app->loop, &options);
+	if (r)
+		return r;
+	loop_timer_init(&app->drain, app_on_drain_timeout);
+	return loop_signals_new(&app->signals, app->loop, signals, ARRAY_SIZE(signals), app_on_signal, app);
+}
+
+static int app_start_hub(struct app *app)
+{
+	struct link_options link = {
+		.loop = app->loop,
+		.log = app->log,
+		.config = app->config,
+		.ops = &app_link_ops,
+		.userdata = app,
+	};
+	struct telemetry_options telemetry = {
+		.loop = app->loop,
+		.log = app->log,
+		.on_room = app_on_room,
+		.on_empty = app_on_empty,
+		.userdata = app,
+	};
+	uint64_t timeout_ns = app->config->ack_timeout_s ? app->config->ack_timeout_s * NSEC_PER_SEC : TIME_NEVER;
+	int r;
+
+	if (getrandom(&telemetry.run, sizeof(telemetry.run), 0) != (ssize_t)sizeof(telemetry.run))
+		return -EIO;
+	r = tls_context_new_client(&app->tls, app->config->ca_file, app->log);
+	if (r)
+		return r;
+	r = resolver_new(&app->resolver, app->loop, app->log, NULL);
+	if (!r)
+		r = journal_new(&app->journal, app->config->queue_bytes);
+	if (!r)
+		r = waiters_new(&app->waiters, app->loop, timeout_ns);
+	telemetry.journal = app->journal;
+	telemetry.waiters = app->waiters;
+	if (!r)
+		r = telemetry_new(&app->telemetry, &telemetry);
+	link.resolver = app->resolver;
+	link.tls = app->tls;
+	if (!r)
+		r = link_new(&app->link, &link);
+	if (r) {
+		log_error(app->log, "cannot start: %s", strerror(-r));
+		return r;
+	}
+	telemetry_set_link(app->telemetry, app->link);
+	return 0;
+}
+
+static int app_start_files(struct app *app)
+{
+	const struct config *config = app->config;
+	const struct fuse_tree_options options = {
+		.loop = app->loop,
+		.log = app->log,
+		.root_mode = 0755,
+		.uid = config->uid,
+		.gid = config->gid,
+		.on_gone = app_on_gone,
+		.userdata = app,
+	};
+	struct status_options status = {
+		.loop = app->loop,
+		.config = config,
+		.link = app->link,
+		.telemetry = app->telemetry,
+	};
+	int r;
+
+	r = fuse_tree_new(&app->tree, &options);
+	if (r)
+		return r;
+	status.parent = fuse_tree_root(app->tree);
+	r = telemetry_files_new(&app->files, app->telemetry, status.parent, config->files, app->log);
+	if (!r)
+		r = status_new(&app->status, &status);
+	if (r) {
+		log_error(app->log, "cannot make the files: %s", strerror(-r));
+		return r;
+	}
+	r = fuse_mount(&app->mount, config->mount, app->log);
+	if (r)
+		return r;
+	return fuse_dev_new(&app->dev, app->loop, app->tree, app->mount.fd, app->log);
+}
+
+int app_new(struct app **out, const struct config *config, struct log *log)
+{
+	struct app *app = calloc(1, sizeof(*app));
+	int r;
+
+	if (!app)
+		return -ENOMEM;
+	app->config = config;
+	app->log = log;
+	app->mount.fd = -1;
+	r = app_start_loop(app);
+	if (!r)
+		r = app_start_hub(app);
+	if (!r)
+		r = app_start_files(app);
+	if (r) {
+		app_free(app);
+		return r;
+	}
+	*out = app;
+	return 0;
+}
+
+/* --- stop ------------------------------------------------------------------------------------------------------ */
+
+/* Turns the loop until @n operations are left in flight. */
+static void app_settle(struct app *app, unsigned int n)
+{
+	while (loop_n_in_flight(app->loop) > n)
+		if (loop_turn(app->loop, TIME_NEVER))
+			return;
+}
+
+/* Nobody writes any more: open files are closed, and the messages under way with them. */
+static void app_stop_files(struct app *app)
+{
+	if (app->dev) {
+		unsigned int n = loop_n_in_flight(app->loop);
+
+		fuse_dev_free(app->dev);
+		app->dev = NULL;
+		/* The transport's one operation keeps the descriptor until it has ended. */
+		app_settle(app, n - 1);
+	}
+	fuse_unmount(&app->mount, app->log);
+	fuse_tree_free(app->tree);
+	telemetry_files_free(app->files);
+	status_free(app->status);
+	app->tree = NULL;
+	app->files = NULL;
+	app->status = NULL;
+}
+
+/* What is queued gets a last chance, if the hub is there. */
+static void app_drain(struct app *app)
+{
+	struct telemetry_stats stats;
+	struct link_info info;
+
+	telemetry_stats(app->telemetry, &stats);
+	link_info(app->link, &info);
+	if (stats.n_queued && info.state == LINK_ONLINE) {
+		app->draining = true;
+		loop_timer_arm(app->loop, &app->drain, loop_now_ns(app->loop) + APP_DRAIN_NS);
+		link_kick(app->link);
+		(void)loop_run(app->loop);
+		loop_timer_disarm(&app->drain);
+		telemetry_stats(app->telemetry, &stats);
+	}
+	if (stats.n_queued)
+		log_warning(app->log, "%" PRIu64 " messages did not reach the hub and are lost with the queue in memory",
+			    stats.n_queued);
+}
+
+int app_run(struct app *app)
+{
+	int r;
+
+	log_info(app->log, "files are at %s", app->config->mount);
+	sd_notifyf(0, "READY=1\nSTATUS=Files are at %s", app->config->mount);
+	link_start(app->link);
+	r = loop_run(app->loop);
+	if (r)
+		log_error(app->log, "the event loop failed: %s", strerror(-r));
+	sd_notify(0, "STOPPING=1");
+	app_stop_files(app);
+	if (!r)
+		app_drain(app);
+	return r ? r : app->result;
+}
+
+void app_free(struct app *app)
+{
+	if (!app)
+		return;
+	if (app->loop)
+		app_stop_files(app);
+	link_free(app->link);
+	telemetry_free(app->telemetry);
+	waiters_free(app->waiters);
+	journal_free(app->journal);
+	resolver_free(app->resolver);
+	loop_signals_free(app->signals);
+	if (app->loop)
+		app_settle(app, 0);
+	tls_context_free(app->tls);
+	loop_free(app->loop);
+	free(app);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * iothubd: arguments, and exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.
+ */
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "app/app.h"
+#include "config/config.h"
+
+enum {
+	EXIT_OK = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2,
+};
+
+static void print_help(FILE *out)
+{
+	fprintf(out, "usage: iothubd [OPTION]...\n"
+		     "Shows an IoT hub as files: write telemetry with echo, read the state with cat.\n"
+		     "\n"
+		     "  -c, --config=FILE                  configuration (default: /etc/iothub/iothubd.json,\n"
+		     "                                     as a user ~/.config/iothub/iothubd.json)\n"
+		     "      --connection-string-file=FILE  connection string of the device\n"
+		     "      --ca-file=FILE                 certificates (PEM) to trust instead of the system's\n"
+		     "  -m, --mount=DIR                    where the files appear (default: /run/iothub,\n"
+		     "                                     as a user $XDG_RUNTIME_DIR/iothub)\n"
+		     "  -l, --log-level=LEVEL              error, warning, info or debug\n"
+		     "      --check                        check the configuration and exit\n"
+		     "  -h, --help                         show this\n"
+		     "  -V, --version                      show the version\n"
+		     "\n"
+		     "Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.\n"
+		     "See iothubd(8), iothubd.json(5) and iothub(7).\n");
+}
+
+/* Returns -1 to go on, or the exit code. */
+static int parse_arguments(int argc, char **argv, struct config_source *source, bool *check_only)
+{
+	enum { OPT_CONNECTION_STRING = 256, OPT_CA_FILE, OPT_CHECK };
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"connection-string-file", required_argument, NULL, OPT_CONNECTION_STRING},
+		{"ca-file", required_argument, NULL, OPT_CA_FILE},
+		{"mount", required_argument, NULL, 'm'},
+		{"log-level", required_argument, NULL, 'l'},
+		{"check", no_argument, NULL, OPT_CHECK},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "c:m:l:hV", options, NULL)) >= 0) {
+		switch (c) {
+		case 'c':
+			source->config_file = optarg;
+			break;
+		case OPT_CONNECTION_STRING:
+			source->connection_string_file = optarg;
+			break;
+		case OPT_CA_FILE:
+			source->ca_file = optarg;
+			break;
+		case 'm':
+			source->mount = optarg;
+			break;
+		case 'l':
+			source->log_level = optarg;
+			break;
+		case OPT_CHECK:
+			*check_only = true;
+			break;
+		case 'h':
+			print_help(stdout);
+			return EXIT_OK;
+		case 'V':
+			printf("iothubd %s\n", IOTHUB_VERSION);
+			return EXIT_OK;
+		default:
+			fprintf(stderr, "iothubd: see iothubd --help\n");
+			return EXIT_USAGE;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "iothubd: unexpected argument %s: see iothubd --help\n", argv[optind]);
+		return EXIT_USAGE;
+	}
+	return -1;
+}
+
+static int run(const struct config *config, struct log *log)
+{
+	struct app *app;
+	int r;
+
+	r = app_new(&app, config, log);
+	if (r)
+		return EXIT_FAILED;
+	r = app_run(app);
+	app_free(app);
+	return r ? EXIT_FAILED : EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+	struct config_source_paths paths;
+	struct config_source source;
+	struct config config;
+	bool check_only = false;
+	struct log log;
+	int r;
+
+	/* Peers close connections, and so do readers of our log. */
+	signal(SIGPIPE, SIG_IGN);
+	log_init(&log, "iothubd", LOG_LEVEL_INFO);
+	config_source_init(&source, &paths);
+	r = parse_arguments(argc, argv, &source, &check_only);
+	if (r >= 0)
+		return r;
+	r = config_load(&config, &source, &log);
+	if (r)
+		return r == -EINVAL || r == -ENOENT ? EXIT_USAGE : EXIT_FAILED;
+	log.level = config.log_level;
+	r = check_only ? EXIT_OK : run(&config, &log);
+	config_deinit(&config);
+	return r;
+}
