@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +97,16 @@ static X509 *cert_new(EVP_PKEY *key, const char *name, X509 *issuer, uint64_t no
 	return TAKE_PTR(cert);
 }
 
+/* A host name as it may stand in a certificate; a wildcard too. */
+static bool name_is_usable(const char *name)
+{
+	size_t len = strlen(name);
+
+	return addr_is_literal(name) ||
+	       (len && len <= 253 &&
+		strspn(name, "*-._0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == len);
+}
+
 static int general_name_new(GENERAL_NAME **out, const char *name)
 {
 	_cleanup_(GENERAL_NAME_free_ptr) GENERAL_NAME *general = GENERAL_NAME_new();
@@ -109,10 +120,6 @@ static int general_name_new(GENERAL_NAME **out, const char *name)
 			return -ENOMEM;
 		GENERAL_NAME_set0_value(general, GEN_IPADD, value);
 	} else {
-		if (!name[0] || strlen(name) > 253 ||
-		    strspn(name, "*-._0123456789abcdefghijklmnopqrstuvwxyz"
-				 "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != strlen(name))
-			return -EINVAL;
 		value = ASN1_IA5STRING_new();
 		if (!value || !ASN1_STRING_set(value, name, -1)) {
 			ASN1_STRING_free(value);
@@ -287,6 +294,9 @@ int devca_issue_server(const struct devca *ca, const char *const *names, size_t 
 
 	if (!n_names)
 		return -EINVAL;
+	for (size_t i = 0; i < n_names; ++i)
+		if (!name_is_usable(names[i]))
+			return -EINVAL;
 	/* 64 bytes is the upper bound of a common name (RFC 5280 appendix A.1); nobody reads it. */
 	snprintf(common_name, sizeof(common_name), "%s", names[0]);
 	cert = key ? cert_new(key, common_name, ca->cert, now_ms, DEVCA_SERVER_DAYS) : NULL;

@@ -54,8 +54,10 @@ static void on_accept(struct loop_op *op, int res)
 			       strerror(res < 0 ? -res : 0));
 		loop_timer_arm(l->loop, &l->retry, loop_now_ns(l->loop) + LISTENER_RETRY_NS);
 	}
-	if (res >= 0)
+	if (res >= 0) {
+		log_once_reset(&l->logged);
 		l->fn(l->userdata, res);
+	}
 }
 
 static void on_retry(struct loop_timer *timer, uint64_t now_ns)

@@ -457,6 +457,9 @@ enum tls_status tls_handshake(struct tls *tls)
 	if (tls->ended)
 		return tls->ended;
 	ERR_clear_error();
+	/* The library would take such bytes for the head of a record and wait for the rest of it. */
+	if (tls_is_foreign(tls))
+		return tls_end(tls, TLS_FAILED);
 	status = tls_result(tls, SSL_do_handshake(tls->ssl));
 	if (status == TLS_OK)
 		snprintf(tls->cipher, sizeof(tls->cipher), "%s %s", SSL_get_version(tls->ssl),
