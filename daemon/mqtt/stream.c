@@ -68,6 +68,8 @@ static int collect(struct mqtt_stream *s, size_t n)
 
 	if (n > s->input.len)
 		n = s->input.len;
+	if (!n)
+		return 0;
 	r = buf_append(&s->partial, BYTES(s->input.data, n));
 	if (r)
 		return r;
