@@ -251,12 +251,10 @@ const char *mqtt_reason_name(uint8_t reason);
 
 /*
  * Decodes one whole packet, fixed header included. Everything borrows from @src. @level is the level of the
- * connection; for CONNECT it is taken from the packet (4 and 5 are understood) and the argument is ignored.
- * Returns 0, or
- *   -EBADMSG   malformed packet (answer: DISCONNECT 0x81),
- *   -EPROTO    well-formed but not allowed: a Protocol Error (answer: DISCONNECT 0x82),
- *   -EPROTONOSUPPORT  CONNECT of another protocol name or level (answer: CONNACK 0x84).
- * After an error @out is unspecified.
+ * connection, 4 or 5; for CONNECT it is taken from the packet (4 and 5 are understood) and the argument is
+ * ignored. Returns 0, or -EBADMSG   malformed packet (answer: DISCONNECT 0x81), -EPROTO    well-formed but
+ * not allowed: a Protocol Error (answer: DISCONNECT 0x82), -EPROTONOSUPPORT  CONNECT of another protocol name
+ * or level (answer: CONNACK 0x84). After an error @out is unspecified.
  */
 int mqtt_decode(struct mqtt_packet *out, struct bytes src, uint8_t level, enum mqtt_sender sender);
 
@@ -285,9 +283,10 @@ bool mqtt_filter_next(enum mqtt_type type, struct bytes filters, size_t *pos, st
 /*
  * Writes one whole packet to @w. Writer errors stick (cursor.h): -ENOSPC when it does not fit, -EINVAL for a
  * packet no side may send (string over 65535 bytes, value out of range, property of another packet type,
- * packet id 0). A property block that is empty and a reason that is Success are left out where the
- * specification allows it. Returns 0 or the writer's error; on error what was written after the start of the
- * packet is to be discarded.
+ * packet id 0; also fields that contradict each other, as a packet identifier with QoS 0, or a will topic
+ * without has_will). The level of a CONNECT is its own, as in mqtt_decode(). A property block that is empty
+ * and a reason that is Success are left out where the specification allows it. Returns 0 or the writer's
+ * error; on error what was written after the start of the packet is to be discarded.
  */
 int mqtt_encode(struct writer *w, const struct mqtt_packet *packet, uint8_t level);
 
@@ -310,7 +309,8 @@ void mqtt_varint_put(struct writer *w, uint32_t value);
 /*
  * The hot path's PUBLISH at level 5: header, topic, packet identifier, Topic Alias (0 = none), then
  * @properties (already encoded, as they stand in the journal) and the payload. Same bytes as mqtt_encode()
- * would give.
+ * would give when @properties came from mqtt_properties_encode(); they are not checked here and must not hold
+ * a Topic Alias.
  */
 struct mqtt_publish_parts {
 	bool dup;
@@ -324,6 +324,8 @@ struct mqtt_publish_parts {
 
 /* Size of the packet in bytes, or 0 when it would exceed MQTT_VARINT_MAX. */
 size_t mqtt_publish_parts_len(const struct mqtt_publish_parts *p);
+
+/* -EINVAL sticks for a QoS, packet identifier, DUP, topic or size that mqtt_encode() would refuse too. */
 void mqtt_publish_parts_put(struct writer *w, const struct mqtt_publish_parts *p);
 
 /* --- stream.c
