@@ -36,10 +36,10 @@
 #define LINGER_NS (5 * NSEC_PER_SEC)
 
 /* Over CONN_SEND_MAX, for what TLS adds to the last write and for what it says by itself. */
-#define OUTPUT_SLACK (256u * 1024)
+#define OUTPUT_SLACK ((size_t)256 * 1024)
 
 /* An empty buffer that grew beyond this in a burst gives its memory back. */
-#define OUTPUT_KEEP (1024u * 1024)
+#define OUTPUT_KEEP ((size_t)1024 * 1024)
 
 /* --- ending ------------------------------------------------------------------------------------------ */
 

@@ -55,16 +55,18 @@ struct conn_client_options {
 	struct log *log;
 	struct resolver *resolver; /* borrowed, outlives the connection */
 	struct tls_context *tls;   /* client context, borrowed, outlives the connection */
-	const char *host; /* DNS name or address literal; copied. SNI and the name that is verified */
-	const char *
-		connect_host; /* where to connect instead (a gateway reached by another name); NULL = @host */
+	/* DNS name or address literal, copied: SNI and the name that is verified. */
+	const char *host;
+	/* Where to connect instead (a gateway reached by another name), copied; NULL = @host. */
+	const char *connect_host;
 	uint16_t port;
 	uint64_t open_timeout_ns;   /* 0 = CONN_OPEN_TIMEOUT_NS */
 	const struct conn_ops *ops; /* borrowed */
 	void *userdata;
 };
 
-/* Starts connecting; on_open or on_closed follows, never before this returns. Returns 0 or -ENOMEM. */
+/* Starts connecting; on_open or on_closed follows, never before this returns. Returns 0, -ENOMEM, or -EINVAL
+ * for a host that can be neither a name nor an address. */
 int conn_connect(struct conn **out, const struct conn_client_options *options);
 
 /* Takes the descriptor @fd_take also on failure and starts the server's handshake. Returns 0 or -ENOMEM. */

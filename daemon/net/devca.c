@@ -245,6 +245,8 @@ int devca_load(struct devca **out, const char *cert_file, const char *key_file, 
 	_cleanup_(fclose_ptr) FILE *keys = NULL;
 	_cleanup_(EVP_PKEY_free_ptr) EVP_PKEY *key = NULL;
 	_cleanup_(X509_free_ptr) X509 *cert = NULL;
+	/* Without one the library would ask for it on the terminal. */
+	char no_password[] = "";
 	struct devca *ca;
 	int r = 0;
 
@@ -253,7 +255,7 @@ int devca_load(struct devca **out, const char *cert_file, const char *key_file, 
 	if (r)
 		return r;
 	cert = PEM_read_X509(certs, NULL, NULL, NULL);
-	key = PEM_read_PrivateKey(keys, NULL, NULL, (void *)(uintptr_t) "");
+	key = PEM_read_PrivateKey(keys, NULL, NULL, no_password);
 	if (!cert || !key || !X509_check_private_key(cert, key)) {
 		log_error(log,
 			  "\"%s\" and \"%s\" are not a CA's certificate and its key; remove both to make new "

@@ -33,7 +33,7 @@
 #define N_TRIES            3
 #define ERROR_SIZE         160
 /* Addresses of an answer that are looked at before the order of attempts is made of them. */
-#define N_SORTED_MAX (4 * ADDRS_MAX)
+#define N_SORTED_MAX ((size_t)4 * ADDRS_MAX)
 
 struct watch {
 	struct resolver *resolver;
@@ -177,7 +177,9 @@ static struct timespec conf_mtime(void)
 {
 	struct stat st;
 
-	return stat(RESOLV_CONF, &st) ? (struct timespec){0} : st.st_mtim;
+	if (stat(RESOLV_CONF, &st))
+		st.st_mtim = (struct timespec){0};
+	return st.st_mtim;
 }
 
 static int channel_new(struct resolver *r, ares_channel *out)

@@ -388,16 +388,12 @@ TEST_F(conn, second_address_works_when_the_first_is_silent)
 
 TEST_F(conn, refused_port_says_so)
 {
-	uint16_t port = listener_port(self->listener);
-	struct conn_client_options options = client_options(self, "127.0.0.3");
-
-	connect_with(self, &options);
+	connect_to(self, "127.0.0.3");
 	WAIT_FOR(self->client.n_closed);
 	EXPECT_EQ(self->client.end, CONN_END_CONNECT);
 	TEST_LOG("%s", self->client.text);
 	EXPECT_CONTAINS(self->client.text, "cannot connect to 127.0.0.3 (127.0.0.3:");
 	EXPECT_CONTAINS(self->client.text, "Connection refused; check the host name and the port");
-	EXPECT_GT(port, 0);
 }
 
 TEST_F(conn, all_addresses_refused_says_so)
@@ -424,7 +420,7 @@ TEST_F(conn, gives_up_opening_in_every_state)
 	struct conn_client_options options = client_options(self, "hub.test");
 	struct black_hole hole;
 
-	options.open_timeout_ns = 30 * NSEC_PER_MSEC;
+	options.open_timeout_ns = 300 * NSEC_PER_MSEC;
 	self->dns.silent = true;
 	connect_with(self, &options);
 	WAIT_FOR(self->client.n_closed == 1);
@@ -578,7 +574,7 @@ TEST_F(conn, close_gives_up_on_a_peer_that_does_not_read)
 	WAIT_FOR(loop_n_in_flight(self->loop) <= 3);
 	end_ns = loop_now_ns(self->loop);
 	EXPECT_GE(end_ns - start_ns, 5 * NSEC_PER_SEC);
-	EXPECT_LE(end_ns - start_ns, 8 * NSEC_PER_SEC);
+	EXPECT_LE(end_ns - start_ns, 15 * NSEC_PER_SEC);
 }
 
 TEST_F(conn, cut_off_stream_is_told_from_an_orderly_end)
