@@ -29,8 +29,8 @@
 #define FUSE_ENTRY_TIMEOUT_S 1
 
 /*
- * A file or directory. It lives while it is in its directory, or the kernel knows it (n_lookup), or a file of
- * it is open. Identifiers are never given twice, so the generation is always 0.
+ * A file or directory; lives as long as the tree. Identifiers are never given twice, so the generation is
+ * always 0.
  */
 struct fuse_node {
 	struct fuse_tree *tree;

@@ -15,10 +15,10 @@
 
 #include "fuse/mount.h"
 
-#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -295,12 +295,35 @@ int fuse_mount(struct fuse_mount *out, const char *path, struct log *log)
 	return 0;
 }
 
+/*
+ * Whether what is mounted at the path is ours. While the connection lives its mount does, and nobody else has
+ * its identifier. When it has ended, which POLLERR tells, the identifier may be another's: a mount that
+ * answers is.
+ */
+static bool is_mounted(const struct fuse_mount *m)
+{
+	struct pollfd p = {.fd = m->fd};
+	_cleanup_(close_fd) int dir_fd = -1;
+	char type[64];
+	uint64_t id;
+
+	if (find_id(m->path) != m->id)
+		return false;
+	if (poll(&p, 1, 0) == 0)
+		return true;
+	dir_fd = open(m->path, O_PATH | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC);
+	return dir_fd >= 0 && find_mount(dir_fd, &id, type) == MOUNT_STALE;
+}
+
 void fuse_unmount(struct fuse_mount *m, struct log *log)
 {
+	bool mounted;
+
 	if (!m->path)
 		return;
+	mounted = is_mounted(m);
 	close_fd(&m->fd);
-	if (find_id(m->path) == m->id)
+	if (mounted)
 		detach(m, log);
 	if (m->made_dir)
 		rmdir(m->path);

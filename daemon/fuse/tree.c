@@ -225,6 +225,11 @@ void fuse_tree_free(struct fuse_tree *tree)
 	assert(!tree->transport);
 	file_abort_parked(tree, -ECONNABORTED);
 	file_table_deinit(tree);
+	/* Out of the directories first: a directory may be freed before what was in it. */
+	for (size_t i = 0; i < FUSE_N_NODE_CHAINS; i++) {
+		list_for_each (l, &tree->by_id[i])
+			list_remove(&container_of(l, struct fuse_node, id_link)->sibling_link);
+	}
 	for (size_t i = 0; i < FUSE_N_NODE_CHAINS; i++) {
 		list_for_each_safe (l, &tree->by_id[i])
 			node_free(container_of(l, struct fuse_node, id_link));

@@ -209,6 +209,7 @@ static void toy_on_gone(void *userdata)
 	struct toy_tree *toy = userdata;
 
 	toy->gone = true;
+	changed(toy);
 }
 
 int toy_tree_new(struct toy_tree **out, struct loop *loop, struct log *log)
@@ -335,6 +336,7 @@ uint64_t toy_tree_do(struct toy_tree *toy, enum toy_ask what, uint64_t arg, char
 	case TOY_QUIT:
 	case TOY_AWAIT_PARKED:
 	case TOY_AWAIT_RELEASED:
+	case TOY_AWAIT_GONE:
 		break;
 	}
 	return 0;
@@ -359,7 +361,9 @@ static void check_waiting(struct toy_tree *toy)
 
 	if (!server->is_waiting)
 		return;
-	now = server->waiting.what == TOY_AWAIT_PARKED ? toy->n_parked : toy->n_released;
+	now = server->waiting.what == TOY_AWAIT_PARKED     ? toy->n_parked
+	      : server->waiting.what == TOY_AWAIT_RELEASED ? toy->n_released
+							   : toy->gone;
 	if (now < server->waiting.arg)
 		return;
 	server->is_waiting = false;
@@ -382,6 +386,7 @@ static void on_control(struct loop_op *op, int res)
 			return;
 		case TOY_AWAIT_PARKED:
 		case TOY_AWAIT_RELEASED:
+		case TOY_AWAIT_GONE:
 			server->waiting = message;
 			server->is_waiting = true;
 			check_waiting(server->toy);
@@ -442,17 +447,20 @@ static void server_main(int control, const char *path, uid_t uid)
 int toy_start(struct toy *toy, const char *path, uid_t uid)
 {
 	struct toy_message message;
+	pid_t pid;
 	int sv[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
 		return -errno;
 	fflush(NULL);
-	toy->pid = fork();
-	if (toy->pid == 0) {
+	/* Not straight into @toy: it may lie in memory that is shared with the child. */
+	pid = fork();
+	if (pid == 0) {
 		close(sv[0]);
 		server_main(sv[1], path, uid);
 	}
 	close(sv[1]);
+	toy->pid = pid;
 	toy->control = sv[0];
 	if (recv(toy->control, &message, sizeof(message), 0) != sizeof(message))
 		return -EPIPE;

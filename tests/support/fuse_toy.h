@@ -36,7 +36,8 @@ enum toy_ask {
 	TOY_AWAIT_PARKED,   /* answered once @arg requests wait */
 	TOY_AWAIT_RELEASED, /* answered once @arg files were released */
 	TOY_ADD_FILES,      /* @arg documents named f0, f1, … in sub */
-	TOY_GONE,           /* whether the connection has ended */
+	TOY_AWAIT_GONE,
+	TOY_GONE, /* whether the connection has ended */
 };
 
 struct toy {
