@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The link, see link.h. Owns the session for its whole life and one connection at a time. Events: the connection's (open,
- * data, drained, closed), the session's (CONNACK, PUBACK, DISCONNECT, error) and two timers: `retry` for the next attempt,
- * `alive` for keep-alive and the end of the token.
+ * The link, see link.h. Owns the session for its whole life and one connection at a time. Events: the
+ * connection's (open, data, drained, closed), the session's (CONNACK, PUBACK, DISCONNECT, error) and two
+ * timers: `retry` for the next attempt, `alive` for keep-alive and the end of the token.
  *
- * Invariants: conn is non-NULL exactly in CONNECTING, AUTHENTICATING and ONLINE; the session is OFFLINE exactly when the
- * state is none of AUTHENTICATING and ONLINE.
+ * Invariants: conn is non-NULL exactly in CONNECTING, AUTHENTICATING and ONLINE; the session is OFFLINE
+ * exactly when the state is none of AUTHENTICATING and ONLINE.
  *
- * All output of a turn leaves in link_flush(), which runs once at its end: PUBLISH packets of many writes and PUBACK
- * packets become one run of TLS records and one send.
+ * All output of a turn leaves in link_flush(), which runs once at its end: PUBLISH packets of many writes and
+ * PUBACK packets become one run of TLS records and one send.
  */
 
 #include <assert.h>
@@ -34,11 +34,11 @@
 /* Above this the session is not asked for more until the kernel has taken it. */
 #define LINK_QUEUED_SOFT_MAX (1024 * 1024)
 /* Floors of the back-off: nothing is gained by asking again at once. */
-#define LINK_PATIENCE_AUTH_NS	  (10 * NSEC_PER_SEC)
+#define LINK_PATIENCE_AUTH_NS     (10 * NSEC_PER_SEC)
 #define LINK_PATIENCE_TAKEOVER_NS (30 * NSEC_PER_SEC)
-#define LINK_PATIENCE_BUSY_NS	  (5 * NSEC_PER_SEC)
+#define LINK_PATIENCE_BUSY_NS     (5 * NSEC_PER_SEC)
 
-#define LINK_ERROR_SIZE 512
+#define LINK_ERROR_SIZE           512
 
 struct link {
 	struct loop *loop;
@@ -103,10 +103,11 @@ __attribute__((format(printf, 2, 3))) static void link_error(struct link *link, 
 	log_write_once(link->log, &link->logged, LOG_LEVEL_WARNING, "%s", link->error);
 }
 
-/* --- timers ---------------------------------------------------------------------------------------------------- */
+/* --- timers
+ * ---------------------------------------------------------------------------------------------------- */
 
-/* Arms `alive` for the session's next deadline. It is left alone when it fires too early: a deadline that moves with
- * every packet is cheaper looked at again than re-armed. */
+/* Arms `alive` for the session's next deadline. It is left alone when it fires too early: a deadline that
+ * moves with every packet is cheaper looked at again than re-armed. */
 static void link_arm_alive(struct link *link)
 {
 	uint64_t at_ns = mqtt_session_deadline_ns(link->session);
@@ -140,7 +141,8 @@ static void link_on_retry(struct loop_timer *timer, uint64_t now_ns)
 	link_attempt(container_of(timer, struct link, retry));
 }
 
-/* --- output ---------------------------------------------------------------------------------------------------- */
+/* --- output
+ * ---------------------------------------------------------------------------------------------------- */
 
 /* Hands the session's output to the connection. */
 static void link_write(struct link *link)
@@ -151,7 +153,8 @@ static void link_write(struct link *link)
 	if (!out.len)
 		return;
 	r = conn_write(link->conn, out);
-	/* Not taken: more than CONN_SEND_MAX waits, which on_drained ends, or the connection is over, which on_closed says. */
+	/* Not taken: more than CONN_SEND_MAX waits, which on_drained ends, or the connection is over, which
+	 * on_closed says. */
 	if (r == 0)
 		mqtt_session_sent(link->session, out.len, loop_now_ns(link->loop));
 }
@@ -183,8 +186,8 @@ void link_kick(struct link *link)
 		loop_defer(link->loop, &link->flush);
 }
 
-int link_publish(struct link *link, struct bytes topic, struct bytes properties, struct bytes payload, uint64_t cookie,
-		 uint16_t *packet_id)
+int link_publish(struct link *link, struct bytes topic, struct bytes properties, struct bytes payload,
+		 uint64_t cookie, uint16_t *packet_id)
 {
 	return mqtt_session_publish(link->session, topic, properties, payload, cookie, packet_id);
 }
@@ -194,9 +197,11 @@ void link_drop(struct link *link, uint16_t packet_id)
 	mqtt_session_drop(link->session, packet_id);
 }
 
-/* --- the end of a connection ----------------------------------------------------------------------------------- */
+/* --- the end of a connection
+ * ----------------------------------------------------------------------------------- */
 
-/* The connection is over or given up: says good-bye if the session has something to say, and arranges the next attempt. */
+/* The connection is over or given up: says good-bye if the session has something to say, and arranges the
+ * next attempt. */
 static void link_lost(struct link *link, uint64_t patience_ns)
 {
 	bool was_online = link->state == LINK_ONLINE;
@@ -219,7 +224,8 @@ static void link_lost(struct link *link, uint64_t patience_ns)
 		link->ops->on_offline(link->userdata);
 }
 
-/* --- the session's events -------------------------------------------------------------------------------------- */
+/* --- the session's events
+ * -------------------------------------------------------------------------------------- */
 
 /* `status`, `reason` and the Reason String of a refusal as text; @out of LINK_ERROR_SIZE / 2. */
 static void packet_explain(const struct mqtt_packet *packet, uint8_t reason_code, char *out, size_t size)
@@ -250,7 +256,8 @@ static void link_on_refused(struct link *link, const struct mqtt_packet *connack
 	case MQTT_REASON_BAD_USER_NAME_OR_PASSWORD:
 	case MQTT_REASON_BAD_AUTHENTICATION_METHOD:
 		link_error(link,
-			   "%s refused device %s: %s; check the device id and key in %s, and this machine's clock",
+			   "%s refused device %s: %s; check the device id and key in %s, and this machine's "
+			   "clock",
 			   link->config->host, link->config->client_id, text,
 			   link->config->identity_path ? link->config->identity_path : "the configuration");
 		patience_ns = LINK_PATIENCE_AUTH_NS;
@@ -258,8 +265,8 @@ static void link_on_refused(struct link *link, const struct mqtt_packet *connack
 	case MQTT_REASON_QUOTA_EXCEEDED:
 	case MQTT_REASON_SERVER_BUSY:
 	case MQTT_REASON_CONNECTION_RATE_EXCEEDED:
-		link_error(link, "%s has no room for device %s now: %s", link->config->host, link->config->client_id,
-			   text);
+		link_error(link, "%s has no room for device %s now: %s", link->config->host,
+			   link->config->client_id, text);
 		patience_ns = LINK_PATIENCE_BUSY_NS;
 		break;
 	default:
@@ -302,6 +309,8 @@ static void link_on_puback(void *userdata, uint64_t cookie, const struct mqtt_pa
 	mqtt_user_property_find(puback->properties.repeatable, HUB_PROP_STATUS, &text);
 	mqtt_user_property_find(puback->properties.repeatable, HUB_PROP_REASON, &reason);
 	status = hub_status_from_packet(puback->ack.reason, text);
+	if (status.class == HUB_SUCCESS)
+		backoff_progress(&link->backoff);
 	link->ops->on_puback(link->userdata, cookie, &status, reason);
 	loop_defer(link->loop, &link->flush);
 }
@@ -369,7 +378,8 @@ static const struct mqtt_session_ops link_session_ops = {
 	.on_error = link_on_error,
 };
 
-/* --- CONNECT --------------------------------------------------------------------------------------------------- */
+/* --- CONNECT
+ * --------------------------------------------------------------------------------------------------- */
 
 /* The user properties of CONNECT (HUB-CONTRACT section 2). */
 static void connect_put_properties(struct writer *w, const struct config *config, const struct hub_sas *sas)
@@ -392,11 +402,12 @@ static int link_send_connect(struct link *link)
 	uint64_t lifetime_ms = config->token_lifetime_s * MSEC_PER_SEC;
 	struct mqtt_packet connect = {
 		.type = MQTT_CONNECT,
-		.connect = {
-			.level = MQTT_LEVEL_5,
-			.keep_alive = config->keep_alive_s,
-			.client_id = bytes_from_str(config->client_id),
-		},
+		.connect =
+			{
+				.level = MQTT_LEVEL_5,
+				.keep_alive = config->keep_alive_s,
+				.client_id = bytes_from_str(config->client_id),
+			},
 	};
 	struct mqtt_properties *p = &connect.properties;
 	uint8_t properties[2048];
@@ -427,7 +438,8 @@ static int link_send_connect(struct link *link)
 	return mqtt_session_start(link->session, &connect, loop_now_ns(link->loop));
 }
 
-/* --- the connection's events ----------------------------------------------------------------------------------- */
+/* --- the connection's events
+ * ----------------------------------------------------------------------------------- */
 
 static void link_on_open(void *userdata)
 {
@@ -502,7 +514,8 @@ static void link_attempt(struct link *link)
 	}
 }
 
-/* --- life cycle ------------------------------------------------------------------------------------------------ */
+/* --- life cycle
+ * ------------------------------------------------------------------------------------------------ */
 
 int link_new(struct link **out, const struct link_options *options)
 {

@@ -3,10 +3,12 @@
 #define FLOW_LINK_H
 
 /*
- * The link: one device's connection to its hub, kept up for as long as the daemon runs. Connects, authenticates, reconnects
- * with back-off, renews its token, and moves bytes between session and connection once per turn of the loop.
+ * The link: one device's connection to its hub, kept up for as long as the daemon runs. Connects,
+ * authenticates, reconnects with back-off, renews its token, and moves bytes between session and connection
+ * once per turn of the loop.
  *
- * What is sent is for its user (struct link_ops) to say: the link asks for messages when there is room for them.
+ * What is sent is for its user (struct link_ops) to say: the link asks for messages when there is room for
+ * them.
  */
 
 #include <stdbool.h>
@@ -23,8 +25,8 @@ struct resolver;
 struct tls_context;
 
 enum link_state {
-	LINK_STOPPED,	     /* not started, or stopped for good */
-	LINK_WAITING,	     /* until the next attempt */
+	LINK_STOPPED,        /* not started, or stopped for good */
+	LINK_WAITING,        /* until the next attempt */
 	LINK_CONNECTING,     /* name lookup, TCP, TLS */
 	LINK_AUTHENTICATING, /* CONNECT sent */
 	LINK_ONLINE,
@@ -43,8 +45,10 @@ struct link_ops {
 	void (*on_offline)(void *userdata);
 	/* There is room: publish until link_publish() says -EAGAIN or nothing is left. */
 	void (*on_writable)(void *userdata);
-	/* Outcome of the message in flight with this cookie. @reason: the hub's text, may be empty; borrowed. */
-	void (*on_puback)(void *userdata, uint64_t cookie, const struct hub_status *status, struct bytes reason);
+	/* Outcome of the message in flight with this cookie. @reason: the hub's text, may be empty; borrowed.
+	 */
+	void (*on_puback)(void *userdata, uint64_t cookie, const struct hub_status *status,
+			  struct bytes reason);
 	/* State, error or limits changed: for the status file. */
 	void (*on_changed)(void *userdata);
 };
@@ -75,21 +79,21 @@ void link_free(struct link *link);
 void link_kick(struct link *link);
 
 /* As mqtt_session_publish() and mqtt_session_drop(); @properties are encoded. */
-int link_publish(struct link *link, struct bytes topic, struct bytes properties, struct bytes payload, uint64_t cookie,
-		 uint16_t *packet_id);
+int link_publish(struct link *link, struct bytes topic, struct bytes properties, struct bytes payload,
+		 uint64_t cookie, uint16_t *packet_id);
 void link_drop(struct link *link, uint16_t packet_id);
 
 /* What the status file shows. Texts are owned by the link and valid until it changes. */
 struct link_info {
 	enum link_state state;
-	uint64_t since_ms;	 /* wall clock: when this state began */
-	uint64_t n_connects;	 /* times the hub accepted us */
-	uint64_t n_attempts;	 /* connections tried */
-	uint64_t retry_in_ns;	 /* WAITING: until the next attempt */
-	const char *last_error;	 /* "" = none since the last time online */
-	const char *peer;	 /* "" unless connected */
-	const char *cipher;	 /* likewise */
-	bool session_present;	 /* ONLINE only, as are the following */
+	uint64_t since_ms;      /* wall clock: when this state began */
+	uint64_t n_connects;    /* times the hub accepted us */
+	uint64_t n_attempts;    /* connections tried */
+	uint64_t retry_in_ns;   /* WAITING: until the next attempt */
+	const char *last_error; /* "" = none since the last time online */
+	const char *peer;       /* "" unless connected */
+	const char *cipher;     /* likewise */
+	bool session_present;   /* ONLINE only, as are the following */
 	uint16_t receive_maximum;
 	uint16_t topic_alias_maximum;
 	uint16_t keep_alive_s;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Message properties as a template, see stamp.h. The time is formatted when its millisecond changes, which is at most
- * once a turn of the loop, since only the loop reads the clock.
+ * Message properties as a template, see stamp.h. The time is formatted when its millisecond changes, which is
+ * at most once a turn of the loop, since only the loop reads the clock.
  */
 
 #include <assert.h>

@@ -3,8 +3,8 @@
 #define FLOW_STAMP_H
 
 /*
- * The properties every telemetry message gets from the daemon, `message-id` and `creation-time`, encoded once at start;
- * for each message only digits are put in place.
+ * The properties every telemetry message gets from the daemon, `message-id` and `creation-time`, encoded once
+ * at start; for each message only digits are put in place.
  */
 
 #include <stdint.h>
@@ -20,7 +20,7 @@
 	 (sizeof("creation-time") - 1) + TIME_ISO_LEN)
 
 struct stamp {
-	uint64_t run;	  /* first half of every message-id */
+	uint64_t run;     /* first half of every message-id */
 	uint64_t time_ms; /* what the template's time says */
 	uint8_t encoded[STAMP_LEN];
 	size_t id_at;

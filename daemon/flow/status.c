@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The status file, see status.h. Every open renders the text anew and keeps it until it is closed; the size shown by
- * stat(2) is that of the text as it would be rendered now.
+ * The status file, see status.h. Every open renders the text anew and keeps it until it is closed; the size
+ * shown by stat(2) is that of the text as it would be rendered now.
  */
 
 #include <errno.h>
@@ -34,7 +34,7 @@ struct status_text {
 };
 
 __attribute__((format(printf, 3, 4))) static void text_line(struct status_text *text, const char *key,
-							     const char *fmt, ...)
+							    const char *fmt, ...)
 {
 	size_t left = sizeof(text->data) - text->len;
 	va_list ap;
@@ -111,7 +111,8 @@ static void status_render(const struct status *status, struct status_text *text)
 	status_render_telemetry(status, text);
 }
 
-/* --- the file -------------------------------------------------------------------------------------------------- */
+/* --- the file
+ * -------------------------------------------------------------------------------------------------- */
 
 static int status_open(struct fuse_file *file)
 {

@@ -3,8 +3,8 @@
 #define FLOW_STATUS_H
 
 /*
- * The file `status`: one `key: value` line each, for people and for scripts. A reader sees what was true when it opened the file;
- * poll(2) reports POLLPRI when the state of the link changed (not for every counter).
+ * The file `status`: one `key: value` line each, for people and for scripts. A reader sees what was true when
+ * it opened the file; poll(2) reports POLLPRI when the state of the link changed (not for every counter).
  */
 
 #include "config/config.h"

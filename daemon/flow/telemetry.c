@@ -2,12 +2,13 @@
 /*
  * Telemetry, see telemetry.h, in the order of a message's life: append, send_next, on_puback, done, release.
  *
- * Objects: the journal's records after `acked`; those up to `sent` have a flight each, at index sequence modulo the window.
- * A flight is in the air (SENT), waits to be sent again (RESEND) or has its outcome and waits for those before it (DONE). `next`
- * is the first record that was never sent.
+ * Objects: the journal's records after `acked`; those up to `sent` have a flight each, at index sequence
+ * modulo the window. A flight is in the air (SENT), waits to be sent again (RESEND) or has its outcome and
+ * waits for those before it (DONE). `next` is the first record that was never sent.
  *
- * Invariants: sent - acked <= LINK_WINDOW_MAX; n_resend counts the flights in RESEND; while the retry timer is armed, or a flight is
- * in RESEND, no record after it is sent for the first time: that keeps the order over refusals and reconnects.
+ * Invariants: sent - acked <= LINK_WINDOW_MAX; n_resend counts the flights in RESEND; while the retry timer
+ * is armed, or a flight is in RESEND, no record after it is sent for the first time: that keeps the order
+ * over refusals and reconnects.
  *
  * Nothing in here allocates, and the clock and the formatted time are the turn's.
  */
@@ -38,7 +39,7 @@ enum flight_state {
 struct flight {
 	struct journal_cursor at;
 	uint16_t packet_id; /* 0 = the hub knows of none */
-	uint8_t state;	    /* enum flight_state */
+	uint8_t state;      /* enum flight_state */
 };
 
 struct telemetry {
@@ -77,7 +78,8 @@ static struct flight *flight_of(struct telemetry *t, uint64_t sequence)
 	return &t->flights[sequence % LINK_WINDOW_MAX];
 }
 
-/* --- life cycle ------------------------------------------------------------------------------------------------ */
+/* --- life cycle
+ * ------------------------------------------------------------------------------------------------ */
 
 int telemetry_new(struct telemetry **out, const struct telemetry_options *options)
 {
@@ -124,7 +126,8 @@ struct waiters *telemetry_waiters(struct telemetry *t)
 	return t->waiters;
 }
 
-/* --- append ---------------------------------------------------------------------------------------------------- */
+/* --- append
+ * ---------------------------------------------------------------------------------------------------- */
 
 size_t telemetry_payload_max(const struct telemetry *t)
 {
@@ -159,7 +162,8 @@ int telemetry_append(struct telemetry *t, struct origin *origin, struct bytes he
 	uint8_t *properties, *payload;
 	int r;
 
-	static_assert(JOURNAL_RECORD_OVERHEAD + STAMP_LEN <= TELEMETRY_MESSAGE_OVERHEAD, "overhead is an upper bound");
+	static_assert(JOURNAL_RECORD_OVERHEAD + STAMP_LEN <= TELEMETRY_MESSAGE_OVERHEAD,
+		      "overhead is an upper bound");
 	r = journal_append(t->journal, origin->id, STAMP_LEN, head.len + tail.len, &properties, &payload);
 	if (r) {
 		t->was_full = true;
@@ -177,7 +181,8 @@ int telemetry_append(struct telemetry *t, struct origin *origin, struct bytes he
 	return 0;
 }
 
-/* --- send_next ------------------------------------------------------------------------------------------------- */
+/* --- send_next
+ * ------------------------------------------------------------------------------------------------- */
 
 static void telemetry_done(struct telemetry *t, uint64_t sequence, int error);
 static void telemetry_reject(struct telemetry *t, uint64_t sequence, int error, const char *why);
@@ -191,7 +196,8 @@ static int telemetry_publish(struct telemetry *t, struct flight *flight)
 			    &flight->packet_id);
 }
 
-/* Sends again, in order, what was lost with a connection or refused. Returns 0 when nothing is left to send again. */
+/* Sends again, in order, what was lost with a connection or refused. Returns 0 when nothing is left to send
+ * again. */
 static int telemetry_send_again(struct telemetry *t)
 {
 	for (uint64_t s = journal_acked(t->journal) + 1; t->n_resend; ++s) {
@@ -259,7 +265,8 @@ void telemetry_on_writable(struct telemetry *t)
 		log_write_once(t->log, &t->logged, LOG_LEVEL_ERROR, "cannot send: %s", strerror(-r));
 }
 
-/* --- connections come and go ----------------------------------------------------------------------------------- */
+/* --- connections come and go
+ * ----------------------------------------------------------------------------------- */
 
 void telemetry_on_offline(struct telemetry *t)
 {
@@ -284,7 +291,8 @@ void telemetry_on_online(struct telemetry *t, bool session_present)
 		flight_of(t, s)->packet_id = 0;
 }
 
-/* --- on_puback ------------------------------------------------------------------------------------------------- */
+/* --- on_puback
+ * ------------------------------------------------------------------------------------------------- */
 
 static void telemetry_on_retry(struct loop_timer *timer, uint64_t now_ns)
 {
@@ -317,8 +325,8 @@ static void telemetry_refused(struct telemetry *t, struct flight *flight, struct
 	--t->n_in_flight;
 	if (origin)
 		origin->refused = status->error;
-	log_write_once(t->log, &t->logged, LOG_LEVEL_WARNING, "the hub refuses telemetry for now: %s; trying again",
-		       t->last_refusal);
+	log_write_once(t->log, &t->logged, LOG_LEVEL_WARNING,
+		       "the hub refuses telemetry for now: %s; trying again", t->last_refusal);
 	telemetry_arm_retry(t);
 }
 
@@ -331,15 +339,16 @@ static void telemetry_reject(struct telemetry *t, uint64_t sequence, int error, 
 	origin = origin_find(t->waiters, record.origin);
 	++t->stats.n_rejected;
 	snprintf(t->last_refusal, sizeof(t->last_refusal), "%s", why);
-	log_write_once(t->log, &t->logged, LOG_LEVEL_WARNING, "message %.*s was dropped: %s", HUB_MESSAGE_ID_LEN,
-		       (const char *)record.properties.data + t->stamp.id_at, why);
+	log_write_once(t->log, &t->logged, LOG_LEVEL_WARNING, "message %.*s was dropped: %s",
+		       HUB_MESSAGE_ID_LEN, (const char *)record.properties.data + t->stamp.id_at, why);
 	/* A parked write gets the error itself. */
 	if (origin && !origin->error && !origin_waits_for(origin, sequence))
 		origin->error = error;
 	telemetry_done(t, sequence, error);
 }
 
-void telemetry_on_puback(struct telemetry *t, uint64_t cookie, const struct hub_status *status, struct bytes reason)
+void telemetry_on_puback(struct telemetry *t, uint64_t cookie, const struct hub_status *status,
+			 struct bytes reason)
 {
 	struct flight *flight = flight_of(t, cookie);
 	char text[HUB_STATUS_TEXT_SIZE];
@@ -363,7 +372,8 @@ void telemetry_on_puback(struct telemetry *t, uint64_t cookie, const struct hub_
 		 (int)(reason.len < 150 ? reason.len : 150), reason.len ? (const char *)reason.data : "");
 	journal_read(t->journal, flight->at, &record);
 	origin = origin_find(t->waiters, record.origin);
-	/* The writer of an O_SYNC write is still there to decide for itself: it gets the error, and the queue nothing. */
+	/* The writer of an O_SYNC write is still there to decide for itself: it gets the error, and the queue
+	 * nothing. */
 	if (status->retryable && !(origin && origin_waits_for(origin, cookie)))
 		telemetry_refused(t, flight, origin, status);
 	else if (status->retryable)
@@ -372,9 +382,11 @@ void telemetry_on_puback(struct telemetry *t, uint64_t cookie, const struct hub_
 		telemetry_reject(t, cookie, status->error, t->last_refusal);
 }
 
-/* --- trim, release_waiters ------------------------------------------------------------------------------------- */
+/* --- trim, release_waiters
+ * ------------------------------------------------------------------------------------- */
 
-/* The record in the air has its outcome: tells who waits for it, and trims what is done with from the front. */
+/* The record in the air has its outcome: tells who waits for it, and trims what is done with from the front.
+ */
 static void telemetry_done(struct telemetry *t, uint64_t sequence, int error)
 {
 	struct flight *flight = flight_of(t, sequence);
@@ -414,7 +426,8 @@ static void telemetry_release(struct loop_deferred *deferred)
 		t->on_empty(t->userdata);
 }
 
-/* --- counters -------------------------------------------------------------------------------------------------- */
+/* --- counters
+ * -------------------------------------------------------------------------------------------------- */
 
 void telemetry_count_full(struct telemetry *t)
 {

@@ -3,8 +3,8 @@
 #define FLOW_TELEMETRY_H
 
 /*
- * Telemetry: from a writer's bytes to the hub's PUBACK. The queue's writer (append) and its reader (send, acknowledge, retry) in
- * one place; how files are cut into messages is in telemetry_files.h.
+ * Telemetry: from a writer's bytes to the hub's PUBACK. The queue's writer (append) and its reader (send,
+ * acknowledge, retry) in one place; how files are cut into messages is in telemetry_files.h.
  */
 
 #include <stdbool.h>
@@ -24,7 +24,7 @@ struct telemetry_options {
 	struct log *log;
 	struct journal *journal; /* borrowed, empty or with what is to be sent first */
 	struct waiters *waiters; /* borrowed */
-	uint64_t run;		 /* 64 random bits, see stamp.h */
+	uint64_t run;            /* 64 random bits, see stamp.h */
 	/* There is room in a queue that was full; and: nothing is left in the queue. May be NULL. */
 	void (*on_room)(void *userdata);
 	void (*on_empty)(void *userdata);
@@ -48,20 +48,23 @@ bool telemetry_has_room(struct telemetry *t, uint64_t n_messages, uint64_t n_byt
 #define TELEMETRY_MESSAGE_OVERHEAD 192
 
 /*
- * Appends one message, the payload being @head and @tail one after the other. Returns 0 and its number in the queue; -ENOSPC: the
- * queue is full. The size was checked against telemetry_payload_max().
+ * Appends one message, the payload being @head and @tail one after the other. Returns 0 and its number in the
+ * queue; -ENOSPC: the queue is full. The size was checked against telemetry_payload_max().
  */
 int telemetry_append(struct telemetry *t, struct origin *origin, struct bytes head, struct bytes tail,
 		     uint64_t *sequence);
 
-/* --- the link's side, see struct link_ops ---------------------------------------------------------------------- */
+/* --- the link's side, see struct link_ops
+ * ---------------------------------------------------------------------- */
 
 void telemetry_on_online(struct telemetry *t, bool session_present);
 void telemetry_on_offline(struct telemetry *t);
 void telemetry_on_writable(struct telemetry *t);
-void telemetry_on_puback(struct telemetry *t, uint64_t cookie, const struct hub_status *status, struct bytes reason);
+void telemetry_on_puback(struct telemetry *t, uint64_t cookie, const struct hub_status *status,
+			 struct bytes reason);
 
-/* --- counters -------------------------------------------------------------------------------------------------- */
+/* --- counters
+ * -------------------------------------------------------------------------------------------------- */
 
 struct telemetry_stats {
 	uint64_t n_written;  /* messages accepted from writers */

@@ -2,12 +2,12 @@
 /*
  * Telemetry files, see telemetry_files.h.
  *
- * An open file has its origin in the queue and, between writes, a `partial` message: the rest of a line, or a file so far.
- * While partial is not empty, `held` bytes of the queue are promised to it. `refusing` is set from an EMSGSIZE to the end of
- * that line or file; partial is empty then.
+ * An open file has its origin in the queue and, between writes, a `partial` message: the rest of a line, or a
+ * file so far. While partial is not empty, `held` bytes of the queue are promised to it. `refusing` is set
+ * from an EMSGSIZE to the end of that line or file; partial is empty then.
  *
- * Closed files are kept for reuse with their buffer, so that opening, writing and closing, which is what every `echo` does,
- * allocates nothing.
+ * Closed files are kept for reuse with their buffer, so that opening, writing and closing, which is what
+ * every `echo` does, allocates nothing.
  */
 
 #include <assert.h>
@@ -22,7 +22,7 @@
 #include "hub/contract.h"
 
 /* Files kept for reuse, and the largest buffer kept with one. */
-#define SPARE_MAX	256
+#define SPARE_MAX       256
 #define SPARE_BYTES_MAX (16 * 1024)
 
 enum framing {
@@ -54,19 +54,22 @@ static struct tfile *tfile_of(const struct fuse_file *file)
 	return file->data;
 }
 
-/* --- what is promised to a partial message --------------------------------------------------------------------- */
+/* --- what is promised to a partial message
+ * --------------------------------------------------------------------- */
 
 static uint64_t tfile_hold_bytes(const struct tfile *f)
 {
 	return telemetry_payload_max(f->owner->telemetry) + TELEMETRY_MESSAGE_OVERHEAD;
 }
 
-/* The largest message this file can make: what the hub takes now and, for one under way, what was promised. */
+/* The largest message this file can make: what the hub takes now and, for one under way, what was promised.
+ */
 static size_t tfile_payload_max(const struct tfile *f)
 {
 	size_t max = telemetry_payload_max(f->owner->telemetry);
 
-	return f->held && f->held - TELEMETRY_MESSAGE_OVERHEAD < max ? f->held - TELEMETRY_MESSAGE_OVERHEAD : max;
+	return f->held && f->held - TELEMETRY_MESSAGE_OVERHEAD < max ? f->held - TELEMETRY_MESSAGE_OVERHEAD
+								     : max;
 }
 
 static void tfile_unhold(struct tfile *f)
@@ -95,7 +98,8 @@ static void tfile_finish(struct tfile *f, uint64_t *sequence)
 		int r;
 
 		tfile_unhold(f);
-		r = telemetry_append(f->owner->telemetry, f->origin, buf_bytes(&f->partial), BYTES(NULL, 0), sequence);
+		r = telemetry_append(f->owner->telemetry, f->origin, buf_bytes(&f->partial), BYTES(NULL, 0),
+				     sequence);
 		assert(r == 0);
 		(void)r;
 	}
@@ -103,7 +107,8 @@ static void tfile_finish(struct tfile *f, uint64_t *sequence)
 	f->refusing = false;
 }
 
-/* --- open, close ----------------------------------------------------------------------------------------------- */
+/* --- open, close
+ * ----------------------------------------------------------------------------------------------- */
 
 static int telemetry_file_open(struct fuse_file *file)
 {
@@ -160,7 +165,8 @@ static void telemetry_file_release(struct fuse_file *file)
 	++owner->n_spare;
 }
 
-/* --- waiting for the hub --------------------------------------------------------------------------------------- */
+/* --- waiting for the hub
+ * --------------------------------------------------------------------------------------- */
 
 /* With a queue in memory nothing is stored before the hub has it: O_DSYNC waits for the same as O_SYNC. */
 static bool write_waits(const struct fuse_file *file)
@@ -169,7 +175,8 @@ static bool write_waits(const struct fuse_file *file)
 }
 
 /* The end of a write that appended @first to @last (none when last < first). */
-static ssize_t write_finish(struct fuse_file *file, struct fuse_request *req, uint64_t first, uint64_t last, size_t size)
+static ssize_t write_finish(struct fuse_file *file, struct fuse_request *req, uint64_t first, uint64_t last,
+			    size_t size)
 {
 	struct tfile *f = tfile_of(file);
 
@@ -211,14 +218,15 @@ void telemetry_files_on_room(struct telemetry_files *files)
 		fuse_node_poll_wake(files->nodes[i]);
 }
 
-/* --- telemetry: lines ------------------------------------------------------------------------------------------ */
+/* --- telemetry: lines
+ * ------------------------------------------------------------------------------------------ */
 
 /* What a write to a file of lines holds, counted before anything of it is taken. */
 struct lines {
 	uint64_t n_messages;
-	uint64_t n_bytes;   /* of their payload, the partial one's start included */
-	size_t rest_at;	    /* where the unterminated rest starts */
-	bool too_long;	    /* a message, or the rest, is over the limit */
+	uint64_t n_bytes; /* of their payload, the partial one's start included */
+	size_t rest_at;   /* where the unterminated rest starts */
+	bool too_long;    /* a message, or the rest, is over the limit */
 };
 
 static struct lines lines_scan(struct bytes data, size_t n_partial, size_t max)
@@ -269,7 +277,8 @@ static ssize_t lines_refuse(struct tfile *f, struct bytes data)
 	return -EMSGSIZE;
 }
 
-static ssize_t lines_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset, struct bytes data)
+static ssize_t lines_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset,
+			   struct bytes data)
 {
 	struct tfile *f = tfile_of(file);
 	struct telemetry *t = f->owner->telemetry;
@@ -308,7 +317,8 @@ static ssize_t lines_write(struct fuse_file *file, struct fuse_request *req, uin
 	return write_finish(file, req, first, last, data.len);
 }
 
-/* --- telemetry.raw: writes ------------------------------------------------------------------------------------- */
+/* --- telemetry.raw: writes
+ * ------------------------------------------------------------------------------------- */
 
 static ssize_t raw_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset, struct bytes data)
 {
@@ -317,7 +327,8 @@ static ssize_t raw_write(struct fuse_file *file, struct fuse_request *req, uint6
 	uint64_t sequence;
 	int r;
 
-	/* The second part of a write the kernel had to split: what is one write(2) must not become two messages. */
+	/* The second part of a write the kernel had to split: what is one write(2) must not become two
+	 * messages. */
 	if (offset > 0 && !(file->write_flags & O_APPEND))
 		return -EMSGSIZE;
 	if (data.len > telemetry_payload_max(t))
@@ -331,9 +342,11 @@ static ssize_t raw_write(struct fuse_file *file, struct fuse_request *req, uint6
 	return write_finish(file, req, sequence, sequence, data.len);
 }
 
-/* --- telemetry.file: open to close ----------------------------------------------------------------------------- */
+/* --- telemetry.file: open to close
+ * ----------------------------------------------------------------------------- */
 
-static ssize_t file_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset, struct bytes data)
+static ssize_t file_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset,
+			  struct bytes data)
 {
 	struct tfile *f = tfile_of(file);
 	int r;
@@ -358,33 +371,37 @@ static ssize_t file_write(struct fuse_file *file, struct fuse_request *req, uint
 	return r ? r : (ssize_t)data.len;
 }
 
-/* --- the files ------------------------------------------------------------------------------------------------- */
+/* --- the files
+ * ------------------------------------------------------------------------------------------------- */
 
 static const struct fuse_file_ops telemetry_file_ops[N_FRAMINGS] = {
-	[FRAMING_LINES] = {
-		.open = telemetry_file_open,
-		.release = telemetry_file_release,
-		.write = lines_write,
-		.fsync = telemetry_file_fsync,
-		.poll = telemetry_file_poll,
-		.interrupt = waiters_interrupt,
-	},
-	[FRAMING_RAW] = {
-		.open = telemetry_file_open,
-		.release = telemetry_file_release,
-		.write = raw_write,
-		.fsync = telemetry_file_fsync,
-		.poll = telemetry_file_poll,
-		.interrupt = waiters_interrupt,
-	},
-	[FRAMING_FILE] = {
-		.open = telemetry_file_open,
-		.release = telemetry_file_release,
-		.write = file_write,
-		.fsync = telemetry_file_fsync,
-		.poll = telemetry_file_poll,
-		.interrupt = waiters_interrupt,
-	},
+	[FRAMING_LINES] =
+		{
+			.open = telemetry_file_open,
+			.release = telemetry_file_release,
+			.write = lines_write,
+			.fsync = telemetry_file_fsync,
+			.poll = telemetry_file_poll,
+			.interrupt = waiters_interrupt,
+		},
+	[FRAMING_RAW] =
+		{
+			.open = telemetry_file_open,
+			.release = telemetry_file_release,
+			.write = raw_write,
+			.fsync = telemetry_file_fsync,
+			.poll = telemetry_file_poll,
+			.interrupt = waiters_interrupt,
+		},
+	[FRAMING_FILE] =
+		{
+			.open = telemetry_file_open,
+			.release = telemetry_file_release,
+			.write = file_write,
+			.fsync = telemetry_file_fsync,
+			.poll = telemetry_file_poll,
+			.interrupt = waiters_interrupt,
+		},
 };
 
 int telemetry_files_new(struct telemetry_files **out, struct telemetry *telemetry, struct fuse_node *parent,
@@ -428,7 +445,7 @@ void telemetry_files_free(struct telemetry_files *files)
 {
 	if (!files)
 		return;
-	list_for_each_safe(link, &files->spare) {
+	list_for_each_safe (link, &files->spare) {
 		struct tfile *f = container_of(link, struct tfile, link);
 
 		buf_deinit(&f->partial);

@@ -2,9 +2,9 @@
 /*
  * Origins and waiters, see waiters.h.
  *
- * All waiters wait equally long, so the list of all of them is in order of deadline and one timer serves it. A waiter is in
- * that list and in one of: its origin's writers, the syncs. Waiters and origins are kept for reuse: after the first of their kind
- * nothing is allocated.
+ * All waiters wait equally long, so the list of all of them is in order of deadline and one timer serves it.
+ * A waiter is in that list and in one of: its origin's writers, the syncs. Waiters and origins are kept for
+ * reuse: after the first of their kind nothing is allocated.
  */
 
 #include <assert.h>
@@ -14,7 +14,8 @@
 #include "base/time.h"
 #include "flow/waiters.h"
 
-/* An origin's id: generation in the upper, slot in the lower 32 bits; generations start at 1, so 0 is nobody. */
+/* An origin's id: generation in the upper, slot in the lower 32 bits; generations start at 1, so 0 is nobody.
+ */
 #define ORIGIN_SLOT(id) ((uint32_t)(id))
 
 struct waiter {
@@ -53,7 +54,8 @@ struct waiters {
 
 static void waiters_on_timer(struct loop_timer *timer, uint64_t now_ns);
 
-/* --- life cycle ------------------------------------------------------------------------------------------------ */
+/* --- life cycle
+ * ------------------------------------------------------------------------------------------------ */
 
 int waiters_new(struct waiters **out, struct loop *loop, uint64_t timeout_ns)
 {
@@ -78,7 +80,7 @@ void waiters_free(struct waiters *w)
 		return;
 	assert(list_is_empty(&w->all));
 	loop_timer_disarm(&w->timer);
-	list_for_each_safe(link, &w->spare)
+	list_for_each_safe (link, &w->spare)
 		free(container_of(link, struct waiter, link));
 	for (uint32_t i = 0; i < w->n_slots; ++i)
 		free(w->slots[i]);
@@ -86,7 +88,8 @@ void waiters_free(struct waiters *w)
 	free(w);
 }
 
-/* --- origins --------------------------------------------------------------------------------------------------- */
+/* --- origins
+ * --------------------------------------------------------------------------------------------------- */
 
 static int origin_add_slot(struct waiters *w)
 {
@@ -161,7 +164,8 @@ int origin_take_error(struct origin *origin)
 	return error;
 }
 
-/* --- parking --------------------------------------------------------------------------------------------------- */
+/* --- parking
+ * --------------------------------------------------------------------------------------------------- */
 
 int waiters_make_room(struct waiters *w)
 {
@@ -204,7 +208,8 @@ static void waiter_answer(struct waiter *waiter, ssize_t result)
 	fuse_parked_reply(&waiter->parked, result);
 }
 
-static void waiter_park(struct waiter *waiter, struct waiters *w, struct origin *origin, struct fuse_request *req)
+static void waiter_park(struct waiter *waiter, struct waiters *w, struct origin *origin,
+			struct fuse_request *req)
 {
 	uint64_t now_ns = loop_now_ns(w->loop);
 
@@ -247,7 +252,8 @@ void waiters_interrupt(struct fuse_parked *parked)
 	waiter_unlink(container_of(parked, struct waiter, parked));
 }
 
-/* --- outcomes -------------------------------------------------------------------------------------------------- */
+/* --- outcomes
+ * -------------------------------------------------------------------------------------------------- */
 
 bool origin_waits_for(const struct origin *origin, uint64_t sequence)
 {
@@ -286,7 +292,8 @@ void waiters_release_syncs(struct waiters *w, uint64_t acked)
 	}
 }
 
-/* No outcome within the time: the records stay queued. The hub's last refusal says more than the clock, if there is one. */
+/* No outcome within the time: the records stay queued. The hub's last refusal says more than the clock, if
+ * there is one. */
 static void waiters_on_timer(struct loop_timer *timer, uint64_t now_ns)
 {
 	struct waiters *w = container_of(timer, struct waiters, timer);

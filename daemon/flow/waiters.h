@@ -3,10 +3,11 @@
 #define FLOW_WAITERS_H
 
 /*
- * Who wrote, and who waits for the hub: open files as the queue knows them (origins), and their parked O_SYNC writes and fsyncs.
+ * Who wrote, and who waits for the hub: open files as the queue knows them (origins), and their parked O_SYNC
+ * writes and fsyncs.
  *
- * An origin's id is in every record its file wrote. It stays meaningful after the file was closed: it then names nobody, and an
- * outcome that comes later has nobody to be told to.
+ * An origin's id is in every record its file wrote. It stays meaningful after the file was closed: it then
+ * names nobody, and an outcome that comes later has nobody to be told to.
  */
 
 #include <stdbool.h>
@@ -25,10 +26,10 @@ struct waiters;
 
 struct origin {
 	uint64_t id;
-	uint64_t last_sequence;	    /* of the last record written through this file, 0 = none */
-	int error;		    /* first negative error since fsync reported one */
-	int refused;		    /* the last retryable refusal of one of its records, 0 = none */
-	struct list writers;	    /* waiters of O_SYNC writes */
+	uint64_t last_sequence; /* of the last record written through this file, 0 = none */
+	int error;              /* first negative error since fsync reported one */
+	int refused;            /* the last retryable refusal of one of its records, 0 = none */
+	struct list writers;    /* waiters of O_SYNC writes */
 };
 
 /* @timeout_ns: how long a waiter waits, TIME_NEVER = for ever. Returns 0 or -ENOMEM. */
@@ -46,12 +47,13 @@ struct origin *origin_find(struct waiters *w, uint64_t id);
 /* Makes sure that one more request can be parked: 0, -ENOBUFS or -ENOMEM. */
 int waiters_make_room(struct waiters *w);
 
-/* Parks a write of records @first to @last of @origin; answered with @size, or with the first error of its records,
- * when all of them have an outcome. waiters_make_room() said 0. */
+/* Parks a write of records @first to @last of @origin; answered with @size, or with the first error of its
+ * records, when all of them have an outcome. waiters_make_room() said 0. */
 void waiters_park_write(struct waiters *w, struct origin *origin, struct fuse_request *req, uint64_t first,
 			uint64_t last, size_t size);
 
-/* Parks an fsync; answered when all records up to @origin->last_sequence are done with. Returns FUSE_PARKED, -ENOBUFS or -ENOMEM. */
+/* Parks an fsync; answered when all records up to @origin->last_sequence are done with. Returns FUSE_PARKED,
+ * -ENOBUFS or -ENOMEM. */
 int waiters_park_sync(struct waiters *w, struct origin *origin, struct fuse_request *req);
 
 /* The `interrupt` operation of files whose requests are parked here. */

@@ -5,7 +5,7 @@
  * The jitter is full (uniform from zero up to the exponential bound) because a hub that restarts loses all
  * its devices in the same second: spreading them over the whole interval is what keeps it from losing them
  * again. A connection that did not last counts as a failure, so that a hub which accepts and drops is not
- * asked faster than one which refuses.
+ * asked faster than one which refuses; unless it was of use while it lasted.
  */
 
 #include <limits.h>
@@ -21,6 +21,11 @@ void backoff_init(struct backoff *b)
 void backoff_connected(struct backoff *b, uint64_t now_ns)
 {
 	b->connected_at_ns = now_ns;
+}
+
+void backoff_progress(struct backoff *b)
+{
+	b->n_failures = 0;
 }
 
 static uint64_t backoff_bound_ns(unsigned int n_failures)

@@ -26,6 +26,10 @@ void backoff_init(struct backoff *b);
 /* The hub accepted the connection. */
 void backoff_connected(struct backoff *b, uint64_t now_ns);
 
+/* The hub did what it is there for on this connection (acknowledged a message): failures in a row end here.
+ */
+void backoff_progress(struct backoff *b);
+
 /*
  * An attempt failed or the connection was lost: nanoseconds to wait before the next attempt. The first loss
  * of a connection that lasted BACKOFF_GOOD_NS gives 0; otherwise uniform in [0, min(cap, base << n)] but at

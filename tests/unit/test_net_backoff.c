@@ -96,4 +96,17 @@ TEST(asked_for_patience_is_kept)
 	EXPECT_EQ(backoff_failed(&b, START_NS, NSEC_PER_SEC / 2, NSEC_PER_SEC / 4), NSEC_PER_SEC / 2);
 }
 
+TEST(progress_ends_the_row_of_failures)
+{
+	struct backoff b;
+
+	backoff_init(&b);
+	for (int i = 0; i < 10; ++i)
+		backoff_failed(&b, START_NS, 0, 0);
+	backoff_connected(&b, START_NS);
+	backoff_progress(&b);
+	EXPECT_EQ(backoff_failed(&b, START_NS + 1, BACKOFF_BASE_NS, 0), BACKOFF_BASE_NS);
+	EXPECT_EQ(backoff_failed(&b, START_NS + 1, 2 * BACKOFF_BASE_NS, 0), 2 * BACKOFF_BASE_NS);
+}
+
 TEST_HARNESS_MAIN

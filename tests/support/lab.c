@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lab, see lab.h.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "tests/harness.h"
+#include "tests/support/lab.h"
+
+#define LAB_ARGS_MAX 32
+
+static const char *lab_program(const char *name)
+{
+	static char path[LAB_PATH_MAX];
+	const char *build = getenv("IOTHUB_BUILD");
+
+	snprintf(path, sizeof(path), "%s/%s", build ? build : "build", name);
+	return path;
+}
+
+/* --- processes
+ * ------------------------------------------------------------------------------------------------- */
+
+/* Starts @argv with stderr in the lab; @fd becomes descriptor 3 of the program, @out its stdout (-1 =
+ * stderr's file). */
+static pid_t lab_spawn(const struct lab *lab, const char *log_name, const char *const *argv, int fd, int out)
+{
+	char log_path[LAB_PATH_MAX];
+	sigset_t none;
+	pid_t pid;
+	int log;
+
+	snprintf(log_path, sizeof(log_path), "%s/%s.log", lab->dir, log_name);
+	fflush(NULL);
+	pid = fork();
+	if (pid != 0)
+		return pid;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	log = open(log_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	dup2(log, STDERR_FILENO);
+	dup2(out >= 0 ? out : log, STDOUT_FILENO);
+	if (fd >= 0)
+		dup2(fd, 3);
+	execv(argv[0], (char *const *)(uintptr_t)argv);
+	_exit(127);
+}
+
+static int lab_stop(pid_t *pid, int signo)
+{
+	int status = -1;
+
+	if (*pid <= 0)
+		return -1;
+	kill(*pid, signo);
+	while (waitpid(*pid, &status, 0) < 0 && errno == EINTR)
+		;
+	*pid = 0;
+	return status;
+}
+
+/* Reads one line from @fd, which a program writes when it is ready; empty when it died first. */
+static void lab_read_line(int fd, char *line, size_t size)
+{
+	size_t n = 0;
+
+	while (n + 1 < size && read(fd, line + n, 1) == 1 && line[n] != '\n')
+		++n;
+	line[n] = '\0';
+}
+
+/* --- life cycle
+ * ------------------------------------------------------------------------------------------------ */
+
+void lab_init(struct lab *lab)
+{
+	*lab = (struct lab){.monitor_fd = -1, .device = "dev1"};
+	snprintf(lab->dir, sizeof(lab->dir), "/tmp/iothub-lab-XXXXXX");
+	ASSERT_TRUE(mkdtemp(lab->dir) != NULL);
+	snprintf(lab->mount, sizeof(lab->mount), "%s/hub", lab->dir);
+	/* Emulator keys and mount are for their owner; tests of other users only need to get through. */
+	chmod(lab->dir, 0755);
+}
+
+void lab_deinit(struct lab *lab)
+{
+	char command[2 * LAB_PATH_MAX];
+
+	if (!lab->dir[0])
+		return;
+	lab_stop(&lab->daemon, SIGKILL);
+	lab_stop(&lab->monitor, SIGKILL);
+	lab_stop(&lab->emulator, SIGKILL);
+	if (lab->monitor_fd > 2)
+		close(lab->monitor_fd);
+	umount2(lab->mount, MNT_DETACH);
+	snprintf(command, sizeof(command), "rm -rf --one-file-system '%s'", lab->dir);
+	if (system(command) != 0)
+		fprintf(stderr, "# %s is left behind\n", lab->dir);
+	lab->dir[0] = '\0';
+}
+
+/* --- emulator
+ * -------------------------------------------------------------------------------------------------- */
+
+void lab_start_emulator(struct lab *lab, const char *const *options)
+{
+	char state[LAB_PATH_MAX], port[16], line[64];
+	const char *argv[LAB_ARGS_MAX] = {lab_program("iothub-emulator"),
+					  "--state",
+					  state,
+					  "--device",
+					  lab->device,
+					  "--listen",
+					  "127.0.0.1",
+					  "--ready-fd",
+					  "3",
+					  "--port",
+					  port};
+	int ready[2], n = 0;
+
+	snprintf(state, sizeof(state), "%s/state", lab->dir);
+	snprintf(port, sizeof(port), "%u", lab->port);
+	while (argv[n])
+		++n;
+	for (; options && *options; ++options)
+		argv[n++] = *options;
+	ASSERT_EQ(pipe2(ready, O_CLOEXEC), 0);
+	lab->emulator = lab_spawn(lab, "emulator", argv, ready[1], -1);
+	close(ready[1]);
+	lab_read_line(ready[0], line, sizeof(line));
+	close(ready[0]);
+	lab->port = (uint16_t)atoi(line);
+	ASSERT_GT(lab->port, 0);
+}
+
+int lab_stop_emulator(struct lab *lab, int signo)
+{
+	return lab_stop(&lab->emulator, signo);
+}
+
+/* --- daemon
+ * ---------------------------------------------------------------------------------------------------- */
+
+void lab_configure(struct lab *lab, const char *extra)
+{
+	char path[LAB_PATH_MAX];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/iothubd.json", lab->dir);
+	file = fopen(path, "we");
+	ASSERT_TRUE(file != NULL);
+	fprintf(file,
+		"{\"connection-string-file\": \"%s/state/devices/%s.connection-string\",\n"
+		" \"ca-file\": \"%s/state/ca.pem\", \"port\": %u, \"mount\": \"%s\"%s%s}\n",
+		lab->dir, lab->device, lab->dir, lab->port, lab->mount, extra ? ",\n " : "",
+		extra ? extra : "");
+	ASSERT_EQ(fclose(file), 0);
+}
+
+/* A datagram socket for sd_notify(3). */
+static int lab_notify_socket(const struct lab *lab, char *path, size_t size)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	snprintf(path, size, "%s/notify", lab->dir);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/notify", lab->dir);
+	unlink(path);
+	ASSERT_EQ(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+void lab_start_daemon(struct lab *lab)
+{
+	char config[LAB_PATH_MAX], notify[LAB_PATH_MAX], message[512];
+	const char *argv[] = {lab_program("iothubd"), "--config", config, "--log-level", "debug", NULL};
+	int fd = lab_notify_socket(lab, notify, sizeof(notify));
+	ssize_t n;
+
+	snprintf(config, sizeof(config), "%s/iothubd.json", lab->dir);
+	if (access(config, F_OK) != 0)
+		lab_configure(lab, NULL);
+	setenv("NOTIFY_SOCKET", notify, 1);
+	lab->daemon = lab_spawn(lab, "daemon", argv, -1, -1);
+	unsetenv("NOTIFY_SOCKET");
+	do {
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+
+		/* A daemon that ends instead sends nothing; its log says why. */
+		while (poll(&p, 1, 50) == 0)
+			ASSERT_EQ(waitpid(lab->daemon, NULL, WNOHANG), 0);
+		n = recv(fd, message, sizeof(message) - 1, 0);
+		ASSERT_GT(n, 0);
+		message[n] = '\0';
+	} while (!strstr(message, "READY=1"));
+	close(fd);
+}
+
+int lab_stop_daemon(struct lab *lab, int signo)
+{
+	return lab_stop(&lab->daemon, signo);
+}
+
+/* --- monitor
+ * --------------------------------------------------------------------------------------------------- */
+
+void lab_start_monitor(struct lab *lab)
+{
+	char connection[LAB_PATH_MAX], line[64];
+	const char *argv[] = {lab_program("hubctl"),
+			      "monitor",
+			      "--connection-string-file",
+			      connection,
+			      "--ready-fd",
+			      "3",
+			      "--quiet",
+			      NULL};
+	int ready[2], out[2];
+
+	snprintf(connection, sizeof(connection), "%s/state/service.connection-string", lab->dir);
+	ASSERT_EQ(pipe2(ready, O_CLOEXEC), 0);
+	ASSERT_EQ(pipe2(out, O_CLOEXEC), 0);
+	lab->monitor = lab_spawn(lab, "monitor", argv, ready[1], out[1]);
+	close(ready[1]);
+	close(out[1]);
+	lab_read_line(ready[0], line, sizeof(line));
+	close(ready[0]);
+	ASSERT_TRUE(line[0] != '\0');
+	lab->monitor_fd = out[0];
+}
+
+FILE *lab_monitor_stream(const struct lab *lab)
+{
+	FILE *stream = fdopen(dup(lab->monitor_fd), "re");
+
+	ASSERT_TRUE(stream != NULL);
+	return stream;
+}
+
+static char *json_string(struct json_object *object, const char *key)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(object, key, &value) ? strdup(json_object_get_string(value)) : NULL;
+}
+
+void lab_next_message(struct lab *lab, FILE *monitor, struct lab_message *out)
+{
+	struct json_object *object, *system, *payload, *dropped;
+	_cleanup_(free_ptr) char *line = NULL;
+	size_t size = 0;
+
+	(void)lab;
+	*out = (struct lab_message){0};
+	ASSERT_GT(getline(&line, &size, monitor), 0);
+	object = json_tokener_parse(line);
+	ASSERT_TRUE(object != NULL);
+	ASSERT_TRUE(json_object_object_get_ex(object, "system-properties", &system));
+	out->message_id = json_string(system, "message-id");
+	out->creation_time = json_string(system, "iothub-creation-time-utc");
+	out->is_base64 = !json_object_object_get_ex(object, "payload", &payload);
+	if (out->is_base64)
+		ASSERT_TRUE(json_object_object_get_ex(object, "payload-base64", &payload));
+	out->payload = strdup(json_object_get_string(payload));
+	out->payload_len = strlen(out->payload);
+	if (json_object_object_get_ex(object, "dropped", &dropped))
+		out->n_dropped = (uint64_t)json_object_get_int64(dropped);
+	json_object_put(object);
+}
+
+void lab_message_clear(struct lab_message *message)
+{
+	free(message->message_id);
+	free(message->payload);
+	free(message->creation_time);
+	*message = (struct lab_message){0};
+}
+
+/* --- files
+ * ----------------------------------------------------------------------------------------------------- */
+
+const char *lab_path(const struct lab *lab, const char *name)
+{
+	static char paths[4][LAB_PATH_MAX];
+	static int next;
+	char *path = paths[next++ % 4];
+
+	snprintf(path, LAB_PATH_MAX, "%s/%s", lab->mount, name);
+	return path;
+}
+
+static bool status_find(const char *text, const char *key, char *out, size_t size)
+{
+	size_t n = strlen(key);
+
+	for (const char *line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, key, n) == 0 && strncmp(line + n, ": ", 2) == 0) {
+			line += n + 2;
+			snprintf(out, size, "%.*s", (int)strcspn(line, "\n"), line);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void status_read(int fd, char *text, size_t size)
+{
+	ssize_t n = pread(fd, text, size - 1, 0);
+
+	ASSERT_GT(n, 0);
+	text[n] = '\0';
+}
+
+void lab_status_text(const struct lab *lab, const char *key, char *out, size_t size)
+{
+	_cleanup_(close_fd) int fd = open(lab_path(lab, "status"), O_RDONLY | O_CLOEXEC);
+	char text[4096];
+
+	ASSERT_GE(fd, 0);
+	status_read(fd, text, sizeof(text));
+	if (!status_find(text, key, out, size))
+		out[0] = '\0';
+}
+
+uint64_t lab_status_number(const struct lab *lab, const char *key)
+{
+	char text[256];
+
+	lab_status_text(lab, key, text, sizeof(text));
+	return strtoull(text, NULL, 10);
+}
+
+void lab_await_state(const struct lab *lab, const char *state)
+{
+	_cleanup_(close_fd) int fd = open(lab_path(lab, "status"), O_RDONLY | O_CLOEXEC);
+	char text[4096], value[128] = "";
+
+	ASSERT_GE(fd, 0);
+	for (;;) {
+		struct pollfd p = {.fd = fd, .events = POLLPRI};
+
+		status_read(fd, text, sizeof(text));
+		if (status_find(text, "state", value, sizeof(value)) && strcmp(value, state) == 0)
+			return;
+		ASSERT_EQ(poll(&p, 1, -1), 1);
+	}
+}
+
+int lab_shell(const struct lab *lab, const char *shell, const char *script)
+{
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		setenv("M", lab->mount, 1);
+		setenv("D", lab->dir, 1);
+		execlp(shell, shell, "-c", script, (char *)NULL);
+		_exit(127);
+	}
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+char *lab_log(const struct lab *lab, const char *program)
+{
+	char path[LAB_PATH_MAX], *text = calloc(1, 1 << 20);
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s.log", lab->dir, program);
+	file = fopen(path, "re");
+	if (file) {
+		size_t n = fread(text, 1, (1 << 20) - 1, file);
+
+		text[n] = '\0';
+		fclose(file);
+	}
+	return text;
+}
