@@ -135,6 +135,7 @@ static void on_poll(struct loop_op *op, int res)
 		return;
 	if (res < 0) {
 		log_error(dev->log, "cannot wait for FUSE requests: %s", strerror(-res));
+		loop_timer_disarm(&dev->more);
 		fuse_tree_gone(dev->tree);
 		return;
 	}
