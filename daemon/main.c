@@ -4,10 +4,13 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "app/app.h"
 #include "config/config.h"
@@ -20,34 +23,103 @@ enum {
 
 static void print_help(FILE *out)
 {
-	fprintf(out, "usage: iothubd [OPTION]...\n"
-		     "Shows an IoT hub as files: write telemetry with echo, read the state with cat.\n"
-		     "\n"
-		     "  -c, --config=FILE                  configuration (default: /etc/iothub/iothubd.json,\n"
-		     "                                     as a user ~/.config/iothub/iothubd.json)\n"
-		     "      --connection-string-file=FILE  connection string of the device\n"
-		     "      --ca-file=FILE                 certificates (PEM) to trust instead of the system's\n"
-		     "  -m, --mount=DIR                    where the files appear (default: /run/iothub,\n"
-		     "                                     as a user $XDG_RUNTIME_DIR/iothub)\n"
-		     "  -l, --log-level=LEVEL              error, warning, info or debug\n"
-		     "      --check                        check the configuration and exit\n"
-		     "  -h, --help                         show this\n"
-		     "  -V, --version                      show the version\n"
-		     "\n"
-		     "Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.\n"
-		     "See iothubd(8), iothubd.json(5) and iothub(7).\n");
+	fprintf(out,
+		"usage: iothubd [OPTION]...\n"
+		"Shows an IoT hub as files: write telemetry with echo, read the state with cat.\n"
+		"\n"
+		"  -c, --config=FILE                  configuration (default: /etc/iothub/iothubd.json,\n"
+		"                                     as a user ~/.config/iothub/iothubd.json)\n"
+		"      --connection-string-file=FILE  connection string of the device\n"
+		"      --ca-file=FILE                 certificates (PEM) to trust instead of the system's\n"
+		"  -m, --mount=DIR                    where the files appear (default: /run/iothub,\n"
+		"                                     as a user $XDG_RUNTIME_DIR/iothub)\n"
+		"  -l, --log-level=LEVEL              error, warning, info or debug\n"
+		"      --ready-fd=N                   write a line to descriptor N once the files are there\n"
+		"      --check                        check the configuration and exit\n"
+		"  -h, --help                         show this\n"
+		"  -V, --version                      show the version\n"
+		"\n"
+		"Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.\n"
+		"See iothubd(8), iothubd.json(5) and iothub(7).\n");
+}
+
+struct arguments {
+	struct config_source *source;
+	bool check_only;
+	int ready_fd; /* -1: none */
+};
+
+/* Returns 0, or -EINVAL after a line on standard error. */
+static int parse_ready_fd(const char *text, int *fd)
+{
+	char *end;
+	long n;
+
+	errno = 0;
+	n = strtol(text, &end, 10);
+	if (errno || end == text || *end || n < 0 || n > INT_MAX || fcntl((int)n, F_SETFD, FD_CLOEXEC) < 0) {
+		fprintf(stderr, "iothubd: --ready-fd %s: not an open descriptor\n", text);
+		return -EINVAL;
+	}
+	*fd = (int)n;
+	return 0;
+}
+
+enum {
+	OPT_CONNECTION_STRING = 256,
+	OPT_CA_FILE,
+	OPT_CHECK,
+	OPT_READY_FD,
+};
+
+/* Returns -1 to go on, or the exit code. */
+static int parse_option(int option, struct arguments *arguments)
+{
+	struct config_source *source = arguments->source;
+
+	switch (option) {
+	case 'c':
+		source->config_file = optarg;
+		return -1;
+	case OPT_CONNECTION_STRING:
+		source->connection_string_file = optarg;
+		return -1;
+	case OPT_CA_FILE:
+		source->ca_file = optarg;
+		return -1;
+	case 'm':
+		source->mount = optarg;
+		return -1;
+	case 'l':
+		source->log_level = optarg;
+		return -1;
+	case OPT_READY_FD:
+		return parse_ready_fd(optarg, &arguments->ready_fd) ? EXIT_USAGE : -1;
+	case OPT_CHECK:
+		arguments->check_only = true;
+		return -1;
+	case 'h':
+		print_help(stdout);
+		return EXIT_OK;
+	case 'V':
+		printf("iothubd %s\n", IOTHUB_VERSION);
+		return EXIT_OK;
+	default:
+		fprintf(stderr, "iothubd: see iothubd --help\n");
+		return EXIT_USAGE;
+	}
 }
 
 /* Returns -1 to go on, or the exit code. */
-static int parse_arguments(int argc, char **argv, struct config_source *source, bool *check_only)
+static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 {
-	enum { OPT_CONNECTION_STRING = 256, OPT_CA_FILE, OPT_CHECK };
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"connection-string-file", required_argument, NULL, OPT_CONNECTION_STRING},
 		{"ca-file", required_argument, NULL, OPT_CA_FILE},
 		{"mount", required_argument, NULL, 'm'},
 		{"log-level", required_argument, NULL, 'l'},
+		{"ready-fd", required_argument, NULL, OPT_READY_FD},
 		{"check", no_argument, NULL, OPT_CHECK},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
@@ -56,35 +128,10 @@ static int parse_arguments(int argc, char **argv, struct config_source *source, 
 	int c;
 
 	while ((c = getopt_long(argc, argv, "c:m:l:hV", options, NULL)) >= 0) {
-		switch (c) {
-		case 'c':
-			source->config_file = optarg;
-			break;
-		case OPT_CONNECTION_STRING:
-			source->connection_string_file = optarg;
-			break;
-		case OPT_CA_FILE:
-			source->ca_file = optarg;
-			break;
-		case 'm':
-			source->mount = optarg;
-			break;
-		case 'l':
-			source->log_level = optarg;
-			break;
-		case OPT_CHECK:
-			*check_only = true;
-			break;
-		case 'h':
-			print_help(stdout);
-			return EXIT_OK;
-		case 'V':
-			printf("iothubd %s\n", IOTHUB_VERSION);
-			return EXIT_OK;
-		default:
-			fprintf(stderr, "iothubd: see iothubd --help\n");
-			return EXIT_USAGE;
-		}
+		int r = parse_option(c, arguments);
+
+		if (r >= 0)
+			return r;
 	}
 	if (optind < argc) {
 		fprintf(stderr, "iothubd: unexpected argument %s: see iothubd --help\n", argv[optind]);
@@ -93,7 +140,19 @@ static int parse_arguments(int argc, char **argv, struct config_source *source, 
 	return -1;
 }
 
-static int run(const struct config *config, struct log *log)
+/* Nobody may be listening any more, which is no reason to stop. */
+static void tell_ready(int fd)
+{
+	ssize_t n;
+
+	if (fd < 0)
+		return;
+	n = write(fd, "ready\n", 6);
+	(void)n;
+	close(fd);
+}
+
+static int run(const struct config *config, struct log *log, int ready_fd)
 {
 	struct app *app;
 	int r;
@@ -101,6 +160,7 @@ static int run(const struct config *config, struct log *log)
 	r = app_new(&app, config, log);
 	if (r)
 		return EXIT_FAILED;
+	tell_ready(ready_fd);
 	r = app_run(app);
 	app_free(app);
 	return r ? EXIT_FAILED : EXIT_OK;
@@ -111,7 +171,7 @@ int main(int argc, char **argv)
 	struct config_source_paths paths;
 	struct config_source source;
 	struct config config;
-	bool check_only = false;
+	struct arguments arguments = {.source = &source, .ready_fd = -1};
 	struct log log;
 	int r;
 
@@ -119,14 +179,14 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	log_init(&log, "iothubd", LOG_LEVEL_INFO);
 	config_source_init(&source, &paths);
-	r = parse_arguments(argc, argv, &source, &check_only);
+	r = parse_arguments(argc, argv, &arguments);
 	if (r >= 0)
 		return r;
 	r = config_load(&config, &source, &log);
 	if (r)
 		return r == -EINVAL || r == -ENOENT ? EXIT_USAGE : EXIT_FAILED;
 	log.level = config.log_level;
-	r = check_only ? EXIT_OK : run(&config, &log);
+	r = arguments.check_only ? EXIT_OK : run(&config, &log, arguments.ready_fd);
 	config_deinit(&config);
 	return r;
 }
