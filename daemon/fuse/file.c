@@ -14,6 +14,10 @@
  * served as soon as it is read. So one that waits is parked by the time its INTERRUPT is read, and a unique
  * that is not in the table is one that has been answered: nothing to do. (A transport that fetches requests
  * elsewhere has to see to this itself.)
+ *
+ * A WRITE or FSYNC that waits keeps the kernel's lock of the inode: until it is answered, other writes and
+ * `>` of the same file stand in line behind it, and not every kernel lets them be killed there. Owners bound
+ * how long they let one wait. Reads hold no lock.
  */
 
 #include <assert.h>

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -34,6 +35,12 @@
 struct complaint {
 	char text[256];
 };
+
+/* posix_spawn(3) takes strings without const and leaves them alone. */
+static char *plain(const char *text)
+{
+	return (char *)(uintptr_t)text;
+}
 
 /* Whether the administrator lets users mount for others. */
 static bool may_allow_other(void)
@@ -176,15 +183,12 @@ static int start(pid_t *pid, char *const argv[], int *comm, int *stderr_fd, stru
 int fuse_helper_mount(const char *path, struct log *log)
 {
 	char options[] = MOUNT_OPTIONS ",allow_other", name[] = PROGRAM, o[] = "-o", end[] = "--";
-	_cleanup_(free_ptr) char *target = strdup(path);
-	char *argv[] = {name, o, options, end, target, NULL};
+	char *argv[] = {name, o, options, end, plain(path), NULL};
 	_cleanup_(close_fd) int ours = -1, theirs = -1, said = -1, fd = -1;
 	struct complaint complaint;
 	int sv[2], r;
 	pid_t pid;
 
-	if (!target)
-		return -ENOMEM;
 	if (!may_allow_other())
 		options[sizeof(MOUNT_OPTIONS) - 1] = '\0';
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
@@ -210,15 +214,12 @@ int fuse_helper_mount(const char *path, struct log *log)
 int fuse_helper_unmount(const char *path, struct log *log)
 {
 	char name[] = PROGRAM, u[] = "-u", q[] = "-q", z[] = "-z", end[] = "--";
-	_cleanup_(free_ptr) char *target = strdup(path);
-	char *argv[] = {name, u, q, z, end, target, NULL};
+	char *argv[] = {name, u, q, z, end, plain(path), NULL};
 	_cleanup_(close_fd) int said = -1;
 	struct complaint complaint;
 	pid_t pid;
 	int r;
 
-	if (!target)
-		return -ENOMEM;
 	r = start(&pid, argv, NULL, &said, log);
 	if (r < 0)
 		return r;

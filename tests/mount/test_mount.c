@@ -161,8 +161,9 @@ static void count_echo(struct fixture_mounted *self, const char *name)
 		shell_run(&shell, "echo x > sink");
 		n_released = ask(self, TOY_AWAIT_RELEASED, n_released + 1);
 		count_all(self, after);
-		/* Names are asked for again after a second: when that fell in between, once more. */
-		if (after[FUSE_LOOKUP] == before[FUSE_LOOKUP])
+		/* Names and attributes are asked for again after a second: when that fell in between, once
+		 * more. */
+		if (after[FUSE_LOOKUP] == before[FUSE_LOOKUP] && after[FUSE_GETATTR] == before[FUSE_GETATTR])
 			break;
 	}
 	for (uint32_t op = 0; op <= FUSE_LSEEK; op++) {
