@@ -18,6 +18,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -146,14 +147,16 @@ static uint32_t read_max_pages(struct log *log)
 {
 	_cleanup_(fclose_ptr) FILE *f = fopen(MAX_PAGES_PATH, "re");
 	uint32_t needed = FUSE_WIRE_MAX_WRITE / (uint32_t)sysconf(_SC_PAGESIZE) + 1;
-	unsigned int n;
+	char line[32];
+	unsigned long n;
 
-	if (!f || fscanf(f, "%u", &n) != 1)
+	if (!f || !fgets(line, sizeof(line), f))
 		return MAX_PAGES_DEFAULT;
+	n = strtoul(line, NULL, 10);
 	if (n < needed)
 		log_warning(log, "large writes will be refused: set %s to %u or more", MAX_PAGES_PATH,
 			    needed);
-	return n;
+	return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
 }
 
 int fuse_dev_new(struct fuse_dev **out, struct loop *loop, struct fuse_tree *tree, int fd, struct log *log)

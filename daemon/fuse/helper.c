@@ -15,7 +15,6 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -39,7 +38,12 @@ struct complaint {
 /* posix_spawn(3) takes strings without const and leaves them alone. */
 static char *plain(const char *text)
 {
-	return (char *)(uintptr_t)text;
+	union {
+		const char *in;
+		char *out;
+	} u = {.in = text};
+
+	return u.out;
 }
 
 /* Whether the administrator lets users mount for others. */
@@ -187,7 +191,7 @@ int fuse_helper_mount(const char *path, struct log *log)
 	_cleanup_(close_fd) int ours = -1, theirs = -1, said = -1, fd = -1;
 	struct complaint complaint;
 	int sv[2], r;
-	pid_t pid;
+	pid_t pid = -1;
 
 	if (!may_allow_other())
 		options[sizeof(MOUNT_OPTIONS) - 1] = '\0';
@@ -217,7 +221,7 @@ int fuse_helper_unmount(const char *path, struct log *log)
 	char *argv[] = {name, u, q, z, end, plain(path), NULL};
 	_cleanup_(close_fd) int said = -1;
 	struct complaint complaint;
-	pid_t pid;
+	pid_t pid = -1;
 	int r;
 
 	r = start(&pid, argv, NULL, &said, log);

@@ -99,13 +99,14 @@ static uint64_t find_id(const char *path)
 
 static bool is_empty(int dir_fd)
 {
-	_cleanup_(close_fd) int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_(closedir_ptr) DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 	const struct dirent *entry;
 
-	if (!dir)
+	if (!dir) {
+		close_fd(&fd);
 		return false;
-	fd = -1; /* the stream's now */
+	}
 	while ((entry = readdir(dir))) {
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
 			return false;

@@ -220,7 +220,8 @@ static void message_init(struct fuse_wire_message *out, uint64_t unique, int err
 	if (body.len == 0)
 		return;
 	/* struct iovec has no const; writev(2) only reads. */
-	out->iov[1] = (struct iovec){.iov_base = (void *)(uintptr_t)body.data, .iov_len = body.len};
+	memcpy(&out->iov[1].iov_base, &body.data, sizeof(body.data));
+	out->iov[1].iov_len = body.len;
 	out->n_iov = 2;
 }
 
