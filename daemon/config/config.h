@@ -28,6 +28,12 @@
 #define CONFIG_TOKEN_LIFETIME_DEFAULT 3600
 #define CONFIG_SESSION_EXPIRY_DEFAULT 86400
 
+/* How the hub is told who we are. */
+enum config_authentication {
+	CONFIG_AUTHENTICATION_SAS,
+	CONFIG_AUTHENTICATION_NONE, /* not at all: a broker that asks for nothing */
+};
+
 /* The files with a mode, owner and group of their own. */
 enum config_file {
 	CONFIG_FILE_TELEMETRY,
@@ -49,9 +55,10 @@ struct config {
 	uint16_t port;      /* 1 … 65535 */
 	char *gateway_host; /* NULL = none; else where to connect and whose certificate to verify */
 	char *device_id;
-	char *module_id;    /* NULL = none */
+	char *module_id; /* NULL = none */
+	enum config_authentication authentication;
 	char *key_name;     /* sas-policy; NULL = the device's own key */
-	struct hub_key key; /* secret */
+	struct hub_key key; /* secret; empty without authentication */
 	char client_id[HUB_CLIENT_ID_SIZE];
 
 	char *ca_file; /* NULL = the system's store */
@@ -68,7 +75,7 @@ struct config {
 	enum log_level log_level;
 
 	char *config_path;   /* the JSON file that was read; NULL = none */
-	char *identity_path; /* the file the key came from */
+	char *identity_path; /* the file the key came from; NULL without authentication */
 };
 
 /* Where to look. Strings are borrowed for the call of config_load(); NULL = not given. */

@@ -5,7 +5,7 @@
  *  1. --connection-string-file (the JSON file's fields about hub and device then do not count),
  *  2. connection-string-file in the JSON file,
  *  3. host and device-id in the JSON file, with the key from shared-access-key-file or the credential
- *     shared-access-key,
+ *     shared-access-key, or without a key when authentication is none,
  *  4. the credential connection-string (a file of that name in $CREDENTIALS_DIRECTORY),
  *  5. the file connection-string in the configuration directory.
  *
@@ -165,6 +165,22 @@ static const char *device_field(const struct settings *s)
 	return NULL;
 }
 
+/* Without authentication a key would be a secret that protects nothing: whoever configured one meant another
+ * thing. */
+static int check_no_key(const struct settings *s, struct log *log)
+{
+	const char *field = s->connection_string_file ? "connection-string-file"
+			    : s->key_file             ? "shared-access-key-file"
+			    : s->config.key_name      ? "shared-access-key-name"
+						      : NULL;
+
+	if (!field)
+		return 0;
+	log_error(log, "%s: field \"%s\" brings a key and \"authentication\" is \"none\": keep one",
+		  s->config.config_path, field);
+	return -EINVAL;
+}
+
 static int identity_from_fields(struct settings *s, const struct config_source *source, struct log *log)
 {
 	_cleanup_(free_ptr) char *credential = NULL;
@@ -172,9 +188,12 @@ static int identity_from_fields(struct settings *s, const struct config_source *
 
 	if (!c->host || !c->device_id) {
 		log_error(log, "%s: field \"%s\" is missing: \"%s\" needs it", c->config_path,
-			  c->host ? "device-id" : "host", device_field(s));
+			  c->host ? "device-id" : "host",
+			  device_field(s) ? device_field(s) : "authentication");
 		return -EINVAL;
 	}
+	if (c->authentication == CONFIG_AUTHENTICATION_NONE)
+		return 0;
 	if (s->key_file)
 		return key_file_read(s, s->key_file, source, log);
 	credential = path_if_exists(source->credentials_dir, CREDENTIAL_KEY);
@@ -213,6 +232,7 @@ static void identity_forget(struct settings *s)
 		*strings[i] = NULL;
 	}
 	s->config.port = 0;
+	s->config.authentication = CONFIG_AUTHENTICATION_SAS;
 }
 
 int settings_find_identity(struct settings *s, const struct config_source *source, struct log *log)
@@ -220,6 +240,11 @@ int settings_find_identity(struct settings *s, const struct config_source *sourc
 	if (source->connection_string_file) {
 		identity_forget(s);
 		return connection_string_read(s, source->connection_string_file, source, log);
+	}
+	if (s->config.authentication == CONFIG_AUTHENTICATION_NONE) {
+		int r = check_no_key(s, log);
+
+		return r ? r : identity_from_fields(s, source, log);
 	}
 	if (s->connection_string_file && device_field(s)) {
 		log_error(log, "%s: fields \"connection-string-file\" and \"%s\" are both there: keep one",

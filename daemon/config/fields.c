@@ -71,6 +71,7 @@ static const struct field top_fields[] = {
 	{"gateway-host", field_set_host, AT(config.gateway_host), 0, 0},
 	{"device-id", field_set_id, AT(config.device_id), 0, 0},
 	{"module-id", field_set_id, AT(config.module_id), 0, 0},
+	{"authentication", field_set_authentication, AT(config.authentication), 0, 0},
 	{"shared-access-key-file", field_set_path, AT(key_file), 0, 0},
 	{"shared-access-key", field_set_secret, 0, 0, 0},
 	{"shared-access-key-name", field_set_id, AT(config.key_name), 0, 0},

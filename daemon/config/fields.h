@@ -58,6 +58,8 @@ int field_set_u16(struct place *p, const struct field *f, struct json_object *va
 int field_set_u32(struct place *p, const struct field *f, struct json_object *value, void *to);
 /* uint64_t, likewise. */
 int field_set_u64(struct place *p, const struct field *f, struct json_object *value, void *to);
+/* enum config_authentication. */
+int field_set_authentication(struct place *p, const struct field *f, struct json_object *value, void *to);
 /* enum log_level. */
 int field_set_log_level(struct place *p, const struct field *f, struct json_object *value, void *to);
 /* mode_t from a string of octal digits. */

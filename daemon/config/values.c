@@ -157,6 +157,23 @@ int field_set_u64(struct place *p, const struct field *f, struct json_object *va
 	return number_get(p, f, value, to);
 }
 
+int field_set_authentication(struct place *p, const struct field *f, struct json_object *value, void *to)
+{
+	static const char what[] = "\"sas\" or \"none\"";
+	struct bytes text = string_get(p, value, what);
+
+	(void)f;
+	if (!text.data)
+		return -EINVAL;
+	if (bytes_equal_str(text, "sas"))
+		*(enum config_authentication *)to = CONFIG_AUTHENTICATION_SAS;
+	else if (bytes_equal_str(text, "none"))
+		*(enum config_authentication *)to = CONFIG_AUTHENTICATION_NONE;
+	else
+		return field_fail(p, "must be %s", what);
+	return 0;
+}
+
 int field_set_log_level(struct place *p, const struct field *f, struct json_object *value, void *to)
 {
 	static const char what[] = "\"error\", \"warning\", \"info\" or \"debug\"";

@@ -255,12 +255,18 @@ static void link_on_refused(struct link *link, const struct mqtt_packet *connack
 	case MQTT_REASON_NOT_AUTHORIZED:
 	case MQTT_REASON_BAD_USER_NAME_OR_PASSWORD:
 	case MQTT_REASON_BAD_AUTHENTICATION_METHOD:
+		patience_ns = LINK_PATIENCE_AUTH_NS;
+		if (link->config->authentication == CONFIG_AUTHENTICATION_NONE) {
+			link_error(
+				link,
+				"%s refused device %s: %s; it does not do with \"authentication\": \"none\"",
+				link->config->host, link->config->client_id, text);
+			break;
+		}
 		link_error(link,
 			   "%s refused device %s: %s; check the device id and key in %s, and this machine's "
 			   "clock",
-			   link->config->host, link->config->client_id, text,
-			   link->config->identity_path ? link->config->identity_path : "the configuration");
-		patience_ns = LINK_PATIENCE_AUTH_NS;
+			   link->config->host, link->config->client_id, text, link->config->identity_path);
 		break;
 	case MQTT_REASON_QUOTA_EXCEEDED:
 	case MQTT_REASON_SERVER_BUSY:
@@ -381,25 +387,46 @@ static const struct mqtt_session_ops link_session_ops = {
 /* --- CONNECT
  * --------------------------------------------------------------------------------------------------- */
 
-/* The user properties of CONNECT (HUB-CONTRACT section 2). */
+/* The user properties of CONNECT (HUB-CONTRACT section 2); @sas is NULL without authentication. */
 static void connect_put_properties(struct writer *w, const struct config *config, const struct hub_sas *sas)
 {
 	mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_API_VERSION), BYTES_LIT(HUB_API_VERSION));
 	/* The name of the TLS connection is the gateway's: the hub has to be told which one is meant. */
 	if (config->gateway_host)
 		mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_HOST), bytes_from_str(config->host));
-	mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_SAS_AT), bytes_from_str(sas->at));
-	mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_SAS_EXPIRY), bytes_from_str(sas->expiry));
-	if (config->key_name)
+	if (sas) {
+		mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_SAS_AT), bytes_from_str(sas->at));
+		mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_SAS_EXPIRY), bytes_from_str(sas->expiry));
+	}
+	if (sas && config->key_name)
 		mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_SAS_POLICY), bytes_from_str(config->key_name));
 	mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_CLIENT_AGENT), BYTES_LIT("iothubd/" IOTHUB_VERSION));
 }
 
-/* Queues CONNECT with a fresh signature. */
-static int link_send_connect(struct link *link)
+/* Adds a fresh signature, which borrows @sas, and notes when it has to be renewed. */
+static int connect_sign(struct link *link, struct mqtt_properties *p, struct hub_sas *sas)
 {
 	const struct config *config = link->config;
 	uint64_t lifetime_ms = config->token_lifetime_s * MSEC_PER_SEC;
+	int r = hub_sas_make(sas, &config->key, config->host, config->client_id, config->key_name,
+			     loop_wall_ms(link->loop), lifetime_ms);
+
+	if (r)
+		return r;
+	p->authentication_method = BYTES_LIT(HUB_AUTH_SAS);
+	mqtt_set(p, MQTT_PROP_AUTHENTICATION_METHOD);
+	p->authentication_data = BYTES(sas->signature, sizeof(sas->signature));
+	mqtt_set(p, MQTT_PROP_AUTHENTICATION_DATA);
+	/* Early enough that a slow connection and a clock that runs a little fast do not meet the expiry. */
+	link->token_renew_ns = loop_now_ns(link->loop) + lifetime_ms * NSEC_PER_MSEC / 10 * 9;
+	return 0;
+}
+
+/* Queues CONNECT. */
+static int link_send_connect(struct link *link)
+{
+	const struct config *config = link->config;
+	bool with_sas = config->authentication == CONFIG_AUTHENTICATION_SAS;
 	struct mqtt_packet connect = {
 		.type = MQTT_CONNECT,
 		.connect =
@@ -413,13 +440,14 @@ static int link_send_connect(struct link *link)
 	uint8_t properties[2048];
 	struct writer w = writer_init(properties, sizeof(properties));
 	struct hub_sas sas;
-	int r;
+	int r = 0;
 
-	r = hub_sas_make(&sas, &config->key, config->host, config->client_id, config->key_name,
-			 loop_wall_ms(link->loop), lifetime_ms);
+	link->token_renew_ns = TIME_NEVER;
+	if (with_sas)
+		r = connect_sign(link, p, &sas);
 	if (r)
 		return r;
-	connect_put_properties(&w, config, &sas);
+	connect_put_properties(&w, config, with_sas ? &sas : NULL);
 	if (w.error)
 		return w.error;
 	p->session_expiry_interval = config->session_expiry_s;
@@ -428,13 +456,7 @@ static int link_send_connect(struct link *link)
 	mqtt_set(p, MQTT_PROP_RECEIVE_MAXIMUM);
 	p->maximum_packet_size = LINK_PACKET_BYTES_MAX;
 	mqtt_set(p, MQTT_PROP_MAXIMUM_PACKET_SIZE);
-	p->authentication_method = BYTES_LIT(HUB_AUTH_SAS);
-	mqtt_set(p, MQTT_PROP_AUTHENTICATION_METHOD);
-	p->authentication_data = BYTES(sas.signature, sizeof(sas.signature));
-	mqtt_set(p, MQTT_PROP_AUTHENTICATION_DATA);
 	p->repeatable = writer_bytes(&w);
-	/* Early enough that a slow connection and a clock that runs a little fast do not meet the expiry. */
-	link->token_renew_ns = loop_now_ns(link->loop) + lifetime_ms * NSEC_PER_MSEC / 10 * 9;
 	return mqtt_session_start(link->session, &connect, loop_now_ns(link->loop));
 }
 

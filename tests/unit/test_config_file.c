@@ -147,6 +147,7 @@ TEST_F(config, defaults)
 	EXPECT_STREQ(c->host, "hub.example");
 	EXPECT_EQ(c->port, 8883);
 	EXPECT_EQ(c->gateway_host, NULL);
+	EXPECT_TRUE(c->authentication == CONFIG_AUTHENTICATION_SAS);
 	EXPECT_STREQ(c->device_id, "dev1");
 	EXPECT_EQ(c->module_id, NULL);
 	EXPECT_EQ(c->key_name, NULL);
@@ -180,6 +181,7 @@ TEST_F(config, every_field)
 	ASSERT_EQ(load_json(self,
 			    "{" DEVICE ",\n"
 			    "\"port\": 1, \"gateway-host\": \"gw.local\", \"module-id\": \"m1\",\n"
+			    "\"authentication\": \"sas\",\n"
 			    "\"shared-access-key-name\": \"device\", \"ca-file\": \"/ca.pem\",\n"
 			    "\"mount\": \"/m\", \"owner\": \"7\", \"group\": \"8\",\n"
 			    "\"files\": {\"telemetry\": {\"mode\": \"0222\", \"group\": \"9\"},\n"
@@ -194,6 +196,7 @@ TEST_F(config, every_field)
 	EXPECT_STREQ(c->gateway_host, "gw.local");
 	EXPECT_STREQ(c->module_id, "m1");
 	EXPECT_STREQ(c->client_id, "dev1/m1");
+	EXPECT_TRUE(c->authentication == CONFIG_AUTHENTICATION_SAS);
 	EXPECT_STREQ(c->key_name, "device");
 	EXPECT_STREQ(c->ca_file, "/ca.pem");
 	EXPECT_STREQ(c->mount, "/m");
@@ -294,6 +297,10 @@ TEST_F(config, wrong_values)
 		       "-.%_*?!(),:=@$'");
 	expect_refused(self, "{\"log-level\": \"loud\"}",
 		       "field \"log-level\" must be \"error\", \"warning\", \"info\" or \"debug\"");
+	expect_refused(self, "{\"authentication\": \"password\"}",
+		       "field \"authentication\" must be \"sas\" or \"none\"");
+	expect_refused(self, "{\"authentication\": false}",
+		       "field \"authentication\" must be \"sas\" or \"none\", not true or false");
 	expect_refused(self, "{\"files\": {\"telemetry\": {\"mode\": \"0800\"}}}", mode);
 	expect_refused(self, "{\"files\": {\"telemetry\": {\"mode\": \"0777\"}}}", mode);
 	expect_refused(self, "{\"files\": {\"telemetry\": {\"mode\": \"04220\"}}}", mode);
@@ -523,6 +530,37 @@ TEST_F(config, key_from_the_credentials)
 	/* A key file that is named is the one that counts. */
 	ASSERT_EQ(load_json(self, "{" DEVICE "}"), 0);
 	EXPECT_MEMEQ(self->config.key.data, "secret", 6);
+}
+
+TEST_F(config, without_authentication)
+{
+	static const char none[] = "{\"host\": \"h\", \"device-id\": \"d\", \"authentication\": \"none\"}";
+	const struct config *c = &self->config;
+
+	/* A credential of that name may be there for another purpose. */
+	file_write(self, "credentials/shared-access-key", "b3RoZXI=", 0400);
+	self->source.credentials_dir = self->credentials_dir;
+	ASSERT_EQ(load_json(self, none), 0);
+	expect_line(self, "");
+	EXPECT_TRUE(c->authentication == CONFIG_AUTHENTICATION_NONE);
+	EXPECT_EQ(c->key.len, 0u);
+	EXPECT_EQ(c->identity_path, NULL);
+	EXPECT_STREQ(c->client_id, "d");
+	expect_refused(self, "{\"authentication\": \"none\"}",
+		       "field \"host\" is missing: \"authentication\" needs it");
+	expect_refused(self, "{\"authentication\": \"none\", \"host\": \"h\"}",
+		       "field \"device-id\" is missing: \"host\" needs it");
+	expect_refused(self, "{" DEVICE ", \"authentication\": \"none\"}",
+		       "field \"shared-access-key-file\" brings a key and \"authentication\" is \"none\": "
+		       "keep one");
+	expect_refused(self, "{\"connection-string-file\": \"key\", \"authentication\": \"none\"}",
+		       "field \"connection-string-file\" brings a key and \"authentication\" is \"none\": "
+		       "keep one");
+	/* A connection string of the command line replaces all that, its key included. */
+	file_write(self, "cs", CONNSTR, 0600);
+	self->source.connection_string_file = "cs";
+	ASSERT_EQ(load_json(self, none), 0);
+	EXPECT_TRUE(c->authentication == CONFIG_AUTHENTICATION_SAS);
 }
 
 TEST_F(config, half_an_identity)
