@@ -147,14 +147,20 @@ void emu_process_deinit(struct emu_process *e)
 char *emu_read_file(const char *path)
 {
 	_cleanup_(fclose_ptr) FILE *f = fopen(path, "re");
-	char *text = NULL;
-	size_t size = 0;
+	_cleanup_(free_ptr) char *text = NULL;
+	size_t size = 4096, len = 0, n;
+	char *grown;
 
-	if (!f || (getdelim(&text, &size, EOF, f) < 0 && ferror(f))) {
-		free(text);
-		return NULL;
+	while (f && (grown = realloc(text, size))) {
+		text = grown;
+		n = fread(text + len, 1, size - len - 1, f);
+		len += n;
+		text[len] = '\0';
+		if (n == 0)
+			return TAKE_PTR(text);
+		size *= 2;
 	}
-	return text ? text : strdup("");
+	return NULL;
 }
 
 ssize_t emu_process_key(const struct emu_process *e, const char *device, uint8_t *out, size_t size)

@@ -161,6 +161,14 @@ static void on_message(struct mosquitto *client, void *userdata, const struct mo
 	json_object_put(json);
 }
 
+/* What OpenSSL said, in words that tell what to do, or NULL when it said nothing. */
+static const char *tls_problem(const struct monitor *m)
+{
+	if (strstr(m->tls_error, "certificate verify failed"))
+		return "its certificate is not trusted; name the right CA with --ca-file";
+	return m->tls_error[0] ? m->tls_error : NULL;
+}
+
 static void on_disconnect(struct mosquitto *client, void *userdata, int code,
 			  const mosquitto_property *properties)
 {
@@ -169,8 +177,8 @@ static void on_disconnect(struct mosquitto *client, void *userdata, int code,
 
 	(void)client;
 	outcome_format(properties, outcome, sizeof(outcome));
-	if (m->tls_error[0])
-		fail(m, "%s: %s", m->target.host, m->tls_error);
+	if (tls_problem(m))
+		fail(m, "%s: %s", m->target.host, tls_problem(m));
 	else if (code >= SUBACK_FAILED)
 		fail(m, "%s ended the connection: %s%s", m->target.host, mosquitto_reason_string(code),
 		     outcome);
@@ -228,7 +236,7 @@ static void step(struct monitor *m, int signal_fd)
 		r = mosquitto_loop_misc(m->client);
 	if (r != MOSQ_ERR_SUCCESS)
 		fail(m, "the connection to %s was lost: %s", m->target.host,
-		     m->tls_error[0] ? m->tls_error : mosquitto_strerror(r));
+		     tls_problem(m) ? tls_problem(m) : mosquitto_strerror(r));
 	if (fflush(stdout) == EOF)
 		fail(m, "standard output: %s", strerror(errno));
 }
@@ -252,7 +260,7 @@ static int run(struct monitor *m)
 	mosquitto_disconnect_v5_callback_set(m->client, on_disconnect);
 	mosquitto_log_callback_set(m->client, on_log);
 	if (service_client_connect(m->client, &m->target, error) < 0)
-		fail(m, "%s%s%s", error, m->tls_error[0] ? ": " : "", m->tls_error);
+		fail(m, "%s%s%s", error, tls_problem(m) ? ": " : "", tls_problem(m) ? tls_problem(m) : "");
 	while (m->state == MONITOR_CONNECTING || m->state == MONITOR_RUNNING)
 		step(m, signal_fd);
 	fflush(stdout);

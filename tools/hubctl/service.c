@@ -305,6 +305,8 @@ int service_client_connect(struct mosquitto *client, const struct service_target
 	mosquitto_property_free_all(&properties);
 	if (r == MOSQ_ERR_SUCCESS)
 		return 0;
+	if (r == MOSQ_ERR_TLS)
+		return fail(error, -EPROTO, "cannot connect to %s:%u by TLS", t->host, t->port);
 	return fail(error, -EIO, "cannot connect to %s:%u: %s", t->host, t->port,
 		    r == MOSQ_ERR_ERRNO ? strerror(errno) : mosquitto_strerror(r));
 }
