@@ -37,7 +37,7 @@ static inline size_t buf_len(const struct buf *b)
 /* Borrowed until the next call that changes @b. */
 static inline struct bytes buf_bytes(const struct buf *b)
 {
-	return BYTES(b->data ? b->data + b->start : NULL, buf_len(b));
+	return b->data ? BYTES(b->data + b->start, buf_len(b)) : BYTES(NULL, 0);
 }
 
 /* Makes room for @n more bytes and points *@out at them; buf_commit() then says how many were filled.

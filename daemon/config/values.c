@@ -134,7 +134,7 @@ static int number_get(struct place *p, const struct field *f, struct json_object
 
 int field_set_u16(struct place *p, const struct field *f, struct json_object *value, void *to)
 {
-	uint64_t v;
+	uint64_t v = 0;
 	int r = number_get(p, f, value, &v);
 
 	if (r == 0)
@@ -144,7 +144,7 @@ int field_set_u16(struct place *p, const struct field *f, struct json_object *va
 
 int field_set_u32(struct place *p, const struct field *f, struct json_object *value, void *to)
 {
-	uint64_t v;
+	uint64_t v = 0;
 	int r = number_get(p, f, value, &v);
 
 	if (r == 0)
@@ -210,7 +210,7 @@ int field_set_mode(struct place *p, const struct field *f, struct json_object *v
 /* Longest number and largest one that is an id. */
 static bool id_number(struct bytes text, uint32_t *out)
 {
-	uint64_t v;
+	uint64_t v = 0;
 
 	if (check_u64(text, 0, UINT32_MAX - 1, &v))
 		return false;

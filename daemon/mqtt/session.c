@@ -264,9 +264,11 @@ static void slot_release(struct mqtt_session *s, struct slot *slot)
 
 void mqtt_session_drop(struct mqtt_session *s, uint16_t packet_id)
 {
-	struct slot *slot = &s->slots[packet_id - 1];
+	struct slot *slot;
 
-	assert(packet_id > 0 && packet_id <= s->window_max && slot->in_use && !slot->sent);
+	assert(packet_id > 0 && packet_id <= s->window_max);
+	slot = &s->slots[packet_id - 1];
+	assert(slot->in_use && !slot->sent);
 	slot_release(s, slot);
 }
 

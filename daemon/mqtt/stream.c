@@ -79,7 +79,7 @@ static int collect(struct mqtt_stream *s, size_t n)
 
 static int next_in_place(struct mqtt_stream *s, struct bytes *packet)
 {
-	size_t size;
+	size_t size = 0;
 	int r = packet_size(s, s->input, &size);
 
 	if (r < 0)
@@ -93,7 +93,7 @@ static int next_in_place(struct mqtt_stream *s, struct bytes *packet)
 
 int mqtt_stream_next(struct mqtt_stream *s, struct bytes *packet)
 {
-	size_t size;
+	size_t size = 0;
 	int r;
 
 	buf_consume(&s->partial, s->handed_out);

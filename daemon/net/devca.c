@@ -171,11 +171,9 @@ static int file_write(const char *path, mode_t mode, const char *text, size_t le
 		return r;
 	}
 	n = write(fd, text, len);
-	if (n < 0)
-		r = -errno;
-	else if ((size_t)n != len)
+	if (n >= 0 && (size_t)n != len)
 		r = -ENOSPC;
-	else if (fchmod(fd, mode) || rename(temp, path))
+	else if (n < 0 || fchmod(fd, mode) || rename(temp, path))
 		r = -errno;
 	if (r) {
 		log_error(log, "cannot write \"%s\": %s", path, strerror(-r));

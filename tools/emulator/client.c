@@ -202,9 +202,11 @@ void emu_client_puback(struct emu_client *c, uint16_t packet_id, const struct em
 /* The oldest delayed acknowledgement; false when there is none. */
 static bool delayed_first(const struct emu_client *c, struct delayed_ack *ack)
 {
-	if (buf_len(&c->delayed) == 0)
+	struct bytes waiting = buf_bytes(&c->delayed);
+
+	if (waiting.len == 0)
 		return false;
-	memcpy(ack, buf_bytes(&c->delayed).data, sizeof(*ack));
+	memcpy(ack, waiting.data, sizeof(*ack));
 	return true;
 }
 
