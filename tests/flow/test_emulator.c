@@ -390,6 +390,8 @@ TEST_F(emulator, wrong_options_are_named)
 		     "iothub-emulator: --refuse 0501:0: not a valid value; see --help\n");
 	expect_wrong(self, "--refuse-connect=0",
 		     "iothub-emulator: --refuse-connect 0: not a valid value; see --help\n");
+	expect_wrong(self, "--refuse-connect=0x8e",
+		     "iothub-emulator: --refuse-connect 0x8e: not a valid value; see --help\n");
 	expect_wrong(self, "--cut-every=0",
 		     "iothub-emulator: --cut-every 0: not a valid value; see --help\n");
 	expect_wrong(self, "--receive-maximum=0",

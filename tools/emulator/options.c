@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "base/cleanup.h"
+#include "mqtt/packet.h"
 
 enum option_id {
 	OPT_LISTEN = 256,
@@ -142,6 +143,16 @@ static int refuse_parse(const char *text, struct emu_fault_options *fault)
 	return r == 0 && fault->refuse_status < STATUS_BAD_REQUEST ? -EINVAL : r;
 }
 
+/* CONNACK does not take every reason code. */
+static bool is_connack_reason(uint8_t reason)
+{
+	struct mqtt_packet packet = {.type = MQTT_CONNACK, .connack = {.reason = reason}};
+	uint8_t bytes[8];
+	struct writer w = writer_init(bytes, sizeof(bytes));
+
+	return mqtt_encode(&w, &packet, MQTT_LEVEL_5) == 0;
+}
+
 static int refuse_connect_parse(const char *text, struct emu_fault_options *fault)
 {
 	uint64_t reason;
@@ -149,10 +160,11 @@ static int refuse_connect_parse(const char *text, struct emu_fault_options *faul
 	int r = count_cut(text, value, sizeof(value), &fault->refuse_connect_n);
 
 	if (r == 0)
-		r = number_parse(value, 0, 0x80, 0x9f, &reason);
-	if (r == 0)
-		fault->refuse_connect_reason = (uint8_t)reason;
-	return r;
+		r = number_parse(value, 0, 0x80, UINT8_MAX, &reason);
+	if (r < 0 || !is_connack_reason((uint8_t)reason))
+		return -EINVAL;
+	fault->refuse_connect_reason = (uint8_t)reason;
+	return 0;
 }
 
 static int cut_every_parse(const char *text, struct emu_fault_options *fault)
