@@ -294,7 +294,10 @@ static void link_on_connack(void *userdata, const struct mqtt_packet *connack)
 	if (!limits->session_present)
 		mqtt_session_forget(link->session);
 	++link->n_connects;
-	link->packet_bytes_max = limits->packet_bytes_max;
+	/* A hub without a limit gets the contract's: a message under way has room for the largest reserved.
+	 */
+	link->packet_bytes_max = limits->packet_bytes_max < HUB_PACKET_BYTES_MAX ? limits->packet_bytes_max
+										 : HUB_PACKET_BYTES_MAX;
 	link->error[0] = '\0';
 	log_once_reset(&link->logged);
 	backoff_connected(&link->backoff, loop_now_ns(link->loop));
@@ -630,7 +633,7 @@ void link_info(const struct link *link, struct link_info *out)
 	out->receive_maximum = limits->receive_maximum;
 	out->topic_alias_maximum = limits->topic_alias_maximum;
 	out->keep_alive_s = limits->keep_alive_s;
-	out->packet_bytes_max = limits->packet_bytes_max;
+	out->packet_bytes_max = link->packet_bytes_max;
 }
 
 uint32_t link_packet_bytes_max(const struct link *link)

@@ -13,66 +13,26 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "tests/harness.h"
 #include "tests/support/lab.h"
+#include "tests/support/process.h"
 
 #define LAB_ARGS_MAX 32
-
-static const char *lab_program(const char *name)
-{
-	static char path[LAB_PATH_MAX];
-	const char *build = getenv("IOTHUB_BUILD");
-
-	snprintf(path, sizeof(path), "%s/%s", build ? build : "build", name);
-	return path;
-}
 
 /* --- processes
  * ------------------------------------------------------------------------------------------------- */
 
-/* Starts @argv with stderr in the lab; @fd becomes descriptor 3 of the program, @out its stdout (-1 =
- * stderr's file). */
-static pid_t lab_spawn(const struct lab *lab, const char *log_name, const char *const *argv, int fd, int out)
+static const char *lab_log_path(const struct lab *lab, const char *program)
 {
-	char log_path[LAB_PATH_MAX];
-	sigset_t none;
-	pid_t pid;
-	int log;
+	static char path[LAB_PATH_MAX];
 
-	snprintf(log_path, sizeof(log_path), "%s/%s.log", lab->dir, log_name);
-	fflush(NULL);
-	pid = fork();
-	if (pid != 0)
-		return pid;
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	log = open(log_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
-	dup2(log, STDERR_FILENO);
-	dup2(out >= 0 ? out : log, STDOUT_FILENO);
-	if (fd >= 0)
-		dup2(fd, 3);
-	execv(argv[0], (char *const *)(uintptr_t)argv);
-	_exit(127);
-}
-
-static int lab_stop(pid_t *pid, int signo)
-{
-	int status = -1;
-
-	if (*pid <= 0)
-		return -1;
-	kill(*pid, signo);
-	while (waitpid(*pid, &status, 0) < 0 && errno == EINTR)
-		;
-	*pid = 0;
-	return status;
+	snprintf(path, sizeof(path), "%s/%s.log", lab->dir, program);
+	return path;
 }
 
 /* Reads one line from @fd, which a program writes when it is ready; empty when it died first. */
@@ -104,9 +64,9 @@ void lab_deinit(struct lab *lab)
 
 	if (!lab->dir[0])
 		return;
-	lab_stop(&lab->daemon, SIGKILL);
-	lab_stop(&lab->monitor, SIGKILL);
-	lab_stop(&lab->emulator, SIGKILL);
+	process_stop(&lab->daemon, SIGKILL);
+	process_stop(&lab->monitor, SIGKILL);
+	process_stop(&lab->emulator, SIGKILL);
 	if (lab->monitor_fd > 2)
 		close(lab->monitor_fd);
 	umount2(lab->mount, MNT_DETACH);
@@ -122,7 +82,7 @@ void lab_deinit(struct lab *lab)
 void lab_start_emulator(struct lab *lab, const char *const *options)
 {
 	char state[LAB_PATH_MAX], port[16], line[64];
-	const char *argv[LAB_ARGS_MAX] = {lab_program("iothub-emulator"),
+	const char *argv[LAB_ARGS_MAX] = {process_path("iothub-emulator"),
 					  "--state",
 					  state,
 					  "--device",
@@ -142,7 +102,7 @@ void lab_start_emulator(struct lab *lab, const char *const *options)
 	for (; options && *options; ++options)
 		argv[n++] = *options;
 	ASSERT_EQ(pipe2(ready, O_CLOEXEC), 0);
-	lab->emulator = lab_spawn(lab, "emulator", argv, ready[1], -1);
+	lab->emulator = process_start(lab_log_path(lab, "emulator"), argv, ready[1], -1);
 	close(ready[1]);
 	lab_read_line(ready[0], line, sizeof(line));
 	close(ready[0]);
@@ -152,7 +112,7 @@ void lab_start_emulator(struct lab *lab, const char *const *options)
 
 int lab_stop_emulator(struct lab *lab, int signo)
 {
-	return lab_stop(&lab->emulator, signo);
+	return process_stop(&lab->emulator, signo);
 }
 
 /* --- daemon
@@ -174,48 +134,33 @@ void lab_configure(struct lab *lab, const char *extra)
 	ASSERT_EQ(fclose(file), 0);
 }
 
-/* A datagram socket for sd_notify(3). */
-static int lab_notify_socket(const struct lab *lab, char *path, size_t size)
+void lab_write_file(const struct lab *lab, const char *name, const char *text)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	char path[LAB_PATH_MAX];
+	int fd;
 
-	snprintf(path, size, "%s/notify", lab->dir);
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/notify", lab->dir);
-	unlink(path);
-	ASSERT_EQ(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	return fd;
+	snprintf(path, sizeof(path), "%s/%s", lab->dir, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
 }
 
 void lab_start_daemon(struct lab *lab)
 {
-	char config[LAB_PATH_MAX], notify[LAB_PATH_MAX], message[512];
-	const char *argv[] = {lab_program("iothubd"), "--config", config, "--log-level", "debug", NULL};
-	int fd = lab_notify_socket(lab, notify, sizeof(notify));
-	ssize_t n;
+	char config[LAB_PATH_MAX], notify[LAB_PATH_MAX];
+	const char *argv[] = {process_path("iothubd"), "--config", config, "--log-level", "debug", NULL};
 
 	snprintf(config, sizeof(config), "%s/iothubd.json", lab->dir);
+	snprintf(notify, sizeof(notify), "%s/notify", lab->dir);
 	if (access(config, F_OK) != 0)
 		lab_configure(lab, NULL);
-	setenv("NOTIFY_SOCKET", notify, 1);
-	lab->daemon = lab_spawn(lab, "daemon", argv, -1, -1);
-	unsetenv("NOTIFY_SOCKET");
-	do {
-		struct pollfd p = {.fd = fd, .events = POLLIN};
-
-		/* A daemon that ends instead sends nothing; its log says why. */
-		while (poll(&p, 1, 50) == 0)
-			ASSERT_EQ(waitpid(lab->daemon, NULL, WNOHANG), 0);
-		n = recv(fd, message, sizeof(message) - 1, 0);
-		ASSERT_GT(n, 0);
-		message[n] = '\0';
-	} while (!strstr(message, "READY=1"));
-	close(fd);
+	process_start_notify(&lab->daemon, lab_log_path(lab, "daemon"), argv, notify);
 }
 
 int lab_stop_daemon(struct lab *lab, int signo)
 {
-	return lab_stop(&lab->daemon, signo);
+	return process_stop(&lab->daemon, signo);
 }
 
 /* --- monitor
@@ -224,7 +169,7 @@ int lab_stop_daemon(struct lab *lab, int signo)
 void lab_start_monitor(struct lab *lab)
 {
 	char connection[LAB_PATH_MAX], line[64];
-	const char *argv[] = {lab_program("hubctl"),
+	const char *argv[] = {process_path("hubctl"),
 			      "monitor",
 			      "--connection-string-file",
 			      connection,
@@ -237,7 +182,7 @@ void lab_start_monitor(struct lab *lab)
 	snprintf(connection, sizeof(connection), "%s/state/service.connection-string", lab->dir);
 	ASSERT_EQ(pipe2(ready, O_CLOEXEC), 0);
 	ASSERT_EQ(pipe2(out, O_CLOEXEC), 0);
-	lab->monitor = lab_spawn(lab, "monitor", argv, ready[1], out[1]);
+	lab->monitor = process_start(lab_log_path(lab, "monitor"), argv, ready[1], out[1]);
 	close(ready[1]);
 	close(out[1]);
 	lab_read_line(ready[0], line, sizeof(line));
@@ -348,20 +293,32 @@ uint64_t lab_status_number(const struct lab *lab, const char *key)
 	return strtoull(text, NULL, 10);
 }
 
-void lab_await_state(const struct lab *lab, const char *state)
+/* Until the value of @key is @text, or with NULL a number of at least @number. */
+static void status_await(const struct lab *lab, const char *key, const char *text, uint64_t number)
 {
 	_cleanup_(close_fd) int fd = open(lab_path(lab, "status"), O_RDONLY | O_CLOEXEC);
-	char text[4096], value[128] = "";
+	char all[4096], value[512];
 
 	ASSERT_GE(fd, 0);
 	for (;;) {
 		struct pollfd p = {.fd = fd, .events = POLLPRI};
 
-		status_read(fd, text, sizeof(text));
-		if (status_find(text, "state", value, sizeof(value)) && strcmp(value, state) == 0)
+		status_read(fd, all, sizeof(all));
+		if (status_find(all, key, value, sizeof(value)) &&
+		    (text ? strcmp(value, text) == 0 : strtoull(value, NULL, 10) >= number))
 			return;
 		ASSERT_EQ(poll(&p, 1, -1), 1);
 	}
+}
+
+void lab_await_state(const struct lab *lab, const char *state)
+{
+	status_await(lab, "state", state, 0);
+}
+
+void lab_await_number(const struct lab *lab, const char *key, uint64_t at_least)
+{
+	status_await(lab, key, NULL, at_least);
 }
 
 int lab_shell(const struct lab *lab, const char *shell, const char *script)
@@ -383,16 +340,5 @@ int lab_shell(const struct lab *lab, const char *shell, const char *script)
 
 char *lab_log(const struct lab *lab, const char *program)
 {
-	char path[LAB_PATH_MAX], *text = calloc(1, 1 << 20);
-	FILE *file;
-
-	snprintf(path, sizeof(path), "%s/%s.log", lab->dir, program);
-	file = fopen(path, "re");
-	if (file) {
-		size_t n = fread(text, 1, (1 << 20) - 1, file);
-
-		text[n] = '\0';
-		fclose(file);
-	}
-	return text;
+	return text_read(lab_log_path(lab, program));
 }

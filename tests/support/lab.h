@@ -54,6 +54,9 @@ int lab_stop_emulator(struct lab *lab, int signo);
 /* Writes the daemon's configuration: @extra are more JSON members, such as `"queue-bytes": 1048576`, or NULL.
  */
 void lab_configure(struct lab *lab, const char *extra);
+/* Puts @text into the file @name in the lab's directory, for its owner's eyes; `iothubd.json` is the
+ * configuration. */
+void lab_write_file(const struct lab *lab, const char *name, const char *text);
 /* Starts the daemon with that configuration (the default one if none was written) and waits until its files
  * are there. */
 void lab_start_daemon(struct lab *lab);
@@ -73,6 +76,8 @@ const char *lab_path(const struct lab *lab, const char *name);
 uint64_t lab_status_number(const struct lab *lab, const char *key);
 void lab_status_text(const struct lab *lab, const char *key, char *out, size_t size);
 void lab_await_state(const struct lab *lab, const char *state);
+/* Waits until a number that changes with the link's state (attempts, connects) is at least @at_least. */
+void lab_await_number(const struct lab *lab, const char *key, uint64_t at_least);
 /* Runs `shell -c script` with $M set to the mount point; returns its exit status. */
 int lab_shell(const struct lab *lab, const char *shell, const char *script);
 
