@@ -6,7 +6,7 @@
 # make check      all tests; ends with "N passed, N failed"
 # make help       the rest
 #
-# CC=clang and SANITIZE=1 (ASan and UBSan) build into a directory of their own.
+# CC=clang and SANITIZE=1 (ASan and UBSan) build into a directory of their own. V=1 shows the commands.
 
 VERSION := 0.1.0
 CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
@@ -42,6 +42,13 @@ support_src := $(wildcard tests/support/*.c)
 test_src := $(wildcard tests/unit/test_*.c tests/flow/test_*.c tests/mount/test_*.c tests/crash/test_*.c)
 fuzz_src := $(wildcard tests/fuzz/fuzz_*.c)
 
+# What users call builds with all processors, unless they say -j themselves.
+parallel = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+
+V ?=
+quiet = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
+link = $(call quiet,LINK)$(CC) $(LDFLAGS) -o $@
+
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 all_src := $(daemon_src) daemon/main.c $(emulator_src) tools/emulator/main.c $(hubctl_src) $(bench_src) \
 	$(support_src) $(test_src) $(fuzz_src) tests/fuzz/replay.c
@@ -52,14 +59,14 @@ test_bin := $(patsubst tests/%.c,$(BUILD)/tests/%,$(test_src))
 replay_bin := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(fuzz_src))
 test_scripts := $(wildcard tests/unit/test_*.sh tests/flow/test_*.sh tests/mount/test_*.sh tests/crash/test_*.sh)
 
-.PHONY: all demo run check quickcheck lint format bench fuzz install uninstall clean deps tests help
+.PHONY: all demo run check quickcheck lint format bench fuzz install uninstall clean deps tests help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
 all: $(programs)
 
 help:
-	@sed -n 's/^# \{0,1\}//; 2,9p' Makefile
+	@sed -n 's/^# \{0,1\}//; 3,9p' Makefile
 	@echo 'make quickcheck unit tests only'
 	@echo 'make lint       format, clang-tidy, cppcheck, layers'
 	@echo 'make format     clang-format in place'
@@ -69,38 +76,46 @@ help:
 	@echo 'make uninstall  what install put there'
 	@echo 'make clean'
 
-$(BUILD)/obj/%.o: %.c Makefile
+# Other flags, or a source that is gone, build anew what they concern.
+stamp = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(1))' > $@
+$(BUILD)/flags: FORCE
+	$(call stamp,$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS))
+$(BUILD)/sources: FORCE
+	$(call stamp,$(daemon_src) $(emulator_src) $(hubctl_src) $(support_src))
+FORCE:
+
+$(BUILD)/obj/%.o: %.c Makefile $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(if $(filter tests/% tools/%,$<),-I.) -MMD -MP -c -o $@ $<
+	$(call quiet,CC)$(CC) $(CPPFLAGS) $(CFLAGS) $(if $(filter tests/% tools/%,$<),-I.) -MMD -MP -c -o $@ $<
 
-$(BUILD)/libdaemon.a: $(call obj,$(daemon_src))
+$(BUILD)/libdaemon.a: $(call obj,$(daemon_src)) $(BUILD)/sources
 	@rm -f $@
-	ar rcs $@ $^
+	$(call quiet,AR)ar rcs $@ $(filter %.o,$^)
 
-$(BUILD)/libemulator.a: $(call obj,$(emulator_src))
+$(BUILD)/libemulator.a: $(call obj,$(emulator_src)) $(BUILD)/sources
 	@rm -f $@
-	ar rcs $@ $^
+	$(call quiet,AR)ar rcs $@ $(filter %.o,$^)
 
 $(BUILD)/iothubd: $(call obj,daemon/main.c) $(BUILD)/libdaemon.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(daemon_libs)
+	$(link) $^ $(daemon_libs)
 
 $(BUILD)/iothub-emulator: $(call obj,tools/emulator/main.c) $(BUILD)/libemulator.a $(BUILD)/libdaemon.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(daemon_libs)
+	$(link) $^ $(daemon_libs)
 
 $(BUILD)/hubctl: $(call obj,$(hubctl_src)) $(BUILD)/libdaemon.a
-	$(CC) $(LDFLAGS) -o $@ $^ -lmosquitto -ljson-c -lcrypto
+	$(link) $^ -lmosquitto -ljson-c -lcrypto
 
 $(BUILD)/bench/%: $(BUILD)/obj/tools/bench/%.o $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ -lmosquitto $(daemon_libs)
+	$(link) $^ -lmosquitto $(daemon_libs)
 
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(daemon_libs)
+	$(link) $^ $(daemon_libs)
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(call obj,$(support_src)) $(BUILD)/libemulator.a $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(daemon_libs)
+	$(link) $^ $(daemon_libs)
 
 tests: $(programs) $(test_bin) $(replay_bin)
 
@@ -109,63 +124,77 @@ deps:
 	@packaging/install-deps
 
 demo: deps
-	@$(MAKE) --no-print-directory all
+	@+$(parallel) all
 	@tests/demo.sh $(BUILD) demo
 
 run: deps
-	@$(MAKE) --no-print-directory all
+	@+$(parallel) all
 	@tests/demo.sh $(BUILD) run
 
 check: deps
-	@$(MAKE) --no-print-directory tests
+	@+$(parallel) tests
 	@tests/run.sh $(BUILD) $(test_bin) $(replay_bin) $(test_scripts)
 
 quickcheck:
-	@$(MAKE) --no-print-directory tests
-	@tests/run.sh $(BUILD) $(filter $(BUILD)/tests/unit/%,$(test_bin)) $(replay_bin)
+	@+$(parallel) tests
+	@tests/run.sh $(BUILD) $(filter $(BUILD)/tests/unit/%,$(test_bin)) $(replay_bin) \
+		$(filter tests/unit/%,$(test_scripts))
 
 c_files := $(sort $(wildcard uapi/*.h daemon/*.c daemon/*/*.[ch] tools/*/*.[ch] tests/*.h tests/*/*.[ch]))
 
 lint: deps
-	@tests/lint/run.sh $(c_files)
+	@+$(parallel) $(BUILD)/libdaemon.a $(BUILD)/libemulator.a
+	@tests/lint/run.sh $(BUILD) $(c_files)
 
 format:
 	clang-format -i $(c_files)
 
 bench: deps
-	@$(MAKE) --no-print-directory all $(bench_bin)
+	@+$(parallel) all $(bench_bin)
 	@tools/bench/run.sh $(BUILD)
 
 # Fuzzing needs clang; each target runs RUNS inputs on top of its corpus.
 RUNS ?= 10000000
 TARGET ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(fuzz_src))
-fuzz_flags := -O2 -g -std=gnu11 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
-$(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(daemon_src) $(wildcard daemon/*/*.h)
-	@mkdir -p $(@D)
-	clang $(CPPFLAGS) -I. $(fuzz_flags) -o $@ $< $(daemon_src) $(daemon_libs)
+fuzz_build := build/fuzz
+fuzz_flags := -O2 -g -std=gnu11 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+fuzz_obj = $(patsubst %.c,$(fuzz_build)/obj/%.o,$(1))
 
-fuzz: deps $(patsubst %,$(BUILD)/fuzz/%,$(TARGET))
-	@tests/fuzz/run.sh $(BUILD) $(RUNS) $(TARGET)
+$(fuzz_build)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call quiet,FUZZ)clang $(CPPFLAGS) -I. $(fuzz_flags) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+
+$(fuzz_build)/%: $(fuzz_build)/obj/tests/fuzz/fuzz_%.o $(call fuzz_obj,$(daemon_src))
+	$(call quiet,LINK)clang $(fuzz_flags) -fsanitize=fuzzer -o $@ $^ $(daemon_libs)
+
+fuzz: deps
+	@+$(parallel) $(patsubst %,$(fuzz_build)/%,$(TARGET))
+	@tests/fuzz/run.sh $(fuzz_build) $(RUNS) $(TARGET)
+
+# What goes where: source, directory, mode. Units get the place of the daemon written into them.
+installed := $(BUILD)/iothubd:$(sbindir):755 $(BUILD)/iothub-emulator:$(bindir):755 $(BUILD)/hubctl:$(bindir):755 \
+	$(foreach page,$(wildcard packaging/man/*.[1-8]),$(page):$(mandir)/man$(subst .,,$(suffix $(page))):644) \
+	$(patsubst %,%:$(completiondir):644,$(wildcard packaging/completions/*)) \
+	$(patsubst %,%:$(PREFIX)/lib/sysusers.d:644,$(wildcard packaging/sysusers/*.conf)) \
+	$(patsubst %,%:$(PREFIX)/lib/tmpfiles.d:644,$(wildcard packaging/tmpfiles/*.conf)) \
+	$(patsubst %,%:$(unitdir):644,$(wildcard packaging/systemd/*.service))
 
 install: all
-	install -D -m 755 $(BUILD)/iothubd $(DESTDIR)$(sbindir)/iothubd
-	install -D -m 755 $(BUILD)/iothub-emulator $(DESTDIR)$(bindir)/iothub-emulator
-	install -D -m 755 $(BUILD)/hubctl $(DESTDIR)$(bindir)/hubctl
-	for page in packaging/man/*.[1-8]; do \
-		install -D -m 644 $$page $(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/} || exit 1; done
-	for file in packaging/completions/*; do \
-		install -D -m 644 $$file $(DESTDIR)$(completiondir)/$${file##*/} || exit 1; done
-	for unit in packaging/systemd/*.service; do \
-		install -d $(DESTDIR)$(unitdir) && \
-		sed 's|@sbindir@|$(sbindir)|' $$unit > $(DESTDIR)$(unitdir)/$${unit##*/} || exit 1; done
+	@for entry in $(installed); do \
+		source=$${entry%%:*} mode=$${entry##*:} dir=$${entry#*:}; target=$(DESTDIR)$${dir%:*}/$${source##*/}; \
+		echo "  INSTALL $$target"; \
+		install -D -m "$$mode" "$$source" "$$target" || exit 1; \
+		case $$source in *.service) sed -i 's|@sbindir@|$(sbindir)|' "$$target" || exit 1 ;; esac; \
+	done
 
 uninstall:
-	rm -f $(DESTDIR)$(sbindir)/iothubd $(DESTDIR)$(bindir)/iothub-emulator $(DESTDIR)$(bindir)/hubctl
-	for page in packaging/man/*.[1-8]; do rm -f $(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/}; done
-	for file in packaging/completions/*; do rm -f $(DESTDIR)$(completiondir)/$${file##*/}; done
-	for unit in packaging/systemd/*.service; do rm -f $(DESTDIR)$(unitdir)/$${unit##*/}; done
+	@for entry in $(installed); do \
+		source=$${entry%%:*} dir=$${entry#*:}; target=$(DESTDIR)$${dir%:*}/$${source##*/}; \
+		echo "  REMOVE  $$target"; \
+		rm -f "$$target" || exit 1; \
+	done
 
 clean:
 	rm -rf build
 
--include $(patsubst %.o,%.d,$(call obj,$(all_src)))
+-include $(patsubst %.o,%.d,$(call obj,$(all_src)) $(call fuzz_obj,$(daemon_src) $(fuzz_src)))

@@ -2,32 +2,71 @@
 # SPDX-License-Identifier: MIT
 #
 # Runs TAP programs and scripts under prove and ends with one line: N passed, N failed[, N skipped].
+# A program that crashed or ended early counts as a failed test, and so does one that prints no TAP at all.
+# The TAP of all of them is in BUILD-DIR/check.log afterwards.
 # usage: tests/run.sh BUILD-DIR TEST...
 set -u
 build=$1
 shift
 log=$build/check.log
+tap=$build/check.tap
 export IOTHUB_BUILD="$build"
 # Sanitizers and slow machines: every time limit times this.
 export TEST_TIMEOUT_FACTOR="${TEST_TIMEOUT_FACTOR:-2}"
 
 # The programs mount, count requests and race on purpose: one at a time.
-prove --verbose --merge --timer --exec '' "$@" > "$log" 2>&1
+rm -rf "$tap"
+PERL_TEST_HARNESS_DUMP_TAP="$tap" prove --merge --timer --exec '' "$@"
 status=$?
 
-# Shown: one line a program, and for what failed or was skipped all of it.
-grep -E '^not ok|# SKIP|^# .*(still running|ended with)' "$log"
-sed -n '/^Test Summary Report/,$p' "$log"
-[ "$status" -eq 0 ] || { echo "--- comments of failed tests ($log has everything)"; grep -B30 '^not ok' "$log" | grep -E '^(#|not ok|==)' ; }
+: > "$log"
+for test; do
+	printf '== %s\n' "$test" >> "$log"
+	[ ! -f "$tap/$test" ] || cat "$tap/$test" >> "$log"
+done
+rm -rf "$tap"
 
-awk -v status="$status" '
-	/^ok .*# SKIP/ { skipped++; next }
-	/^ok / { passed++ }
-	/^not ok / { failed++ }
+awk -v status="$status" -v log_file="$log" '
+	function end_of_program() {
+		if (program != "" && (planned < 0 || seen < planned)) {
+			printf "--- %s: ended after %d of its tests\n%s", program, seen, comments
+			failed++
+		}
+	}
+	/^== / {
+		end_of_program()
+		program = $2
+		planned = -1
+		seen = 0
+		comments = ""
+	}
+	/^1\.\.[0-9]+/ { planned = substr($1, 4) + 0 }
+	/^(ok|not ok) / { seen++ }
+	/^(ok|not ok) .*# SKIP/ {
+		skipped++
+		printf "--- %s: %s\n", program, $0
+	}
+	/^ok / && !/# SKIP/ { passed++ }
+	/^not ok / && !/# SKIP/ {
+		failed++
+		printf "--- %s: %s\n%s", program, $0, comments
+	}
+	/^(ok|not ok) / {
+		comments = ""
+		next
+	}
+	# What a test says comes before its result.
+	!/^(==|TAP version|1\.\.)/ { comments = comments "    " $0 "\n" }
 	END {
-		if (status && !failed) failed = 1
+		end_of_program()
+		# A sanitizer may have complained at the end of a program, or the plan was wrong.
+		if (status && !failed)
+			failed = 1
+		if (failed)
+			printf "all that was said is in %s\n", log_file
 		printf "%d passed, %d failed", passed, failed
-		if (skipped) printf ", %d skipped", skipped
+		if (skipped)
+			printf ", %d skipped", skipped
 		printf "\n"
-	}' "$log"
-exit "$status"
+		exit failed > 0
+	}' "$log" && [ "$status" -eq 0 ]
