@@ -340,6 +340,18 @@ TEST_F(connect, maximum_packet_size_of_the_client)
 	EXPECT_EQ(emu_client_closing(self->peer->client), EMU_CUT + 0u);
 }
 
+TEST_F(connect, the_hubs_packet_limit_holds_from_connack_on)
+{
+	static const uint8_t header[] = {0x30, 0x80, 0x01};
+
+	self->w.hub.options.maximum_packet_size = 128;
+	ASSERT_EQ(try_connect(self), 0);
+	EXPECT_EQ(self->answer.properties.maximum_packet_size, 128u);
+	emu_peer_send_bytes(self->peer, BYTES(header, sizeof(header)));
+	ASSERT_TRUE(emu_peer_next(self->peer, &self->answer));
+	EXPECT_EQ(self->answer.disconnect.reason, 0x95);
+}
+
 TEST_F(connect, connect_has_30_seconds)
 {
 	self->peer = emu_peer_open(&self->w, "localhost");

@@ -47,7 +47,8 @@ int emu_client_new(struct emu_client **out, struct emu_hub *hub, const char *ser
 	list_init(&c->link);
 	list_init(&c->monitor_link);
 	emu_session_init(&c->own_session);
-	mqtt_stream_init(&c->stream, hub->options.maximum_packet_size);
+	/* The hub's own limit holds from CONNACK on, which tells it. */
+	mqtt_stream_init(&c->stream, CONTRACT_MAXIMUM_PACKET_SIZE);
 	buf_init(&c->out, EMU_CLIENT_OUT_MAX);
 	buf_init(&c->delayed, hub->options.receive_maximum * sizeof(struct delayed_ack));
 	c->server_name = server_name ? strdup(server_name) : NULL;

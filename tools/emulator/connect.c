@@ -289,6 +289,7 @@ static void accept_connect(struct emu_client *c, const struct connect_request *r
 				  ? connect->keep_alive
 				  : options->keep_alive_s;
 	c->connect_by_ns = TIME_NEVER;
+	c->stream.max_packet = options->maximum_packet_size;
 	if (__builtin_mul_overflow(rq->expiry_ms - c->hub->wall_ms, NSEC_PER_MSEC, &c->token_ends_ns) ||
 	    __builtin_add_overflow(c->token_ends_ns, c->hub->now_ns, &c->token_ends_ns))
 		c->token_ends_ns = TIME_NEVER;

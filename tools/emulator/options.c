@@ -155,7 +155,7 @@ static bool is_connack_reason(uint8_t reason)
 
 static int refuse_connect_parse(const char *text, struct emu_fault_options *fault)
 {
-	uint64_t reason;
+	uint64_t reason = 0;
 	char value[8];
 	int r = count_cut(text, value, sizeof(value), &fault->refuse_connect_n);
 
