@@ -18,8 +18,16 @@
 #include "base/time.h"
 #include "mqtt/session.h"
 
-/* Output beyond the soft limit is control packets and one PUBLISH. */
-#define SESSION_OUTPUT_MAX (MQTT_SESSION_OUTPUT_SOFT_MAX + MQTT_VARINT_MAX + (size_t)MQTT_FIXED_HEADER_MAX)
+/* Bytes of output that are answers beyond what messages of ours take: more is waiting only when the hub asks
+ * and does not read. */
+#define SESSION_ANSWERS_MAX (64 * 1024)
+/* Room for one control packet; one that does not fit is not sent. */
+#define SESSION_CONTROL_MAX (4 * 1024)
+#define SESSION_CONNECT_MAX (64 * 1024)
+/* Output beyond the soft limit is one PUBLISH and answers. */
+#define SESSION_OUTPUT_MAX                                                                                   \
+	(MQTT_SESSION_OUTPUT_SOFT_MAX + MQTT_VARINT_MAX + (size_t)MQTT_FIXED_HEADER_MAX +                    \
+	 SESSION_ANSWERS_MAX + SESSION_CONTROL_MAX)
 /* Defaults where CONNACK is silent (3.2.2.3). */
 #define RECEIVE_MAXIMUM_DEFAULT 65535
 
@@ -38,6 +46,7 @@ struct mqtt_session {
 	struct mqtt_session_limits limits;
 	uint16_t receive_maximum;
 	uint16_t n_unanswered; /* inbound QoS 1 messages without our PUBACK */
+	uint64_t started_ns;   /* CONNECT queued */
 	uint64_t last_received_ns;
 	uint64_t last_sent_ns;
 	bool ping_pending; /* PINGREQ queued, nothing received since */
@@ -119,10 +128,9 @@ void mqtt_session_sent(struct mqtt_session *s, size_t n, uint64_t now_ns)
 	s->last_sent_ns = now_ns;
 }
 
-/* Encodes a control packet (small, or CONNECT) into the output. */
-static int session_queue(struct mqtt_session *s, const struct mqtt_packet *packet)
+/* Encodes a packet of at most @room bytes into the output. */
+static int session_queue(struct mqtt_session *s, const struct mqtt_packet *packet, size_t room)
 {
-	const size_t room = packet->type == MQTT_CONNECT ? 64 * 1024 : 4 * 1024;
 	struct writer w;
 	uint8_t *at;
 	int r;
@@ -146,7 +154,7 @@ static void session_fail(struct mqtt_session *s, uint8_t reason, const char *tex
 	/* Before CONNACK the server does not expect anything but AUTH (3.1.0): it is just closed. Without
 	 * memory for the DISCONNECT the close has to say it. */
 	if (s->state == MQTT_SESSION_ONLINE)
-		(void)session_queue(s, &disconnect);
+		(void)session_queue(s, &disconnect, SESSION_CONTROL_MAX);
 	s->state = MQTT_SESSION_ENDED;
 	s->ops->on_error(s->userdata, reason, text);
 }
@@ -158,14 +166,17 @@ int mqtt_session_start(struct mqtt_session *s, const struct mqtt_packet *connect
 	assert(s->state == MQTT_SESSION_OFFLINE);
 	mqtt_stream_reset(&s->stream);
 	buf_consume(&s->out, buf_len(&s->out));
-	r = session_queue(s, connect);
+	r = session_queue(s, connect, SESSION_CONNECT_MAX);
 	if (r)
 		return r;
-	s->limits = (struct mqtt_session_limits){.keep_alive_s = connect->connect.keep_alive};
+	s->limits = (struct mqtt_session_limits){
+		.keep_alive_s = connect->connect.keep_alive,
+		.session_expiry_s = connect->properties.session_expiry_interval,
+	};
 	s->n_aliases = 0;
 	s->n_unanswered = 0;
 	s->ping_pending = false;
-	s->last_received_ns = s->last_sent_ns = now_ns;
+	s->started_ns = s->last_received_ns = s->last_sent_ns = now_ns;
 	s->state = MQTT_SESSION_CONNECTING;
 	return 0;
 }
@@ -184,7 +195,7 @@ void mqtt_session_end(struct mqtt_session *s, uint8_t reason)
 	const struct mqtt_packet disconnect = {.type = MQTT_DISCONNECT, .disconnect.reason = reason};
 
 	if (s->state == MQTT_SESSION_ONLINE)
-		(void)session_queue(s, &disconnect);
+		(void)session_queue(s, &disconnect, SESSION_CONTROL_MAX);
 	if (s->state != MQTT_SESSION_OFFLINE)
 		s->state = MQTT_SESSION_ENDED;
 }
@@ -208,20 +219,21 @@ static uint64_t session_ping_ns(const struct mqtt_session *s)
 
 static uint64_t session_dead_ns(const struct mqtt_session *s)
 {
-	return s->last_received_ns + session_keep_alive_ns(s) * 3 / 2;
+	uint64_t keep_alive_ns = session_keep_alive_ns(s),
+		 connack_ns = s->started_ns + MQTT_SESSION_CONNACK_NS;
+	uint64_t dead_ns = keep_alive_ns ? s->last_received_ns + keep_alive_ns * 3 / 2 : TIME_NEVER;
+
+	return s->state == MQTT_SESSION_CONNECTING && connack_ns < dead_ns ? connack_ns : dead_ns;
 }
 
 uint64_t mqtt_session_deadline_ns(const struct mqtt_session *s)
 {
-	uint64_t ping_ns, dead_ns;
-
-	if (!s->limits.keep_alive_s || s->state == MQTT_SESSION_OFFLINE || s->state == MQTT_SESSION_ENDED)
+	if (s->state == MQTT_SESSION_OFFLINE || s->state == MQTT_SESSION_ENDED)
 		return TIME_NEVER;
-	ping_ns = session_ping_ns(s);
-	dead_ns = session_dead_ns(s);
-	if (s->state == MQTT_SESSION_CONNECTING || s->ping_pending || dead_ns < ping_ns)
-		return dead_ns;
-	return ping_ns;
+	if (s->state == MQTT_SESSION_CONNECTING || s->ping_pending || !s->limits.keep_alive_s)
+		return session_dead_ns(s);
+	/* Never after session_dead_ns(): it counts from the last byte received at the latest. */
+	return session_ping_ns(s);
 }
 
 void mqtt_session_tick(struct mqtt_session *s, uint64_t now_ns)
@@ -231,13 +243,17 @@ void mqtt_session_tick(struct mqtt_session *s, uint64_t now_ns)
 	if (now_ns < mqtt_session_deadline_ns(s))
 		return;
 	if (now_ns >= session_dead_ns(s)) {
-		session_fail(s, MQTT_REASON_KEEP_ALIVE_TIMEOUT,
+		/* "Keep Alive timeout" is the server's reason only (3.14.2.1). */
+		session_fail(s, MQTT_REASON_UNSPECIFIED_ERROR,
 			     s->state == MQTT_SESSION_CONNECTING ? "the hub did not answer CONNECT"
 								 : "the hub fell silent (keep-alive)");
 		return;
 	}
-	if (session_queue(s, &ping) == 0)
-		s->ping_pending = true;
+	if (session_queue(s, &ping, SESSION_CONTROL_MAX))
+		return;
+	s->ping_pending = true;
+	/* Counts as sent: while the connection takes nothing, another PINGREQ would not help. */
+	s->last_sent_ns = now_ns;
 }
 
 /* --- messages in flight
@@ -245,7 +261,7 @@ void mqtt_session_tick(struct mqtt_session *s, uint64_t now_ns)
 
 void mqtt_session_forget(struct mqtt_session *s)
 {
-	s->n_sent = 0;
+	assert(s->n_sent == 0);
 	s->n_free = 0;
 	/* Lowest identifiers on top. */
 	for (uint16_t i = s->window_max; i > 0; --i) {
@@ -304,12 +320,15 @@ int mqtt_session_publish(struct mqtt_session *s, struct bytes topic, struct byte
 	size_t len;
 	int r;
 
+	assert(!*packet_id || (id <= s->window_max && s->slots[id - 1].in_use));
 	if (s->state != MQTT_SESSION_ONLINE)
 		return -ENOTCONN;
 	if (s->limits.maximum_qos < 1)
 		return -EOPNOTSUPP;
 	if (!id || s->n_sent >= s->limits.receive_maximum || buf_len(&s->out) >= MQTT_SESSION_OUTPUT_SOFT_MAX)
 		return -EAGAIN;
+	slot = &s->slots[id - 1];
+	assert(!slot->sent);
 	session_alias(s, &parts);
 	len = mqtt_publish_parts_len(&parts);
 	if (!len || len > s->limits.packet_bytes_max)
@@ -323,10 +342,8 @@ int mqtt_session_publish(struct mqtt_session *s, struct bytes topic, struct byte
 	buf_commit(&s->out, len);
 	if (parts.topic_alias > s->n_aliases)
 		s->aliases[s->n_aliases++] = topic;
-	slot = &s->slots[id - 1];
 	if (!*packet_id)
 		--s->n_free;
-	assert(!slot->sent && slot->in_use == (*packet_id != 0));
 	*slot = (struct slot){.cookie = cookie, .in_use = true, .sent = true};
 	++s->n_sent;
 	*packet_id = id;
@@ -340,14 +357,21 @@ int mqtt_session_puback(struct mqtt_session *s, uint16_t packet_id, uint8_t reas
 		.ack = {.packet_id = packet_id, .reason = reason},
 		.properties.repeatable = properties,
 	};
+	size_t max = s->limits.packet_bytes_max;
 	int r;
 
 	if (s->state != MQTT_SESSION_ONLINE)
 		return -ENOTCONN;
-	r = session_queue(s, &puback);
-	if (!r && s->n_unanswered)
+	if (max > MQTT_VARINT_MAX)
+		max = MQTT_VARINT_MAX;
+	if (buf_len(&s->out) >= MQTT_SESSION_OUTPUT_SOFT_MAX + max + SESSION_ANSWERS_MAX)
+		return -ENOBUFS;
+	r = session_queue(s, &puback, max < SESSION_CONTROL_MAX ? max : SESSION_CONTROL_MAX);
+	if (r)
+		return r == -ENOSPC ? -EMSGSIZE : r;
+	if (s->n_unanswered)
 		--s->n_unanswered;
-	return r;
+	return 0;
 }
 
 /* --- input
@@ -370,7 +394,8 @@ static void session_on_connack(struct mqtt_session *s, const struct mqtt_packet 
 	l->packet_bytes_max =
 		mqtt_has(p, MQTT_PROP_MAXIMUM_PACKET_SIZE) ? p->maximum_packet_size : UINT32_MAX;
 	l->maximum_qos = mqtt_has(p, MQTT_PROP_MAXIMUM_QOS) ? p->maximum_qos : 2;
-	l->session_expiry_s = p->session_expiry_interval;
+	if (mqtt_has(p, MQTT_PROP_SESSION_EXPIRY_INTERVAL))
+		l->session_expiry_s = p->session_expiry_interval;
 	if (mqtt_has(p, MQTT_PROP_SERVER_KEEP_ALIVE))
 		l->keep_alive_s = p->server_keep_alive;
 	s->state = MQTT_SESSION_ONLINE;
@@ -394,7 +419,9 @@ static void session_on_puback(struct mqtt_session *s, const struct mqtt_packet *
 static void session_on_publish(struct mqtt_session *s, const struct mqtt_packet *packet)
 {
 	if (packet->publish.qos == 2) {
-		session_fail(s, MQTT_REASON_QOS_NOT_SUPPORTED, "the hub sent a message with QoS 2");
+		/* "QoS not supported" is the server's reason only (3.14.2.1). */
+		session_fail(s, MQTT_REASON_IMPLEMENTATION_SPECIFIC_ERROR,
+			     "the hub sent a message with QoS 2");
 		return;
 	}
 	if (mqtt_has(&packet->properties, MQTT_PROP_TOPIC_ALIAS)) {
@@ -474,7 +501,7 @@ void mqtt_session_input(struct mqtt_session *s, struct bytes data, uint64_t now_
 	struct bytes raw;
 	int r = 0;
 
-	if (s->state == MQTT_SESSION_OFFLINE || s->state == MQTT_SESSION_ENDED)
+	if (!data.len || s->state == MQTT_SESSION_OFFLINE || s->state == MQTT_SESSION_ENDED)
 		return;
 	s->last_received_ns = now_ns;
 	s->ping_pending = false;

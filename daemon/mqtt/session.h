@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "base/time.h"
 #include "mqtt/packet.h"
 
 struct mqtt_session;
@@ -40,8 +41,8 @@ struct mqtt_session_ops {
 	void (*on_publish)(void *userdata, const struct mqtt_packet *publish);
 	/* The hub's DISCONNECT; the state is ENDED. */
 	void (*on_disconnect)(void *userdata, const struct mqtt_packet *disconnect);
-	/* The peer broke the protocol or fell silent: DISCONNECT with @reason is queued, the state is ENDED.
-	 * @text says what happened. */
+	/* The peer broke the protocol or fell silent: DISCONNECT with @reason is queued if CONNACK was seen,
+	 * the state is ENDED. @text says what happened. */
 	void (*on_error)(void *userdata, uint8_t reason, const char *text);
 };
 
@@ -55,6 +56,8 @@ struct mqtt_session_options {
 
 /* Bytes of output that wait before mqtt_session_publish() asks for patience. */
 #define MQTT_SESSION_OUTPUT_SOFT_MAX (256 * 1024)
+/* How long CONNACK is waited for, where 1.5 keep-alive intervals are longer. */
+#define MQTT_SESSION_CONNACK_NS (30 * NSEC_PER_SEC)
 /* Topic aliases used at most, whatever the hub allows. */
 #define MQTT_SESSION_ALIASES_MAX 16
 
@@ -82,8 +85,8 @@ struct bytes mqtt_session_output(const struct mqtt_session *s);
 void mqtt_session_sent(struct mqtt_session *s, size_t n, uint64_t now_ns);
 
 /* When mqtt_session_tick() has something to do: a PINGREQ after one keep-alive interval without traffic in
- * either direction, the end after 1.5 intervals without a byte from the hub (3.1.2.10). TIME_NEVER when
- * keep-alive is off. */
+ * either direction, the end after 1.5 intervals without a byte from the hub (3.1.2.10), or when CONNACK does
+ * not come. TIME_NEVER when there is nothing to wait for, as ONLINE without keep-alive. */
 uint64_t mqtt_session_deadline_ns(const struct mqtt_session *s);
 void mqtt_session_tick(struct mqtt_session *s, uint64_t now_ns);
 
@@ -120,11 +123,12 @@ void mqtt_session_forget(struct mqtt_session *s);
 /* Gives up one message in flight that was not sent on this connection. */
 void mqtt_session_drop(struct mqtt_session *s, uint16_t packet_id);
 
-/* Answers an inbound QoS 1 message; @properties are encoded user properties. Returns 0, -ENOTCONN, -ENOBUFS,
- * -ENOMEM. */
+/* Answers an inbound QoS 1 message; @properties are encoded user properties. Returns 0, -ENOTCONN,
+ * -EMSGSIZE (over the hub's Maximum Packet Size, or over 4 KiB), -ENOBUFS (the hub sends and does not read),
+ * -EINVAL (packet identifier 0, properties no PUBACK may have), -ENOMEM. */
 int mqtt_session_puback(struct mqtt_session *s, uint16_t packet_id, uint8_t reason, struct bytes properties);
 
-/* Packets in and out so far. */
+/* Packets received so far. */
 uint64_t mqtt_session_n_received(const struct mqtt_session *s);
 
 #endif
