@@ -43,7 +43,7 @@ test_src := $(wildcard tests/unit/test_*.c tests/flow/test_*.c tests/mount/test_
 fuzz_src := $(wildcard tests/fuzz/fuzz_*.c)
 
 # What users call builds with all processors, unless they say -j themselves.
-parallel = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+parallel = $(MAKE) --no-print-directory $(if $(V),,--silent) $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
 V ?=
 quiet = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
