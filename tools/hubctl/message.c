@@ -16,9 +16,7 @@
 
 #include <mqtt_protocol.h>
 
-#include "base/base64.h"
-#include "base/cleanup.h"
-#include "base/utf8.h"
+#include "output.h"
 
 /* The hub's own annotations, which stand at the top. */
 enum annotation {
@@ -76,24 +74,6 @@ static void properties_add(json_object *message, json_object *system, json_objec
 	}
 }
 
-static int payload_add(json_object *message, struct bytes payload)
-{
-	_cleanup_(free_ptr) char *text = NULL;
-
-	if (utf8_is_valid(payload)) {
-		json_object_object_add(
-			message, "payload",
-			json_object_new_string_len((const char *)payload.data, (int)payload.len));
-		return 0;
-	}
-	text = malloc(BASE64_LEN(payload.len) + 1);
-	if (!text)
-		return -1;
-	base64_encode(payload, text);
-	json_object_object_add(message, "payload-base64", json_object_new_string(text));
-	return 0;
-}
-
 json_object *message_to_json(struct bytes payload, const mosquitto_property *properties)
 {
 	json_object *message = json_object_new_object();
@@ -109,7 +89,7 @@ json_object *message_to_json(struct bytes payload, const mosquitto_property *pro
 	properties_add(message, system, application, properties);
 	json_object_object_add(message, "system-properties", system);
 	json_object_object_add(message, "properties", application);
-	if (payload_add(message, payload) < 0) {
+	if (output_payload_add(message, payload) < 0) {
 		json_object_put(message);
 		return NULL;
 	}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests and how they end; see request.h. The emulator's manual page has the interface: topics
+ * `$service/…`, User Properties, JSON payloads, `status` and `reason` in answers that are errors.
+ */
+
+#include "request.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include <mqtt_protocol.h>
+
+#include "base/cleanup.h"
+#include "output.h"
+
+/* Pages of a list; a hub that never ends it is not waited for. */
+#define N_PAGES_MAX 10000
+
+static void properties_free(mosquitto_property **p)
+{
+	mosquitto_property_free_all(p);
+}
+
+/* --- properties
+ * ------------------------------------------------------------------------------------------------ */
+
+void request_property(struct request *q, const char *name, const char *value)
+{
+	if (value && q->error == MOSQ_ERR_SUCCESS)
+		q->error = mosquitto_property_add_string_pair(&q->properties, MQTT_PROP_USER_PROPERTY, name,
+							      value);
+}
+
+void request_property_number(struct request *q, const char *name, uint64_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, value);
+	request_property(q, name, text);
+}
+
+/* --- errors of the hub
+ * ----------------------------------------------------------------------------------------- */
+
+struct status_text {
+	const char *status, *name, *hint;
+};
+
+/* HUB-CONTRACT's statuses, with what to do where the hub's own reason does not say it. */
+static const struct status_text status_texts[] = {
+	{"0100", "Bad Request", NULL},
+	{"0101", "Not Authorized", NULL},
+	{"0102", "Not Allowed", NULL},
+	{"0103", "Conflict", NULL},
+	{"0104", "Precondition Failed", "it has another version by now; read it again"},
+	{"0501", "Throttled", "try again later"},
+	{"0502", "Quota Exceeded", "the queue is full; try again later"},
+	{"0503", "Resource Exhausted", "try again later"},
+	{"0504", "Not Found", "hubctl devices list shows what is there"},
+	{"0601", "Server Error", NULL},
+	{"0602", "Timeout", "try again"},
+	{"0603", "Server Busy", "try again later"},
+	{"06A0", "Target Unavailable", "the device is not connected or does not serve it"},
+	{"06A1", "Target Timeout", "the device did not answer in time"},
+	{"06A2", "Target Failed", "the device's answer was not valid"},
+};
+
+static struct status_text status_text_of(const char *status)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(status_texts); i++) {
+		if (strcasecmp(status, status_texts[i].status) == 0)
+			return status_texts[i];
+	}
+	return (struct status_text){.status = status, .name = "unknown status"};
+}
+
+static void error_print_json(const struct session_reply *reply, const char *name)
+{
+	json_object *error = json_object_new_object();
+
+	json_object_object_add(error, "status", json_object_new_string(reply->status));
+	json_object_object_add(error, "name", json_object_new_string(name));
+	if (reply->reason[0])
+		json_object_object_add(error, "reason", json_object_new_string(reply->reason));
+	if (reply->trace_id[0])
+		json_object_object_add(error, "trace-id", json_object_new_string(reply->trace_id));
+	output_json(error);
+	json_object_put(error);
+}
+
+static void error_print(const struct args *args, const char *about, struct session_reply *reply)
+{
+	struct status_text text = status_text_of(reply->status);
+	const char *more = reply->reason[0] ? reply->reason : text.hint;
+
+	output_sanitize(reply->reason);
+	output_sanitize(reply->status);
+	if (args->json)
+		error_print_json(reply, text.name);
+	fprintf(stderr, "hubctl: %s: %s (status %s)%s%s\n", about, text.name, reply->status, more ? ": " : "",
+		more ? more : "");
+}
+
+/* --- sending
+ * --------------------------------------------------------------------------------------------------- */
+
+int request_send(struct session *s, const struct args *args, struct request *q, struct session_reply *reply)
+{
+	_cleanup_(properties_free) mosquitto_property *properties = TAKE_PTR(q->properties);
+	int r;
+
+	*reply = (struct session_reply){.is_here = false};
+	if (q->error != MOSQ_ERR_SUCCESS) {
+		session_fail(s, "%s: a property is not valid: %s", q->about, mosquitto_strerror(q->error));
+		return -1;
+	}
+	r = session_request(s, q->topic, q->payload, TAKE_PTR(properties), reply);
+	if (r == -EREMOTEIO)
+		error_print(args, q->about, reply);
+	return r < 0 ? -1 : 0;
+}
+
+int request_run(const struct args *args, struct request *q, request_print_fn *print, void *own)
+{
+	struct session_reply reply = {.is_here = false};
+	struct session s;
+	int r = session_open(&s, args);
+
+	if (r == 0)
+		r = request_send(&s, args, q, &reply);
+	if (r == 0)
+		r = print(&s, args, &reply, own);
+	mosquitto_property_free_all(&q->properties);
+	session_reply_deinit(&reply);
+	session_close(&s);
+	return r < 0 ? 1 : 0;
+}
+
+/* --- payloads
+ * -------------------------------------------------------------------------------------------------- */
+
+json_object *request_reply_json(struct session *s, const struct session_reply *reply, enum json_type type)
+{
+	json_object *json = json_tokener_parse(reply->payload);
+
+	if (json && json_object_is_type(json, type))
+		return json;
+	json_object_put(json);
+	session_fail(s, "the answer of %s is not the JSON that was expected; is it another version?",
+		     s->target.host);
+	return NULL;
+}
+
+/* Moves the elements of @page to the end of @list. */
+static void page_append(json_object *list, json_object *page)
+{
+	for (size_t i = 0; i < json_object_array_length(page); i++)
+		json_object_array_add(list, json_object_get(json_object_array_get_idx(page, i)));
+}
+
+/* Where the next page begins; NULL at an empty list. */
+static const char *last_of(json_object *list, const char *key)
+{
+	size_t n = json_object_array_length(list);
+	json_object *value;
+
+	if (n == 0 || !json_object_object_get_ex(json_object_array_get_idx(list, n - 1), key, &value))
+		return NULL;
+	return json_object_get_string(value);
+}
+
+/* 1: more follows, 0: that was the last, -1: all is said. */
+static int page_get(struct session *s, const struct args *args, struct request *q, json_object *list)
+{
+	struct session_reply reply;
+	char more[4] = "";
+	json_object *page;
+	int r = request_send(s, args, q, &reply);
+
+	if (r == 0) {
+		session_reply_property(&reply, "more", more, sizeof(more));
+		page = request_reply_json(s, &reply, json_type_array);
+		r = !page ? -1 : strcmp(more, "1") == 0 && json_object_array_length(page) > 0 ? 1 : 0;
+		if (page)
+			page_append(list, page);
+		json_object_put(page);
+	}
+	session_reply_deinit(&reply);
+	return r;
+}
+
+json_object *request_list(struct session *s, const struct args *args, const char *topic, const char *device,
+			  const char *key)
+{
+	json_object *list = json_object_new_array();
+	int r = 1;
+
+	for (unsigned int i = 0; r == 1 && i < N_PAGES_MAX; i++) {
+		struct request q = {.topic = topic, .about = device ? device : s->target.host};
+
+		request_property(&q, "device", device);
+		request_property(&q, "after", last_of(list, key));
+		r = page_get(s, args, &q, list);
+	}
+	if (r >= 0)
+		return list;
+	json_object_put(list);
+	return NULL;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef HUBCTL_REQUEST_H
+#define HUBCTL_REQUEST_H
+
+/*
+ * What most commands are: connect, one request, print the answer. Errors of the hub are put into words here.
+ */
+
+#include <json-c/json.h>
+
+#include "args.h"
+#include "session.h"
+
+struct request {
+	const char *topic;
+	const char *about; /* what errors are about: a device, mostly */
+	struct bytes payload;
+	mosquitto_property *properties;
+	int error; /* the first of request_property() */
+};
+
+/* Adds a User Property. A NULL @value adds none. Errors wait for request_send(). */
+void request_property(struct request *q, const char *name, const char *value);
+void request_property_number(struct request *q, const char *name, uint64_t value);
+
+/*
+ * Sends it and waits for the answer; the properties are used up. Returns 0, or -1 when it failed: all is said
+ * then, with --json also the hub's error, as an object on standard output.
+ */
+int request_send(struct session *s, const struct args *args, struct request *q, struct session_reply *reply);
+
+/* Prints the answer; returns 0, or -1 when all is said. */
+typedef int request_print_fn(struct session *s, const struct args *args, const struct session_reply *reply,
+			     void *own);
+
+/* From the connection to what @print prints. Returns the exit code. */
+int request_run(const struct args *args, struct request *q, request_print_fn *print, void *own);
+
+/* Answer's payload, the caller's reference; NULL, and all is said, when it is not of @type. */
+json_object *request_reply_json(struct session *s, const struct session_reply *reply, enum json_type type);
+
+/*
+ * A list that comes in pages, of @device's or, when that is NULL, of the hub's, as one array: the caller's
+ * reference. @key is the member of an element that the next page has to begin behind. NULL: all is said.
+ */
+json_object *request_list(struct session *s, const struct args *args, const char *topic, const char *device,
+			  const char *key);
+
+#endif

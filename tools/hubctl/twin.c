@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `hubctl twin show|patch|watch`.
+ *
+ * A change of a twin is printed as
+ *
+ *   {"device-id": …, "module-id": …, "part": "desired" or "reported", "version": N, "patch": {…}}
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <mqtt_protocol.h>
+
+#include "base/cleanup.h"
+#include "commands.h"
+#include "input.h"
+#include "listen.h"
+#include "output.h"
+#include "request.h"
+
+/* --- show
+ * ------------------------------------------------------------------------------------------------------ */
+
+static const char show_help[] = "Usage: hubctl twin show DEVICE[/MODULE] [OPTION]...\n"
+				"Prints the twin, desired and reported properties with their versions.\n"
+				"\n" ARGS_COMMON_HELP;
+
+static int print_twin(struct session *s, const struct args *args, const struct session_reply *reply,
+		      void *own)
+{
+	json_object *twin = request_reply_json(s, reply, json_type_object);
+
+	(void)own;
+	if (!twin)
+		return -1;
+	if (args->json)
+		output_json(twin);
+	else
+		output_json_pretty(twin);
+	json_object_put(twin);
+	return 0;
+}
+
+int hubctl_twin_show(int argc, char **argv)
+{
+	static const struct args_spec spec = {
+		.command = "twin show",
+		.help = show_help,
+		.words = "DEVICE",
+		.n_words_min = 1,
+		.n_words_max = 1,
+	};
+	struct request q = {.topic = "$service/twin/show"};
+	struct args args;
+	int code = args_parse(&args, &spec, argc, argv);
+
+	if (code < 0)
+		code = args_device(&spec, args.words[0]);
+	if (code >= 0)
+		return code;
+	q.about = args.words[0];
+	request_property(&q, "device", q.about);
+	return request_run(&args, &q, print_twin, NULL);
+}
+
+/* --- patch
+ * ----------------------------------------------------------------------------------------------------- */
+
+static const char patch_help[] =
+	"Usage: hubctl twin patch DEVICE[/MODULE] [PATCH] [OPTION]...\n"
+	"Changes the desired properties by a merge patch (RFC 7396), a JSON object in which null\n"
+	"removes; it comes from standard input when it is not given. Prints the new version.\n"
+	"\n"
+	"  --file FILE                    the patch is in FILE; - is standard input\n"
+	"  --if-version N                 only when N is still the version of the desired "
+	"properties\n" ARGS_COMMON_HELP;
+
+struct patch_options {
+	const char *file;
+	bool has_version;
+	uint64_t if_version;
+};
+
+static int patch_apply(void *own, int id, const char *value)
+{
+	struct patch_options *o = own;
+
+	if (id == 'f') {
+		o->file = value;
+		return 0;
+	}
+	o->has_version = true;
+	return args_number(value, UINT64_MAX, &o->if_version);
+}
+
+static int print_version(struct session *s, const struct args *args, const struct session_reply *reply,
+			 void *own)
+{
+	json_object *object;
+	uint64_t version;
+	char text[24];
+
+	(void)own;
+	if (!session_reply_property(reply, "version", text, sizeof(text)) ||
+	    args_number(text, UINT64_MAX, &version) < 0)
+		return session_fail(s, "%s did not say the version", s->target.host);
+	if (!args->json) {
+		printf("version %s\n", text);
+		return 0;
+	}
+	object = json_object_new_object();
+	json_object_object_add(object, "version", json_object_new_uint64(version));
+	output_json(object);
+	json_object_put(object);
+	return 0;
+}
+
+/* Whether it is one JSON object and nothing behind it; else a line says what is wrong. */
+static bool patch_is_valid(const char *text, size_t len)
+{
+	struct json_tokener *tokener = json_tokener_new();
+	enum json_tokener_error error;
+	json_object *json;
+	bool is_object;
+	size_t end;
+
+	if (!tokener)
+		return false;
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	/* With the NUL, so that a number in the end is seen to have ended. */
+	json = json_tokener_parse_ex(tokener, text, (int)len + 1);
+	error = json_tokener_get_error(tokener);
+	end = json_tokener_get_parse_end(tokener);
+	is_object = json_object_is_type(json, json_type_object);
+	json_object_put(json);
+	json_tokener_free(tokener);
+	if (error == json_tokener_success && is_object && end >= len)
+		return true;
+	if (error == json_tokener_success)
+		fprintf(stderr, "hubctl: the patch is not a JSON object, such as {\"interval\":5}\n");
+	else
+		fprintf(stderr, "hubctl: the patch is not JSON: %s at byte %zu\n",
+			error == json_tokener_continue ? "it ends too early" : json_tokener_error_desc(error),
+			end);
+	return false;
+}
+
+static int patch_run(const struct args *args, const struct patch_options *o)
+{
+	struct request q = {.topic = "$service/twin/patch", .about = args->words[0]};
+	_cleanup_(free_ptr) char *patch = NULL;
+	size_t len;
+
+	if (input_read(args->words[1], o->file ? o->file : "-", &patch, &len) < 0 ||
+	    !patch_is_valid(patch, len))
+		return 1;
+	q.payload = BYTES(patch, len);
+	request_property(&q, "device", q.about);
+	if (o->has_version)
+		request_property_number(&q, "if-version", o->if_version);
+	return request_run(args, &q, print_version, NULL);
+}
+
+int hubctl_twin_patch(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"file", required_argument, NULL, 'f'},
+		{"if-version", required_argument, NULL, 'v'},
+		{NULL, 0, NULL, 0},
+	};
+	struct patch_options own = {.file = NULL};
+	const struct args_spec spec = {
+		.command = "twin patch",
+		.help = patch_help,
+		.words = "DEVICE [PATCH]",
+		.n_words_min = 1,
+		.n_words_max = 2,
+		.options = options,
+		.apply = patch_apply,
+		.own = &own,
+	};
+	struct args args;
+	int code = args_parse(&args, &spec, argc, argv);
+
+	if (code < 0)
+		code = args_device(&spec, args.words[0]);
+	if (code < 0 && args.words[1] && own.file)
+		code = args_wrong(&spec, "PATCH or --file, not both");
+	return code >= 0 ? code : patch_run(&args, &own);
+}
+
+/* --- watch
+ * ----------------------------------------------------------------------------------------------------- */
+
+static const char watch_help[] = "Usage: hubctl twin watch [DEVICE[/MODULE]] [OPTION]...\n"
+				 "Prints the changes of all twins, or of a device's and its modules', one\n"
+				 "JSON object per line.\n"
+				 "\n" LISTEN_HELP ARGS_COMMON_HELP;
+
+static void change_property_add(json_object *change, const char *name, const char *value)
+{
+	if (strcmp(name, "version") == 0)
+		json_object_object_add(change, name, json_object_new_uint64(strtoull(value, NULL, 10)));
+	else
+		json_object_object_add(change, name, json_object_new_string(value));
+}
+
+static json_object *change_to_json(struct bytes payload, const mosquitto_property *properties)
+{
+	json_object *change = json_object_new_object();
+	struct json_tokener *tokener = json_tokener_new();
+	const mosquitto_property *p = properties;
+	char *name, *value;
+	bool is_later = false;
+
+	if (!change || !tokener) {
+		json_object_put(change);
+		json_tokener_free(tokener);
+		return NULL;
+	}
+	while ((p = mosquitto_property_read_string_pair(p, MQTT_PROP_USER_PROPERTY, &name, &value,
+							is_later))) {
+		is_later = true;
+		change_property_add(change, name, value);
+		free(name);
+		free(value);
+	}
+	json_object_object_add(change, "patch",
+			       json_tokener_parse_ex(tokener, (const char *)payload.data, (int)payload.len));
+	json_tokener_free(tokener);
+	return change;
+}
+
+static int watch_apply(void *own, int id, const char *value)
+{
+	return listen_apply(own, id, value);
+}
+
+int hubctl_twin_watch(int argc, char **argv)
+{
+	static const struct option options[] = {
+		LISTEN_OPTIONS,
+		{NULL, 0, NULL, 0},
+	};
+	struct listen listen = {
+		.topic = "$service/twin/changes",
+		.start = "watching",
+		.convert = change_to_json,
+		.ready_fd = -1,
+	};
+	const struct args_spec spec = {
+		.command = "twin watch",
+		.help = watch_help,
+		.words = "[DEVICE]",
+		.n_words_max = 1,
+		.options = options,
+		.apply = watch_apply,
+		.own = &listen,
+	};
+	struct args args;
+	int code = args_parse(&args, &spec, argc, argv);
+
+	if (code < 0)
+		code = args_device(&spec, args.words[0]);
+	if (code >= 0)
+		return code;
+	listen.device = args.words[0];
+	return listen_run(&listen, &args);
+}
