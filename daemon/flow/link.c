@@ -254,7 +254,6 @@ static void link_on_refused(struct link *link, const struct mqtt_packet *connack
 	switch (reason) {
 	case MQTT_REASON_NOT_AUTHORIZED:
 	case MQTT_REASON_BAD_USER_NAME_OR_PASSWORD:
-	case MQTT_REASON_BAD_AUTHENTICATION_METHOD:
 		patience_ns = LINK_PATIENCE_AUTH_NS;
 		if (link->config->authentication == CONFIG_AUTHENTICATION_NONE) {
 			link_error(
@@ -267,6 +266,13 @@ static void link_on_refused(struct link *link, const struct mqtt_packet *connack
 			   "%s refused device %s: %s; check the device id and key in %s, and this machine's "
 			   "clock",
 			   link->config->host, link->config->client_id, text, link->config->identity_path);
+		break;
+	case MQTT_REASON_BAD_AUTHENTICATION_METHOD:
+		link_error(link,
+			   "%s refused device %s: %s; for a plain MQTT broker set "
+			   "\"authentication\" to \"none\"",
+			   link->config->host, link->config->client_id, text);
+		patience_ns = LINK_PATIENCE_AUTH_NS;
 		break;
 	case MQTT_REASON_QUOTA_EXCEEDED:
 	case MQTT_REASON_SERVER_BUSY:

@@ -138,7 +138,13 @@ static void conn_end_io(struct conn *conn, int error)
 {
 	char text[CONN_TEXT_SIZE];
 
-	if (conn->host)
+	/* Something that is not TLS resets as often as it closes: the same words as for a close. */
+	if (conn->host && conn->state == CONN_HANDSHAKE && (error == ECONNRESET || error == EPIPE))
+		snprintf(text, sizeof(text),
+			 "%s ended the connection during the TLS handshake; check that the port is the TLS "
+			 "port",
+			 conn->host);
+	else if (conn->host)
 		snprintf(text, sizeof(text), "connection to %s (%s) failed: %s", conn->host, conn->peer,
 			 strerror(error));
 	else
