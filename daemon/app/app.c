@@ -2,13 +2,14 @@
 /*
  * The daemon, see app.h. Objects in the order of their start:
  *
- *     loop, signals, TLS context, resolver, journal, waiters, telemetry, link, tree with its files, mount, transport
+ *     loop, signals, TLS context, resolver, journal, waiters, telemetry, link,
+ *     tree with its files, mount, transport
  *
- * Objects know those before them; what goes the other way (the link's outcomes, room in the queue) goes through the small
- * functions below.
+ * Objects know those before them; what goes the other way (the link's outcomes, room in the queue) goes
+ * through the small functions below.
  *
- * Taking down: the transport and the mount first, so that nobody writes any more; then the tree, which closes the open files and
- * so ends the messages under way; then the queue has its last chance; then the rest.
+ * Taking down: the transport and the mount first, so that nobody writes any more; then the tree, which closes
+ * the open files and so ends the messages under way; then the queue has its last chance; then the rest.
  */
 
 #include <errno.h>
@@ -56,7 +57,7 @@ struct app {
 	int result;
 };
 
-/* --- what goes up ---------------------------------------------------------------------------------------------- */
+/* --- what goes up ----------------------------------------------------------------------------- */
 
 static void app_on_online(void *userdata, bool session_present)
 {
@@ -81,7 +82,8 @@ static void app_on_writable(void *userdata)
 	telemetry_on_writable(app->telemetry);
 }
 
-static void app_on_puback(void *userdata, uint64_t cookie, const struct hub_status *status, struct bytes reason)
+static void app_on_puback(void *userdata, uint64_t cookie, const struct hub_status *status,
+			  struct bytes reason)
 {
 	struct app *app = userdata;
 
@@ -143,7 +145,7 @@ static void app_on_drain_timeout(struct loop_timer *timer, uint64_t now_ns)
 	loop_stop(container_of(timer, struct app, drain)->loop);
 }
 
-/* --- start ----------------------------------------------------------------------------------------------------- */
+/* --- start ------------------------------------------------------------------------------------ */
 
 static int app_start_loop(struct app *app)
 {
@@ -174,7 +176,8 @@ static int app_start_hub(struct app *app)
 		.on_empty = app_on_empty,
 		.userdata = app,
 	};
-	uint64_t timeout_ns = app->config->ack_timeout_s ? app->config->ack_timeout_s * NSEC_PER_SEC : TIME_NEVER;
+	uint64_t timeout_ns =
+		app->config->ack_timeout_s ? app->config->ack_timeout_s * NSEC_PER_SEC : TIME_NEVER;
 	int r;
 
 	if (getrandom(&telemetry.run, sizeof(telemetry.run), 0) != (ssize_t)sizeof(telemetry.run))
@@ -263,7 +266,7 @@ int app_new(struct app **out, const struct config *config, struct log *log)
 	return 0;
 }
 
-/* --- stop ------------------------------------------------------------------------------------------------------ */
+/* --- stop ------------------------------------------------------------------------------------- */
 
 /* Turns the loop until @n operations are left in flight. */
 static void app_settle(struct app *app, unsigned int n)
@@ -310,7 +313,9 @@ static void app_drain(struct app *app)
 		telemetry_stats(app->telemetry, &stats);
 	}
 	if (stats.n_queued)
-		log_warning(app->log, "%" PRIu64 " messages did not reach the hub and are lost with the queue in memory",
+		log_warning(app->log,
+			    "%" PRIu64
+			    " messages did not reach the hub and are lost with the queue in memory",
 			    stats.n_queued);
 }
 

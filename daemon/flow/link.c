@@ -103,8 +103,7 @@ __attribute__((format(printf, 2, 3))) static void link_error(struct link *link, 
 	log_write_once(link->log, &link->logged, LOG_LEVEL_WARNING, "%s", link->error);
 }
 
-/* --- timers
- * ---------------------------------------------------------------------------------------------------- */
+/* --- timers ----------------------------------------------------------------------------------- */
 
 /* Arms `alive` for the session's next deadline. It is left alone when it fires too early: a deadline that
  * moves with every packet is cheaper looked at again than re-armed. */
@@ -141,8 +140,7 @@ static void link_on_retry(struct loop_timer *timer, uint64_t now_ns)
 	link_attempt(container_of(timer, struct link, retry));
 }
 
-/* --- output
- * ---------------------------------------------------------------------------------------------------- */
+/* --- output ----------------------------------------------------------------------------------- */
 
 /* Hands the session's output to the connection. */
 static void link_write(struct link *link)
@@ -197,8 +195,7 @@ void link_drop(struct link *link, uint16_t packet_id)
 	mqtt_session_drop(link->session, packet_id);
 }
 
-/* --- the end of a connection
- * ----------------------------------------------------------------------------------- */
+/* --- the end of a connection ------------------------------------------------------------------ */
 
 /* The connection is over or given up: says good-bye if the session has something to say, and arranges the
  * next attempt. */
@@ -224,8 +221,7 @@ static void link_lost(struct link *link, uint64_t patience_ns)
 		link->ops->on_offline(link->userdata);
 }
 
-/* --- the session's events
- * -------------------------------------------------------------------------------------- */
+/* --- the session's events --------------------------------------------------------------------- */
 
 /* `status`, `reason` and the Reason String of a refusal as text; @out of LINK_ERROR_SIZE / 2. */
 static void packet_explain(const struct mqtt_packet *packet, uint8_t reason_code, char *out, size_t size)
@@ -393,8 +389,7 @@ static const struct mqtt_session_ops link_session_ops = {
 	.on_error = link_on_error,
 };
 
-/* --- CONNECT
- * --------------------------------------------------------------------------------------------------- */
+/* --- CONNECT ---------------------------------------------------------------------------------- */
 
 /* The user properties of CONNECT (HUB-CONTRACT section 2); @sas is NULL without authentication. */
 static void connect_put_properties(struct writer *w, const struct config *config, const struct hub_sas *sas)
@@ -469,8 +464,7 @@ static int link_send_connect(struct link *link)
 	return mqtt_session_start(link->session, &connect, loop_now_ns(link->loop));
 }
 
-/* --- the connection's events
- * ----------------------------------------------------------------------------------- */
+/* --- the connection's events ------------------------------------------------------------------ */
 
 static void link_on_open(void *userdata)
 {
@@ -545,8 +539,7 @@ static void link_attempt(struct link *link)
 	}
 }
 
-/* --- life cycle
- * ------------------------------------------------------------------------------------------------ */
+/* --- life cycle ------------------------------------------------------------------------------- */
 
 int link_new(struct link **out, const struct link_options *options)
 {

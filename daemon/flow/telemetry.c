@@ -78,8 +78,7 @@ static struct flight *flight_of(struct telemetry *t, uint64_t sequence)
 	return &t->flights[sequence % LINK_WINDOW_MAX];
 }
 
-/* --- life cycle
- * ------------------------------------------------------------------------------------------------ */
+/* --- life cycle ------------------------------------------------------------------------------- */
 
 int telemetry_new(struct telemetry **out, const struct telemetry_options *options)
 {
@@ -126,8 +125,7 @@ struct waiters *telemetry_waiters(struct telemetry *t)
 	return t->waiters;
 }
 
-/* --- append
- * ---------------------------------------------------------------------------------------------------- */
+/* --- append ----------------------------------------------------------------------------------- */
 
 size_t telemetry_payload_max(const struct telemetry *t)
 {
@@ -181,8 +179,7 @@ int telemetry_append(struct telemetry *t, struct origin *origin, struct bytes he
 	return 0;
 }
 
-/* --- send_next
- * ------------------------------------------------------------------------------------------------- */
+/* --- send_next -------------------------------------------------------------------------------- */
 
 static void telemetry_done(struct telemetry *t, uint64_t sequence, int error);
 static void telemetry_reject(struct telemetry *t, uint64_t sequence, int error, const char *why);
@@ -265,8 +262,7 @@ void telemetry_on_writable(struct telemetry *t)
 		log_write_once(t->log, &t->logged, LOG_LEVEL_ERROR, "cannot send: %s", strerror(-r));
 }
 
-/* --- connections come and go
- * ----------------------------------------------------------------------------------- */
+/* --- connections come and go ------------------------------------------------------------------ */
 
 void telemetry_on_offline(struct telemetry *t)
 {
@@ -291,8 +287,7 @@ void telemetry_on_online(struct telemetry *t, bool session_present)
 		flight_of(t, s)->packet_id = 0;
 }
 
-/* --- on_puback
- * ------------------------------------------------------------------------------------------------- */
+/* --- on_puback -------------------------------------------------------------------------------- */
 
 static void telemetry_on_retry(struct loop_timer *timer, uint64_t now_ns)
 {
@@ -382,8 +377,7 @@ void telemetry_on_puback(struct telemetry *t, uint64_t cookie, const struct hub_
 		telemetry_reject(t, cookie, status->error, t->last_refusal);
 }
 
-/* --- trim, release_waiters
- * ------------------------------------------------------------------------------------- */
+/* --- trim, release_waiters -------------------------------------------------------------------- */
 
 /* The record in the air has its outcome: tells who waits for it, and trims what is done with from the front.
  */
@@ -426,8 +420,7 @@ static void telemetry_release(struct loop_deferred *deferred)
 		t->on_empty(t->userdata);
 }
 
-/* --- counters
- * -------------------------------------------------------------------------------------------------- */
+/* --- counters --------------------------------------------------------------------------------- */
 
 void telemetry_count_full(struct telemetry *t)
 {

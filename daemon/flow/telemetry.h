@@ -54,8 +54,7 @@ bool telemetry_has_room(struct telemetry *t, uint64_t n_messages, uint64_t n_byt
 int telemetry_append(struct telemetry *t, struct origin *origin, struct bytes head, struct bytes tail,
 		     uint64_t *sequence);
 
-/* --- the link's side, see struct link_ops
- * ---------------------------------------------------------------------- */
+/* --- the link's side, see struct link_ops ----------------------------------------------------- */
 
 void telemetry_on_online(struct telemetry *t, bool session_present);
 void telemetry_on_offline(struct telemetry *t);
@@ -63,8 +62,7 @@ void telemetry_on_writable(struct telemetry *t);
 void telemetry_on_puback(struct telemetry *t, uint64_t cookie, const struct hub_status *status,
 			 struct bytes reason);
 
-/* --- counters
- * -------------------------------------------------------------------------------------------------- */
+/* --- counters --------------------------------------------------------------------------------- */
 
 struct telemetry_stats {
 	uint64_t n_written;  /* messages accepted from writers */

@@ -54,8 +54,7 @@ static struct tfile *tfile_of(const struct fuse_file *file)
 	return file->data;
 }
 
-/* --- what is promised to a partial message
- * --------------------------------------------------------------------- */
+/* --- what is promised to a partial message ---------------------------------------------------- */
 
 static uint64_t tfile_hold_bytes(const struct tfile *f)
 {
@@ -107,8 +106,7 @@ static void tfile_finish(struct tfile *f, uint64_t *sequence)
 	f->refusing = false;
 }
 
-/* --- open, close
- * ----------------------------------------------------------------------------------------------- */
+/* --- open, close ------------------------------------------------------------------------------ */
 
 static int telemetry_file_open(struct fuse_file *file)
 {
@@ -165,8 +163,7 @@ static void telemetry_file_release(struct fuse_file *file)
 	++owner->n_spare;
 }
 
-/* --- waiting for the hub
- * --------------------------------------------------------------------------------------- */
+/* --- waiting for the hub ---------------------------------------------------------------------- */
 
 /* With a queue in memory nothing is stored before the hub has it: O_DSYNC waits for the same as O_SYNC. */
 static bool write_waits(const struct fuse_file *file)
@@ -218,8 +215,7 @@ void telemetry_files_on_room(struct telemetry_files *files)
 		fuse_node_poll_wake(files->nodes[i]);
 }
 
-/* --- telemetry: lines
- * ------------------------------------------------------------------------------------------ */
+/* --- telemetry: lines ------------------------------------------------------------------------- */
 
 /* What a write to a file of lines holds, counted before anything of it is taken. */
 struct lines {
@@ -317,8 +313,7 @@ static ssize_t lines_write(struct fuse_file *file, struct fuse_request *req, uin
 	return write_finish(file, req, first, last, data.len);
 }
 
-/* --- telemetry.raw: writes
- * ------------------------------------------------------------------------------------- */
+/* --- telemetry.raw: writes -------------------------------------------------------------------- */
 
 static ssize_t raw_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset, struct bytes data)
 {
@@ -342,8 +337,7 @@ static ssize_t raw_write(struct fuse_file *file, struct fuse_request *req, uint6
 	return write_finish(file, req, sequence, sequence, data.len);
 }
 
-/* --- telemetry.file: open to close
- * ----------------------------------------------------------------------------- */
+/* --- telemetry.file: open to close ------------------------------------------------------------ */
 
 static ssize_t file_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset,
 			  struct bytes data)
@@ -371,8 +365,7 @@ static ssize_t file_write(struct fuse_file *file, struct fuse_request *req, uint
 	return r ? r : (ssize_t)data.len;
 }
 
-/* --- the files
- * ------------------------------------------------------------------------------------------------- */
+/* --- the files -------------------------------------------------------------------------------- */
 
 static const struct fuse_file_ops telemetry_file_ops[N_FRAMINGS] = {
 	[FRAMING_LINES] =

@@ -54,8 +54,7 @@ struct waiters {
 
 static void waiters_on_timer(struct loop_timer *timer, uint64_t now_ns);
 
-/* --- life cycle
- * ------------------------------------------------------------------------------------------------ */
+/* --- life cycle ------------------------------------------------------------------------------- */
 
 int waiters_new(struct waiters **out, struct loop *loop, uint64_t timeout_ns)
 {
@@ -88,8 +87,7 @@ void waiters_free(struct waiters *w)
 	free(w);
 }
 
-/* --- origins
- * --------------------------------------------------------------------------------------------------- */
+/* --- origins ---------------------------------------------------------------------------------- */
 
 static int origin_add_slot(struct waiters *w)
 {
@@ -164,8 +162,7 @@ int origin_take_error(struct origin *origin)
 	return error;
 }
 
-/* --- parking
- * --------------------------------------------------------------------------------------------------- */
+/* --- parking ---------------------------------------------------------------------------------- */
 
 int waiters_make_room(struct waiters *w)
 {
@@ -252,8 +249,7 @@ void waiters_interrupt(struct fuse_parked *parked)
 	waiter_unlink(container_of(parked, struct waiter, parked));
 }
 
-/* --- outcomes
- * -------------------------------------------------------------------------------------------------- */
+/* --- outcomes --------------------------------------------------------------------------------- */
 
 bool origin_waits_for(const struct origin *origin, uint64_t sequence)
 {

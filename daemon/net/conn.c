@@ -41,7 +41,7 @@
 /* An empty buffer that grew beyond this in a burst gives its memory back. */
 #define OUTPUT_KEEP ((size_t)1024 * 1024)
 
-/* --- ending ------------------------------------------------------------------------------------------ */
+/* --- ending ----------------------------------------------------------------------------------- */
 
 const char *conn_name(const struct conn *conn)
 {
@@ -205,7 +205,7 @@ static void on_timer(struct loop_timer *timer, uint64_t now_ns)
 	conn_leave(conn);
 }
 
-/* --- sending ----------------------------------------------------------------------------------------- */
+/* --- sending ---------------------------------------------------------------------------------- */
 
 size_t conn_n_queued(const struct conn *conn)
 {
@@ -309,7 +309,7 @@ int conn_write(struct conn *conn, struct bytes data)
 	return tls_write(conn->tls, data) == TLS_OK ? 0 : -EIO;
 }
 
-/* --- receiving --------------------------------------------------------------------------------------- */
+/* --- receiving -------------------------------------------------------------------------------- */
 
 static void conn_opened(struct conn *conn)
 {
@@ -398,7 +398,7 @@ void conn_resume(struct conn *conn)
 	conn_update_recv(conn);
 }
 
-/* --- life cycle -------------------------------------------------------------------------------------- */
+/* --- life cycle ------------------------------------------------------------------------------- */
 
 static struct conn *conn_new(struct loop *loop, const struct conn_ops *ops, void *userdata)
 {

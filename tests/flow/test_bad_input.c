@@ -18,8 +18,7 @@
 
 #define CONNECTION_STRING "HostName=hub.example;DeviceId=dev1;SharedAccessKey=c2VjcmV0"
 
-/* --- before the files are there
- * -------------------------------------------------------------------------------- */
+/* --- before the files are there --------------------------------------------------------------- */
 
 FIXTURE(start)
 {
@@ -222,8 +221,7 @@ TEST_F(start, mount_points)
 	EXPECT_EQ(lab_stop_daemon(&self->lab, SIGTERM), 0);
 }
 
-/* --- while it runs
- * --------------------------------------------------------------------------------------------- */
+/* --- while it runs ---------------------------------------------------------------------------- */
 
 enum wrong {
 	NOBODY_LISTENS,

@@ -66,8 +66,7 @@ static char *repeated(char c, size_t n)
 	return text;
 }
 
-/* --- framing
- * --------------------------------------------------------------------------------------------------- */
+/* --- framing ---------------------------------------------------------------------------------- */
 
 TEST_F(telemetry, lines_from_bash_and_dash)
 {
@@ -158,8 +157,7 @@ TEST_F(telemetry, fsync_ends_a_file_message)
 	expect_payload(&self->lab, monitor, "ef");
 }
 
-/* --- limits
- * ---------------------------------------------------------------------------------------------------- */
+/* --- limits ----------------------------------------------------------------------------------- */
 
 /* Largest message: the packet limit less the header, topic, alias and properties. */
 static size_t find_largest(int fd, char *bytes, size_t limit)
@@ -263,8 +261,7 @@ TEST_F(telemetry, full_queue_is_enospc_and_poll_says_when_there_is_room)
 	EXPECT_EQ(lab_status_number(&self->lab, "queued"), 0u);
 }
 
-/* --- waiting for the hub
- * --------------------------------------------------------------------------------------- */
+/* --- waiting for the hub ---------------------------------------------------------------------- */
 
 TEST_F(telemetry, a_synchronous_write_waits_for_the_puback)
 {
@@ -406,8 +403,7 @@ TEST_F(telemetry, a_signal_interrupts_a_synchronous_write)
 	EXPECT_EQ(lab_status_number(&self->lab, "queued"), 1u);
 }
 
-/* --- delivery
- * -------------------------------------------------------------------------------------------------- */
+/* --- delivery --------------------------------------------------------------------------------- */
 
 #define N_WRITERS  4
 #define N_MESSAGES 25000

@@ -24,8 +24,7 @@
 
 #define LAB_ARGS_MAX 32
 
-/* --- processes
- * ------------------------------------------------------------------------------------------------- */
+/* --- processes -------------------------------------------------------------------------------- */
 
 static const char *lab_log_path(const struct lab *lab, const char *program)
 {
@@ -45,8 +44,7 @@ static void lab_read_line(int fd, char *line, size_t size)
 	line[n] = '\0';
 }
 
-/* --- life cycle
- * ------------------------------------------------------------------------------------------------ */
+/* --- life cycle ------------------------------------------------------------------------------- */
 
 void lab_init(struct lab *lab)
 {
@@ -76,8 +74,7 @@ void lab_deinit(struct lab *lab)
 	lab->dir[0] = '\0';
 }
 
-/* --- emulator
- * -------------------------------------------------------------------------------------------------- */
+/* --- emulator --------------------------------------------------------------------------------- */
 
 void lab_start_emulator(struct lab *lab, const char *const *options)
 {
@@ -115,8 +112,7 @@ int lab_stop_emulator(struct lab *lab, int signo)
 	return process_stop(&lab->emulator, signo);
 }
 
-/* --- daemon
- * ---------------------------------------------------------------------------------------------------- */
+/* --- daemon ----------------------------------------------------------------------------------- */
 
 void lab_configure(struct lab *lab, const char *extra)
 {
@@ -163,8 +159,7 @@ int lab_stop_daemon(struct lab *lab, int signo)
 	return process_stop(&lab->daemon, signo);
 }
 
-/* --- monitor
- * --------------------------------------------------------------------------------------------------- */
+/* --- monitor ---------------------------------------------------------------------------------- */
 
 void lab_start_monitor(struct lab *lab)
 {
@@ -238,8 +233,7 @@ void lab_message_clear(struct lab_message *message)
 	*message = (struct lab_message){0};
 }
 
-/* --- files
- * ----------------------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 const char *lab_path(const struct lab *lab, const char *name)
 {

@@ -70,8 +70,7 @@ __attribute__((format(printf, 2, 3))) static void fail(struct monitor *m, const 
 	fputc('\n', stderr);
 }
 
-/* --- callbacks
- * ------------------------------------------------------------------------------------------------- */
+/* --- callbacks -------------------------------------------------------------------------------- */
 
 /* ` (status 0100: reason)` of a refusal, as far as the hub told. */
 static void outcome_format(const mosquitto_property *properties, char *out, size_t size)
@@ -195,8 +194,7 @@ static void on_log(struct mosquitto *client, void *userdata, int level, const ch
 		snprintf(m->tls_error, sizeof(m->tls_error), "%s", text);
 }
 
-/* --- the loop
- * -------------------------------------------------------------------------------------------------- */
+/* --- the loop --------------------------------------------------------------------------------- */
 
 static int signals_open(void)
 {
@@ -270,8 +268,7 @@ static int run(struct monitor *m)
 	return m->state == MONITOR_DONE ? 0 : 1;
 }
 
-/* --- command line
- * ---------------------------------------------------------------------------------------------- */
+/* --- command line ----------------------------------------------------------------------------- */
 
 static const char help[] =
 	"Usage: hubctl monitor [OPTION]...\n"
