@@ -125,6 +125,9 @@ static void link_on_alive(struct loop_timer *timer, uint64_t now_ns)
 		log_debug(link->log, "token is about to expire: connecting anew");
 		mqtt_session_end(link->session, MQTT_REASON_SUCCESS);
 		link_lost(link, 0);
+		/* Our own doing, no failure: at once. */
+		backoff_progress(&link->backoff);
+		loop_timer_arm(link->loop, &link->retry, now_ns);
 		return;
 	}
 	mqtt_session_tick(link->session, now_ns);
