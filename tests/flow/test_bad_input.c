@@ -29,6 +29,8 @@ FIXTURE(start)
 FIXTURE_SETUP(start)
 {
 	lab_init(&self->lab);
+	/* In place of the machine's configuration; a test names another one after it. */
+	lab_write_file(&self->lab, "none.json", "{\"mount\": \"hub\"}");
 }
 
 FIXTURE_TEARDOWN(start)
@@ -40,8 +42,10 @@ FIXTURE_TEARDOWN(start)
 static void run(struct fixture_start *self, int code, const char *a, const char *b, const char *c,
 		const char *d)
 {
-	const char *const argv[] = {process_path("iothubd"), a, b, c, d, NULL};
+	char config[LAB_PATH_MAX];
+	const char *const argv[] = {process_path("iothubd"), "--config", config, a, b, c, d, NULL};
 
+	snprintf(config, sizeof(config), "%s/none.json", self->lab.dir);
 	EXPECT_EQ(process_run(argv, self->text, sizeof(self->text)), code);
 }
 
@@ -100,8 +104,8 @@ TEST_F(start, check)
 
 TEST_F(start, missing_files)
 {
-	run(self, 2, "--config", in_lab(self, "none.json"), NULL, NULL);
-	expect_error(self, in_lab(self, "none.json"), "does not exist: create it or name another");
+	run(self, 2, "--config", in_lab(self, "missing.json"), NULL, NULL);
+	expect_error(self, in_lab(self, "missing.json"), "does not exist: create it or name another");
 	run(self, 2, "--connection-string-file", in_lab(self, "none"), NULL, NULL);
 	expect_error(self, in_lab(self, "none"), "does not exist: create it or name another");
 	run_config(self, "{\"host\": \"h\", \"device-id\": \"d\", \"shared-access-key-file\": \"no.key\"}");
