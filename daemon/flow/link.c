@@ -11,6 +11,7 @@
  * PUBACK packets become one run of TLS records and one send.
  */
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -63,6 +64,7 @@ struct link {
 	uint32_t packet_bytes_max;
 	char error[LINK_ERROR_SIZE];
 	struct log_once logged;
+	bool paused; /* reading from the connection */
 };
 
 static void link_attempt(struct link *link);
@@ -144,6 +146,12 @@ static void link_on_retry(struct loop_timer *timer, uint64_t now_ns)
 }
 
 /* --- output ----------------------------------------------------------------------------------- */
+
+/* Bytes on their way out, on this side of the kernel. */
+static size_t link_n_waiting(const struct link *link)
+{
+	return mqtt_session_output(link->session).len + conn_n_queued(link->conn);
+}
 
 /* Hands the session's output to the connection. */
 static void link_write(struct link *link)
@@ -329,19 +337,14 @@ static void link_on_puback(void *userdata, uint64_t cookie, const struct mqtt_pa
 	loop_defer(link->loop, &link->flush);
 }
 
-/* Nothing is subscribed to, so nothing but a hub's mistake arrives here: refused for good where it can be. */
+/* Nothing is subscribed to here. A session that another client left behind can still be: its commands stay with
+ * the hub, which keeps what has no answer. */
 static void link_on_publish(void *userdata, const struct mqtt_packet *publish)
 {
 	struct link *link = userdata;
-	uint8_t property[64];
-	struct writer w = writer_init(property, sizeof(property));
 
-	if (publish->publish.qos == 0)
-		return;
-	mqtt_user_property_put(&w, BYTES_LIT(HUB_PROP_STATUS), BYTES_LIT("0100"));
-	(void)mqtt_session_puback(link->session, publish->publish.packet_id,
-				  MQTT_REASON_IMPLEMENTATION_SPECIFIC_ERROR, writer_bytes(&w));
-	loop_defer(link->loop, &link->flush);
+	log_debug(link->log, "message to %.*s is left unanswered", (int)publish->publish.topic.len,
+		  (const char *)publish->publish.topic.data);
 }
 
 static void link_on_disconnect(void *userdata, const struct mqtt_packet *disconnect)
@@ -394,12 +397,21 @@ static const struct mqtt_session_ops link_session_ops = {
 
 /* --- CONNECT ---------------------------------------------------------------------------------- */
 
+/* TLS sends no name for an address. */
+static bool host_is_address(const char *host)
+{
+	struct in6_addr address;
+
+	return inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1;
+}
+
 /* The user properties of CONNECT (HUB-CONTRACT section 2); @sas is NULL without authentication. */
 static void connect_put_properties(struct writer *w, const struct config *config, const struct hub_sas *sas)
 {
 	mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_API_VERSION), BYTES_LIT(HUB_API_VERSION));
-	/* The name of the TLS connection is the gateway's: the hub has to be told which one is meant. */
-	if (config->gateway_host)
+	/* The name of the TLS connection is the gateway's, or there is none: the hub has to be told which one is
+	 * meant. */
+	if (config->gateway_host || host_is_address(config->host))
 		mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_HOST), bytes_from_str(config->host));
 	if (sas) {
 		mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_SAS_AT), bytes_from_str(sas->at));
@@ -488,12 +500,21 @@ static void link_on_data(void *userdata, struct bytes data)
 	struct link *link = userdata;
 
 	mqtt_session_input(link->session, data, loop_now_ns(link->loop));
+	/* A hub that asks and does not take the answers has to wait: what it asks for would pile up here. */
+	if (link->conn && link_n_waiting(link) > LINK_QUEUED_SOFT_MAX) {
+		conn_pause(link->conn);
+		link->paused = true;
+	}
 }
 
 static void link_on_drained(void *userdata)
 {
 	struct link *link = userdata;
 
+	if (link->paused) {
+		link->paused = false;
+		conn_resume(link->conn);
+	}
 	loop_defer(link->loop, &link->flush);
 }
 
@@ -532,6 +553,7 @@ static void link_attempt(struct link *link)
 	int r;
 
 	assert(!link->conn);
+	link->paused = false;
 	++link->n_attempts;
 	link_set_state(link, LINK_CONNECTING);
 	r = conn_connect(&link->conn, &options);
@@ -641,9 +663,4 @@ void link_info(const struct link *link, struct link_info *out)
 uint32_t link_packet_bytes_max(const struct link *link)
 {
 	return link->packet_bytes_max;
-}
-
-size_t link_n_queued(const struct link *link)
-{
-	return link->conn ? conn_n_queued(link->conn) : 0;
 }

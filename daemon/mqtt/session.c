@@ -246,8 +246,10 @@ void mqtt_session_tick(struct mqtt_session *s, uint64_t now_ns)
 								 : "the hub fell silent (keep-alive)");
 		return;
 	}
-	if (session_queue(s, &ping, SESSION_CONTROL_MAX))
+	if (session_queue(s, &ping, SESSION_CONTROL_MAX)) {
+		session_fail(s, MQTT_REASON_UNSPECIFIED_ERROR, "no room for a PINGREQ: the hub takes nothing");
 		return;
+	}
 	s->ping_pending = true;
 	/* Counts as sent: while the connection takes nothing, another PINGREQ would not help. */
 	s->last_sent_ns = now_ns;

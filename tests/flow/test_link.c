@@ -526,7 +526,7 @@ static void token_renewal_under_load(struct lab *lab, struct lab *other)
 		 lab_status_number(lab, "sent-again"));
 }
 
-/* The writer gets an error and not the wait for a hub that does not answer. */
+/* The writer waits as long as its message has a chance, and not for a hub that does not answer. */
 static void sigterm_with_a_synchronous_writer(struct lab *lab, struct lab *other)
 {
 	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, slow_pubacks, NULL);
@@ -545,8 +545,7 @@ static void sigterm_with_a_synchronous_writer(struct lab *lab, struct lab *other
 	start = now_ms();
 	ASSERT_EQ(kill(lab->daemon, SIGTERM), 0);
 	EXPECT_NE(process_stop(&writer, 0), 0);
-	EXPECT_LT(now_ms() - start, 2000u);
-	/* The message itself got its chance. */
+	EXPECT_LT(now_ms() - start, 7000u);
 	EXPECT_EQ(process_stop(&lab->daemon, 0), 0);
 	EXPECT_GE(now_ms() - start, 4500u);
 	expect_log_lines(lab, "1 messages did not reach the hub", 1);

@@ -105,10 +105,17 @@ FIXTURE_TEARDOWN(hot)
 static void drain(struct fixture_hot *self)
 {
 	while (journal_acked(self->journal) < journal_appended(self->journal)) {
-		journal_mark_sent(self->journal, journal_acked(self->journal) + 1);
-		journal_mark_acked(self->journal, journal_first(self->journal));
+		struct journal_cursor at = journal_first(self->journal);
+		struct journal_record record;
+		struct origin *origin;
+
+		journal_read(self->journal, at, &record);
+		origin = origin_find(self->waiters, record.origin);
+		journal_mark_sent(self->journal, at.sequence);
+		journal_mark_acked(self->journal, at);
+		if (origin)
+			origin_record_done(origin, at.sequence, 0);
 	}
-	waiters_release_syncs(self->waiters, journal_acked(self->journal));
 }
 
 /* What `echo` does with each file, and a writer that stays: a whole line, one in pieces, one it waits for. */

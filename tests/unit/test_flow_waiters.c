@@ -52,7 +52,8 @@ static ssize_t file_write(struct fuse_file *file, struct fuse_request *req, uint
 	(void)offset;
 	if (r)
 		return r;
-	origin->last_sequence = self->last;
+	for (uint64_t i = self->first; i <= self->last; ++i)
+		origin_appended(origin, i);
 	waiters_park_write(self->w, origin, req, self->first, self->last, data.len);
 	return FUSE_PARKED;
 }
@@ -209,18 +210,20 @@ TEST_F(waiters, a_write_waits_for_all_its_records)
 	new_waiters(self, TIME_NEVER);
 	fh = open_file(self);
 	origin = origin_of(self, 0, 1);
+	origin_appended(origin, 2);
 	write = write_records(self, fh, 3, 5);
+	origin_appended(origin, 6);
 	EXPECT_FALSE(origin_waits_for(origin, 2));
 	EXPECT_TRUE(origin_waits_for(origin, 3));
 	EXPECT_TRUE(origin_waits_for(origin, 5));
 	EXPECT_FALSE(origin_waits_for(origin, 6));
 	/* In any order; others do not count. */
-	waiters_record_done(self->w, origin, 5, 0);
-	waiters_record_done(self->w, origin, 2, -EIO);
-	waiters_record_done(self->w, origin, 6, -EIO);
-	waiters_record_done(self->w, origin, 3, 0);
+	origin_record_done(origin, 5, 0);
+	origin_record_done(origin, 2, -EIO);
+	origin_record_done(origin, 6, -EIO);
+	origin_record_done(origin, 3, 0);
 	EXPECT_EQ(result(self, write), FUSE_LINE_WAITS);
-	waiters_record_done(self->w, origin, 4, 0);
+	origin_record_done(origin, 4, 0);
 	EXPECT_EQ(result(self, write), 0);
 	EXPECT_FALSE(origin_waits_for(origin, 4));
 	fuse_line_release(&self->line, self->node, fh);
@@ -235,9 +238,9 @@ TEST_F(waiters, the_first_error_wins)
 	fh = open_file(self);
 	origin = origin_of(self, 0, 1);
 	write = write_records(self, fh, 1, 3);
-	waiters_record_done(self->w, origin, 1, 0);
-	waiters_record_done(self->w, origin, 3, -EACCES);
-	waiters_record_done(self->w, origin, 2, -EINVAL);
+	origin_record_done(origin, 1, 0);
+	origin_record_done(origin, 3, -EACCES);
+	origin_record_done(origin, 2, -EINVAL);
 	EXPECT_EQ(result(self, write), -EACCES);
 }
 
@@ -252,39 +255,44 @@ TEST_F(waiters, writes_of_several_files)
 	writes[1] = write_records(self, b, 2, 2);
 	writes[2] = write_records(self, a, 3, 3);
 	writes[3] = write_records(self, b, 4, 4);
-	waiters_record_done(self->w, origin_of(self, 0, 1), 3, 0);
-	waiters_record_done(self->w, origin_of(self, 1, 1), 2, -EPERM);
+	origin_record_done(origin_of(self, 0, 1), 3, 0);
+	origin_record_done(origin_of(self, 1, 1), 2, -EPERM);
 	EXPECT_EQ(result(self, writes[0]), FUSE_LINE_WAITS);
 	EXPECT_EQ(result(self, writes[1]), -EPERM);
 	EXPECT_EQ(result(self, writes[2]), 0);
 	EXPECT_EQ(result(self, writes[3]), FUSE_LINE_WAITS);
-	waiters_record_done(self->w, origin_of(self, 0, 1), 1, 0);
-	waiters_record_done(self->w, origin_of(self, 1, 1), 4, 0);
+	origin_record_done(origin_of(self, 0, 1), 1, 0);
+	origin_record_done(origin_of(self, 1, 1), 4, 0);
 	EXPECT_EQ(result(self, writes[0]), 0);
 	EXPECT_EQ(result(self, writes[3]), 0);
 }
 
-TEST_F(waiters, syncs_are_released_by_the_watermark)
+TEST_F(waiters, a_sync_waits_for_the_records_of_its_file_only)
 {
 	uint64_t a, b, first, second, other;
+	struct origin *origin;
 
 	new_waiters(self, TIME_NEVER);
 	a = open_file(self);
 	b = open_file(self);
-	origin_of(self, 0, 1)->last_sequence = 5;
+	origin = origin_of(self, 0, 1);
+	origin_appended(origin, 1);
+	origin_appended(origin, 2);
 	first = sync_file(self, a);
-	origin_of(self, 0, 1)->last_sequence = 9;
+	origin_appended(origin, 5);
 	second = sync_file(self, a);
-	origin_of(self, 1, 1)->last_sequence = 7;
+	origin_appended(origin_of(self, 1, 1), 3);
 	other = sync_file(self, b);
-	origin_of(self, 0, 1)->error = -EDQUOT;
-	waiters_release_syncs(self->w, 4);
+	origin_record_done(origin, 2, 0);
+	origin_record_done(origin_of(self, 1, 1), 3, 0);
 	EXPECT_EQ(result(self, first), FUSE_LINE_WAITS);
-	waiters_release_syncs(self->w, 7);
-	EXPECT_EQ(result(self, first), -EDQUOT);
 	EXPECT_EQ(result(self, other), 0);
+	/* Later records do not hold up an fsync that came before them. */
+	origin->error = -EDQUOT;
+	origin_record_done(origin, 1, -EDQUOT);
+	EXPECT_EQ(result(self, first), -EDQUOT);
 	EXPECT_EQ(result(self, second), FUSE_LINE_WAITS);
-	waiters_release_syncs(self->w, 100);
+	origin_record_done(origin, 5, 0);
 	EXPECT_EQ(result(self, second), 0);
 }
 
@@ -300,7 +308,7 @@ TEST_F(waiters, parked_requests_are_bounded)
 	EXPECT_EQ(result(self, uniques[WAITERS_MAX - 1]), FUSE_LINE_WAITS);
 	EXPECT_EQ(result(self, write_records(self, fh, WAITERS_MAX + 1, WAITERS_MAX + 1)), -ENOBUFS);
 	EXPECT_EQ(result(self, sync_file(self, fh)), -ENOBUFS);
-	waiters_record_done(self->w, origin_of(self, 0, 1), 1, 0);
+	origin_record_done(origin_of(self, 0, 1), 1, 0);
 	EXPECT_EQ(result(self, uniques[0]), 0);
 	EXPECT_EQ(result(self, write_records(self, fh, WAITERS_MAX + 1, WAITERS_MAX + 1)), FUSE_LINE_WAITS);
 }
@@ -323,15 +331,13 @@ TEST_F(waiters, interrupted)
 	EXPECT_EQ(result(self, write), -EINTR);
 	EXPECT_FALSE(origin_waits_for(origin, 1));
 	/* Its outcome has nobody to go to. */
-	waiters_record_done(self->w, origin, 1, -EIO);
+	origin_record_done(origin, 1, -EIO);
 	fuse_line_interrupt(&self->line, sync);
 	EXPECT_EQ(result(self, sync), -EINTR);
-	waiters_release_syncs(self->w, 10);
 	/* Both places are used again. */
 	sync = sync_file(self, fh);
-	waiters_record_done(self->w, origin, 2, 0);
+	origin_record_done(origin, 2, 0);
 	EXPECT_EQ(result(self, other), 0);
-	waiters_release_syncs(self->w, 2);
 	EXPECT_EQ(result(self, sync), 0);
 	fuse_line_interrupt(&self->line, write);
 	fuse_line_release(&self->line, self->node, fh);
@@ -354,7 +360,7 @@ TEST_F(waiters, time_runs_out_in_order)
 	EXPECT_EQ(result(self, uniques[0]), -ETIMEDOUT);
 	/* The one in between has its outcome in time; the timer that was meant for it does no harm. */
 	if (result(self, uniques[1]) == FUSE_LINE_WAITS) {
-		waiters_record_done(self->w, origin_of(self, 0, 1), 2, 0);
+		origin_record_done(origin_of(self, 0, 1), 2, 0);
 		EXPECT_EQ(result(self, uniques[1]), 0);
 	}
 	turn_until_answered(self, uniques[2]);
@@ -362,7 +368,7 @@ TEST_F(waiters, time_runs_out_in_order)
 	EXPECT_LT(fuse_line_number(&self->line, uniques[0]), fuse_line_number(&self->line, uniques[1]));
 	EXPECT_LT(fuse_line_number(&self->line, uniques[1]), fuse_line_number(&self->line, uniques[2]));
 	/* Too late, and told nobody. */
-	waiters_record_done(self->w, origin_of(self, 0, 1), 1, 0);
+	origin_record_done(origin_of(self, 0, 1), 1, 0);
 	/* The timer is set anew for the next one. */
 	uniques[0] = write_records(self, fh, 4, 4);
 	turn_until_answered(self, uniques[0]);
@@ -400,7 +406,6 @@ TEST_F(waiters, the_end_of_the_connection_frees_everybody)
 	fuse_tree_detach(self->tree);
 	EXPECT_EQ(result(self, write), -ECONNABORTED);
 	EXPECT_EQ(result(self, sync), -ECONNABORTED);
-	waiters_release_syncs(self->w, 10);
 	fuse_tree_attach(self->tree, &self->line.transport);
 }
 
