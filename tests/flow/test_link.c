@@ -474,7 +474,8 @@ static void token_renewal(struct lab *lab, struct lab *other)
 		snprintf(last_id, sizeof(last_id), "%s", message.message_id);
 		lab_message_clear(&message);
 	}
-	EXPECT_EQ(n_again, lab_status_number(lab, "sent-again"));
+	/* What was on its way to a connection that closed need not have arrived the first time. */
+	EXPECT_LE(n_again, lab_status_number(lab, "sent-again"));
 }
 
 /* A renewal with a full window and a queue behind it. */
