@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <unistd.h>
 
 #include "app/app.h"
 #include "config/config.h"
@@ -166,6 +167,20 @@ static int run(const struct config *config, struct log *log, int ready_fd)
 	return r ? EXIT_FAILED : EXIT_OK;
 }
 
+/* Descriptors 0 to 2 that are closed would be given to a socket or to the ring, and log lines with them. */
+static int open_standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+		if (fd < 0)
+			return -errno;
+	} while (fd <= STDERR_FILENO);
+	close(fd);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct config_source_paths paths;
@@ -177,6 +192,8 @@ int main(int argc, char **argv)
 
 	/* Peers close connections, and so do readers of our log. */
 	signal(SIGPIPE, SIG_IGN);
+	if (open_standard_descriptors())
+		return EXIT_FAILED;
 	log_init(&log, "iothubd", LOG_LEVEL_INFO);
 	config_source_init(&source, &paths);
 	r = parse_arguments(argc, argv, &arguments);

@@ -2,13 +2,15 @@
 /*
  * The daemon, see app.h. Objects in the order of their start:
  *
- *     loop, signals, TLS context, resolver, journal, waiters, telemetry, link, tree with its files, mount, transport
+ *     loop, signals, TLS context, resolver, journal, waiters, telemetry, link,
+ *     tree with its files, mount, transport
  *
- * Objects know those before them; what goes the other way (the link's outcomes, room in the queue) goes through the small
- * functions below.
+ * Objects know those before them; what goes the other way (the link's outcomes, room in the queue) goes
+ * through the small functions below.
  *
- * Taking down: the transport and the mount first, so that nobody writes any more; then the tree, which closes the open files and
- * so ends the messages under way; then the queue has its last chance; then the rest.
+ * Taking down: files refuse new messages while what is queued has its last chance, with writers that wait still
+ * being answered; then the transport, the mount and the tree, which closes the open files and so ends the messages
+ * under way, which get what is left of that chance; then the rest.
  */
 
 #include <errno.h>
@@ -32,9 +34,6 @@
 #include "net/resolver.h"
 #include "net/tls.h"
 
-/* How long the queue may take to empty when the daemon stops. */
-#define APP_DRAIN_NS (5 * NSEC_PER_SEC)
-
 struct app {
 	const struct config *config;
 	struct log *log;
@@ -56,7 +55,7 @@ struct app {
 	int result;
 };
 
-/* --- what goes up ---------------------------------------------------------------------------------------------- */
+/* --- what goes up ----------------------------------------------------------------------------- */
 
 static void app_on_online(void *userdata, bool session_present)
 {
@@ -81,7 +80,8 @@ static void app_on_writable(void *userdata)
 	telemetry_on_writable(app->telemetry);
 }
 
-static void app_on_puback(void *userdata, uint64_t cookie, const struct hub_status *status, struct bytes reason)
+static void app_on_puback(void *userdata, uint64_t cookie, const struct hub_status *status,
+			  struct bytes reason)
 {
 	struct app *app = userdata;
 
@@ -133,7 +133,7 @@ static void app_on_signal(void *userdata, int signo)
 {
 	struct app *app = userdata;
 
-	log_info(app->log, "%s: stopping", signo == SIGTERM ? "SIGTERM" : "SIGINT");
+	log_info(app->log, "SIG%s: stopping", sigabbrev_np(signo));
 	loop_stop(app->loop);
 }
 
@@ -143,11 +143,12 @@ static void app_on_drain_timeout(struct loop_timer *timer, uint64_t now_ns)
 	loop_stop(container_of(timer, struct app, drain)->loop);
 }
 
-/* --- start ----------------------------------------------------------------------------------------------------- */
+/* --- start ------------------------------------------------------------------------------------ */
 
 static int app_start_loop(struct app *app)
 {
-	static const int signals[] = {SIGTERM, SIGINT};
+	/* A terminal that closes or asks for a core is no reason to leave a dead mount behind. */
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 	const struct loop_options options = {.log = app->log};
 	int r;
 
@@ -174,7 +175,8 @@ static int app_start_hub(struct app *app)
 		.on_empty = app_on_empty,
 		.userdata = app,
 	};
-	uint64_t timeout_ns = app->config->ack_timeout_s ? app->config->ack_timeout_s * NSEC_PER_SEC : TIME_NEVER;
+	uint64_t timeout_ns =
+		app->config->ack_timeout_s ? app->config->ack_timeout_s * NSEC_PER_SEC : TIME_NEVER;
 	int r;
 
 	if (getrandom(&telemetry.run, sizeof(telemetry.run), 0) != (ssize_t)sizeof(telemetry.run))
@@ -263,37 +265,30 @@ int app_new(struct app **out, const struct config *config, struct log *log)
 	return 0;
 }
 
-/* --- stop ------------------------------------------------------------------------------------------------------ */
-
-/* Turns the loop until @n operations are left in flight. */
-static void app_settle(struct app *app, unsigned int n)
-{
-	while (loop_n_in_flight(app->loop) > n)
-		if (loop_turn(app->loop, TIME_NEVER))
-			return;
-}
+/* --- stop ------------------------------------------------------------------------------------- */
 
 /* Nobody writes any more: open files are closed, and the messages under way with them. */
 static void app_stop_files(struct app *app)
 {
 	if (app->dev) {
-		unsigned int n = loop_n_in_flight(app->loop);
-
+		fuse_dev_stop(app->dev);
+		/* An operation in flight would keep the connection to the kernel. */
+		while (!fuse_dev_is_idle(app->dev))
+			if (loop_turn(app->loop, TIME_NEVER))
+				break;
 		fuse_dev_free(app->dev);
 		app->dev = NULL;
-		/* The transport's one operation keeps the descriptor until it has ended. */
-		app_settle(app, n - 1);
 	}
-	fuse_unmount(&app->mount, app->log);
 	fuse_tree_free(app->tree);
 	telemetry_files_free(app->files);
 	status_free(app->status);
 	app->tree = NULL;
 	app->files = NULL;
 	app->status = NULL;
+	fuse_unmount(&app->mount, app->log);
 }
 
-/* What is queued gets a last chance, if the hub is there. */
+/* Runs until the queue is empty, the hub is away, or the time for it is over. */
 static void app_drain(struct app *app)
 {
 	struct telemetry_stats stats;
@@ -301,16 +296,28 @@ static void app_drain(struct app *app)
 
 	telemetry_stats(app->telemetry, &stats);
 	link_info(app->link, &info);
-	if (stats.n_queued && info.state == LINK_ONLINE) {
-		app->draining = true;
-		loop_timer_arm(app->loop, &app->drain, loop_now_ns(app->loop) + APP_DRAIN_NS);
-		link_kick(app->link);
-		(void)loop_run(app->loop);
-		loop_timer_disarm(&app->drain);
-		telemetry_stats(app->telemetry, &stats);
-	}
+	if (!stats.n_queued || info.state != LINK_ONLINE || !loop_timer_is_armed(&app->drain))
+		return;
+	app->draining = true;
+	link_kick(app->link);
+	(void)loop_run(app->loop);
+	app->draining = false;
+}
+
+static void app_stop(struct app *app)
+{
+	struct telemetry_stats stats;
+
+	loop_timer_arm(app->loop, &app->drain, loop_now_ns(app->loop) + APP_DRAIN_NS);
+	telemetry_close(app->telemetry);
+	app_drain(app);
+	app_stop_files(app);
+	app_drain(app);
+	loop_timer_disarm(&app->drain);
+	telemetry_stats(app->telemetry, &stats);
 	if (stats.n_queued)
-		log_warning(app->log, "%" PRIu64 " messages did not reach the hub and are lost with the queue in memory",
+		log_warning(app->log,
+			    "%" PRIu64 " messages did not reach the hub and are lost with the queue in memory",
 			    stats.n_queued);
 }
 
@@ -322,13 +329,23 @@ int app_run(struct app *app)
 	sd_notifyf(0, "READY=1\nSTATUS=Files are at %s", app->config->mount);
 	link_start(app->link);
 	r = loop_run(app->loop);
-	if (r)
-		log_error(app->log, "the event loop failed: %s", strerror(-r));
 	sd_notify(0, "STOPPING=1");
-	app_stop_files(app);
-	if (!r)
-		app_drain(app);
-	return r ? r : app->result;
+	if (r) {
+		log_error(app->log, "the event loop failed: %s", strerror(-r));
+		return r;
+	}
+	app_stop(app);
+	return app->result;
+}
+
+/* Ends what is in flight. Returns 0 or the error of the loop: then nothing that it serves can be freed. */
+static int app_settle(struct app *app)
+{
+	int r = 0;
+
+	while (!r && loop_n_in_flight(app->loop) > 0)
+		r = loop_turn(app->loop, TIME_NEVER);
+	return r;
 }
 
 void app_free(struct app *app)
@@ -343,8 +360,8 @@ void app_free(struct app *app)
 	journal_free(app->journal);
 	resolver_free(app->resolver);
 	loop_signals_free(app->signals);
-	if (app->loop)
-		app_settle(app, 0);
+	if (app->loop && app_settle(app))
+		return;
 	tls_context_free(app->tls);
 	loop_free(app->loop);
 	free(app);

@@ -7,20 +7,25 @@
  */
 
 #include "base/log.h"
+#include "base/time.h"
 #include "config/config.h"
 
 struct app;
 
 /*
- * Builds everything up to the mount, so that files are there when this returns. What fails has logged one line. @config is borrowed.
- * Returns 0 or a negative error.
+ * Builds everything up to the mount, so that files are there when this returns. What fails has logged one
+ * line. @config is borrowed. Returns 0 or a negative error.
  */
 int app_new(struct app **out, const struct config *config, struct log *log);
 
+/* What is queued when the daemon stops gets this long to reach the hub. */
+#define APP_DRAIN_NS (5 * NSEC_PER_SEC)
+
 /*
- * Tells the service manager that the files are there, connects, and runs until SIGTERM, SIGINT or the loss of the mount; then
- * unmounts, gives what is queued APP_DRAIN_NS to reach the hub, and disconnects. Returns 0, -ENODEV when somebody else
- * unmounted, or the error of the loop.
+ * Tells the service manager that the files are there, connects, and runs until SIGTERM, SIGINT, SIGHUP, SIGQUIT or
+ * the loss of the mount. Then files take nothing new (ESHUTDOWN), what is queued gets APP_DRAIN_NS if the hub is
+ * there, the mount goes away and the connection is closed; a second signal skips the wait. Returns 0, -ENODEV when
+ * somebody else unmounted, or the error of the loop.
  */
 int app_run(struct app *app);
 

@@ -7,17 +7,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
+
+/* Whether stderr is the journal's: a terminal inherits the variable, not the socket it names (systemd.exec(5)). */
+static bool log_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+
+	return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
+	       st.st_dev == dev && st.st_ino == ino;
+}
 
 void log_init(struct log *log, const char *name, enum log_level level)
 {
 	*log = (struct log){
 		.fd = STDERR_FILENO,
 		.level = level,
-		.journal = getenv("JOURNAL_STREAM") != NULL,
+		.journal = log_is_journal(),
 		.name = name,
 	};
 }

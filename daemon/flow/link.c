@@ -11,6 +11,7 @@
  * PUBACK packets become one run of TLS records and one send.
  */
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -63,6 +64,7 @@ struct link {
 	uint32_t packet_bytes_max;
 	char error[LINK_ERROR_SIZE];
 	struct log_once logged;
+	bool paused; /* reading from the connection */
 };
 
 static void link_attempt(struct link *link);
@@ -103,8 +105,7 @@ __attribute__((format(printf, 2, 3))) static void link_error(struct link *link, 
 	log_write_once(link->log, &link->logged, LOG_LEVEL_WARNING, "%s", link->error);
 }
 
-/* --- timers
- * ---------------------------------------------------------------------------------------------------- */
+/* --- timers ----------------------------------------------------------------------------------- */
 
 /* Arms `alive` for the session's next deadline. It is left alone when it fires too early: a deadline that
  * moves with every packet is cheaper looked at again than re-armed. */
@@ -126,6 +127,9 @@ static void link_on_alive(struct loop_timer *timer, uint64_t now_ns)
 		log_debug(link->log, "token is about to expire: connecting anew");
 		mqtt_session_end(link->session, MQTT_REASON_SUCCESS);
 		link_lost(link, 0);
+		/* Our own doing, no failure: at once. */
+		backoff_progress(&link->backoff);
+		loop_timer_arm(link->loop, &link->retry, now_ns);
 		return;
 	}
 	mqtt_session_tick(link->session, now_ns);
@@ -141,8 +145,13 @@ static void link_on_retry(struct loop_timer *timer, uint64_t now_ns)
 	link_attempt(container_of(timer, struct link, retry));
 }
 
-/* --- output
- * ---------------------------------------------------------------------------------------------------- */
+/* --- output ----------------------------------------------------------------------------------- */
+
+/* Bytes on their way out, on this side of the kernel. */
+static size_t link_n_waiting(const struct link *link)
+{
+	return mqtt_session_output(link->session).len + conn_n_queued(link->conn);
+}
 
 /* Hands the session's output to the connection. */
 static void link_write(struct link *link)
@@ -197,8 +206,7 @@ void link_drop(struct link *link, uint16_t packet_id)
 	mqtt_session_drop(link->session, packet_id);
 }
 
-/* --- the end of a connection
- * ----------------------------------------------------------------------------------- */
+/* --- the end of a connection ------------------------------------------------------------------ */
 
 /* The connection is over or given up: says good-bye if the session has something to say, and arranges the
  * next attempt. */
@@ -224,8 +232,7 @@ static void link_lost(struct link *link, uint64_t patience_ns)
 		link->ops->on_offline(link->userdata);
 }
 
-/* --- the session's events
- * -------------------------------------------------------------------------------------- */
+/* --- the session's events --------------------------------------------------------------------- */
 
 /* `status`, `reason` and the Reason String of a refusal as text; @out of LINK_ERROR_SIZE / 2. */
 static void packet_explain(const struct mqtt_packet *packet, uint8_t reason_code, char *out, size_t size)
@@ -254,7 +261,6 @@ static void link_on_refused(struct link *link, const struct mqtt_packet *connack
 	switch (reason) {
 	case MQTT_REASON_NOT_AUTHORIZED:
 	case MQTT_REASON_BAD_USER_NAME_OR_PASSWORD:
-	case MQTT_REASON_BAD_AUTHENTICATION_METHOD:
 		patience_ns = LINK_PATIENCE_AUTH_NS;
 		if (link->config->authentication == CONFIG_AUTHENTICATION_NONE) {
 			link_error(
@@ -267,6 +273,13 @@ static void link_on_refused(struct link *link, const struct mqtt_packet *connack
 			   "%s refused device %s: %s; check the device id and key in %s, and this machine's "
 			   "clock",
 			   link->config->host, link->config->client_id, text, link->config->identity_path);
+		break;
+	case MQTT_REASON_BAD_AUTHENTICATION_METHOD:
+		link_error(link,
+			   "%s refused device %s: %s; for a plain MQTT broker set "
+			   "\"authentication\" to \"none\"",
+			   link->config->host, link->config->client_id, text);
+		patience_ns = LINK_PATIENCE_AUTH_NS;
 		break;
 	case MQTT_REASON_QUOTA_EXCEEDED:
 	case MQTT_REASON_SERVER_BUSY:
@@ -324,19 +337,14 @@ static void link_on_puback(void *userdata, uint64_t cookie, const struct mqtt_pa
 	loop_defer(link->loop, &link->flush);
 }
 
-/* Nothing is subscribed to, so nothing but a hub's mistake arrives here: refused for good where it can be. */
+/* Nothing is subscribed to here. A session that another client left behind can still be: its commands stay with
+ * the hub, which keeps what has no answer. */
 static void link_on_publish(void *userdata, const struct mqtt_packet *publish)
 {
 	struct link *link = userdata;
-	uint8_t property[64];
-	struct writer w = writer_init(property, sizeof(property));
 
-	if (publish->publish.qos == 0)
-		return;
-	mqtt_user_property_put(&w, BYTES_LIT(HUB_PROP_STATUS), BYTES_LIT("0100"));
-	(void)mqtt_session_puback(link->session, publish->publish.packet_id,
-				  MQTT_REASON_IMPLEMENTATION_SPECIFIC_ERROR, writer_bytes(&w));
-	loop_defer(link->loop, &link->flush);
+	log_debug(link->log, "message to %.*s is left unanswered", (int)publish->publish.topic.len,
+		  (const char *)publish->publish.topic.data);
 }
 
 static void link_on_disconnect(void *userdata, const struct mqtt_packet *disconnect)
@@ -387,15 +395,23 @@ static const struct mqtt_session_ops link_session_ops = {
 	.on_error = link_on_error,
 };
 
-/* --- CONNECT
- * --------------------------------------------------------------------------------------------------- */
+/* --- CONNECT ---------------------------------------------------------------------------------- */
+
+/* TLS sends no name for an address. */
+static bool host_is_address(const char *host)
+{
+	struct in6_addr address;
+
+	return inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1;
+}
 
 /* The user properties of CONNECT (HUB-CONTRACT section 2); @sas is NULL without authentication. */
 static void connect_put_properties(struct writer *w, const struct config *config, const struct hub_sas *sas)
 {
 	mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_API_VERSION), BYTES_LIT(HUB_API_VERSION));
-	/* The name of the TLS connection is the gateway's: the hub has to be told which one is meant. */
-	if (config->gateway_host)
+	/* The name of the TLS connection is the gateway's, or there is none: the hub has to be told which one is
+	 * meant. */
+	if (config->gateway_host || host_is_address(config->host))
 		mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_HOST), bytes_from_str(config->host));
 	if (sas) {
 		mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_SAS_AT), bytes_from_str(sas->at));
@@ -463,8 +479,7 @@ static int link_send_connect(struct link *link)
 	return mqtt_session_start(link->session, &connect, loop_now_ns(link->loop));
 }
 
-/* --- the connection's events
- * ----------------------------------------------------------------------------------- */
+/* --- the connection's events ------------------------------------------------------------------ */
 
 static void link_on_open(void *userdata)
 {
@@ -485,12 +500,21 @@ static void link_on_data(void *userdata, struct bytes data)
 	struct link *link = userdata;
 
 	mqtt_session_input(link->session, data, loop_now_ns(link->loop));
+	/* A hub that asks and does not take the answers has to wait: what it asks for would pile up here. */
+	if (link->conn && link_n_waiting(link) > LINK_QUEUED_SOFT_MAX) {
+		conn_pause(link->conn);
+		link->paused = true;
+	}
 }
 
 static void link_on_drained(void *userdata)
 {
 	struct link *link = userdata;
 
+	if (link->paused) {
+		link->paused = false;
+		conn_resume(link->conn);
+	}
 	loop_defer(link->loop, &link->flush);
 }
 
@@ -529,6 +553,7 @@ static void link_attempt(struct link *link)
 	int r;
 
 	assert(!link->conn);
+	link->paused = false;
 	++link->n_attempts;
 	link_set_state(link, LINK_CONNECTING);
 	r = conn_connect(&link->conn, &options);
@@ -539,8 +564,7 @@ static void link_attempt(struct link *link)
 	}
 }
 
-/* --- life cycle
- * ------------------------------------------------------------------------------------------------ */
+/* --- life cycle ------------------------------------------------------------------------------- */
 
 int link_new(struct link **out, const struct link_options *options)
 {
@@ -639,9 +663,4 @@ void link_info(const struct link *link, struct link_info *out)
 uint32_t link_packet_bytes_max(const struct link *link)
 {
 	return link->packet_bytes_max;
-}
-
-size_t link_n_queued(const struct link *link)
-{
-	return link->conn ? conn_n_queued(link->conn) : 0;
 }

@@ -104,7 +104,4 @@ void link_info(const struct link *link, struct link_info *out);
 /* Largest packet the hub takes: of this connection, the last one, or the contract's. */
 uint32_t link_packet_bytes_max(const struct link *link);
 
-/* Bytes handed to the connection and not yet taken by the kernel. */
-size_t link_n_queued(const struct link *link);
-
 #endif

@@ -111,8 +111,7 @@ static void status_render(const struct status *status, struct status_text *text)
 	status_render_telemetry(status, text);
 }
 
-/* --- the file
- * -------------------------------------------------------------------------------------------------- */
+/* --- the file --------------------------------------------------------------------------------- */
 
 static int status_open(struct fuse_file *file)
 {

@@ -53,7 +53,8 @@ struct telemetry {
 	uint64_t n_resend;
 	uint64_t n_in_flight;
 	unsigned int n_refusals; /* in a row */
-	bool was_full;
+	bool was_full; /* somebody may wait for room */
+	bool closed;
 	struct loop_timer retry;
 	struct loop_deferred release;
 	void (*on_room)(void *userdata);
@@ -78,8 +79,7 @@ static struct flight *flight_of(struct telemetry *t, uint64_t sequence)
 	return &t->flights[sequence % LINK_WINDOW_MAX];
 }
 
-/* --- life cycle
- * ------------------------------------------------------------------------------------------------ */
+/* --- life cycle ------------------------------------------------------------------------------- */
 
 int telemetry_new(struct telemetry **out, const struct telemetry_options *options)
 {
@@ -126,8 +126,7 @@ struct waiters *telemetry_waiters(struct telemetry *t)
 	return t->waiters;
 }
 
-/* --- append
- * ---------------------------------------------------------------------------------------------------- */
+/* --- append ----------------------------------------------------------------------------------- */
 
 size_t telemetry_payload_max(const struct telemetry *t)
 {
@@ -156,6 +155,38 @@ bool telemetry_has_room(struct telemetry *t, uint64_t n_messages, uint64_t n_byt
 	return room;
 }
 
+bool telemetry_is_writable(struct telemetry *t)
+{
+	return !t->closed &&
+	       (telemetry_has_room(t, 1, telemetry_payload_max(t)) || journal_n_bytes(t->journal) == 0);
+}
+
+int telemetry_hold(struct telemetry *t, uint64_t n_bytes)
+{
+	int r = journal_hold(t->journal, n_bytes);
+
+	if (r)
+		t->was_full = true;
+	return r;
+}
+
+void telemetry_unhold(struct telemetry *t, uint64_t n_bytes)
+{
+	journal_unhold(t->journal, n_bytes);
+	if (n_bytes && t->was_full)
+		loop_defer(t->loop, &t->release);
+}
+
+void telemetry_close(struct telemetry *t)
+{
+	t->closed = true;
+}
+
+bool telemetry_is_closed(const struct telemetry *t)
+{
+	return t->closed;
+}
+
 int telemetry_append(struct telemetry *t, struct origin *origin, struct bytes head, struct bytes tail,
 		     uint64_t *sequence)
 {
@@ -175,17 +206,17 @@ int telemetry_append(struct telemetry *t, struct origin *origin, struct bytes he
 	if (tail.len)
 		memcpy(payload + head.len, tail.data, tail.len);
 	*sequence = journal_commit(t->journal);
-	origin->last_sequence = *sequence;
+	origin_appended(origin, *sequence);
 	++t->stats.n_written;
 	link_kick(t->link);
 	return 0;
 }
 
-/* --- send_next
- * ------------------------------------------------------------------------------------------------- */
+/* --- send_next -------------------------------------------------------------------------------- */
 
 static void telemetry_done(struct telemetry *t, uint64_t sequence, int error);
 static void telemetry_reject(struct telemetry *t, uint64_t sequence, int error, const char *why);
+static void telemetry_arm_retry(struct telemetry *t);
 
 static int telemetry_publish(struct telemetry *t, struct flight *flight)
 {
@@ -261,12 +292,13 @@ void telemetry_on_writable(struct telemetry *t)
 	if (r == -EOPNOTSUPP)
 		log_write_once(t->log, &t->logged, LOG_LEVEL_ERROR,
 			       "the hub allows no QoS 1: nothing can be delivered");
-	else if (r && r != -EAGAIN)
+	else if (r && r != -EAGAIN) {
 		log_write_once(t->log, &t->logged, LOG_LEVEL_ERROR, "cannot send: %s", strerror(-r));
+		telemetry_arm_retry(t);
+	}
 }
 
-/* --- connections come and go
- * ----------------------------------------------------------------------------------- */
+/* --- connections come and go ------------------------------------------------------------------ */
 
 void telemetry_on_offline(struct telemetry *t)
 {
@@ -291,8 +323,7 @@ void telemetry_on_online(struct telemetry *t, bool session_present)
 		flight_of(t, s)->packet_id = 0;
 }
 
-/* --- on_puback
- * ------------------------------------------------------------------------------------------------- */
+/* --- on_puback -------------------------------------------------------------------------------- */
 
 static void telemetry_on_retry(struct loop_timer *timer, uint64_t now_ns)
 {
@@ -339,8 +370,9 @@ static void telemetry_reject(struct telemetry *t, uint64_t sequence, int error, 
 	origin = origin_find(t->waiters, record.origin);
 	++t->stats.n_rejected;
 	snprintf(t->last_refusal, sizeof(t->last_refusal), "%s", why);
-	log_write_once(t->log, &t->logged, LOG_LEVEL_WARNING, "message %.*s was dropped: %s",
-		       HUB_MESSAGE_ID_LEN, (const char *)record.properties.data + t->stamp.id_at, why);
+	log_write_once(t->log, &t->logged, LOG_LEVEL_WARNING, "the hub does not take messages: %s", why);
+	log_debug(t->log, "message %.*s was dropped: %s", HUB_MESSAGE_ID_LEN,
+		  (const char *)record.properties.data + t->stamp.id_at, why);
 	/* A parked write gets the error itself. */
 	if (origin && !origin->error && !origin_waits_for(origin, sequence))
 		origin->error = error;
@@ -382,8 +414,7 @@ void telemetry_on_puback(struct telemetry *t, uint64_t cookie, const struct hub_
 		telemetry_reject(t, cookie, status->error, t->last_refusal);
 }
 
-/* --- trim, release_waiters
- * ------------------------------------------------------------------------------------- */
+/* --- trim, release_waiters -------------------------------------------------------------------- */
 
 /* The record in the air has its outcome: tells who waits for it, and trims what is done with from the front.
  */
@@ -397,7 +428,7 @@ static void telemetry_done(struct telemetry *t, uint64_t sequence, int error)
 	origin = origin_find(t->waiters, record.origin);
 	if (origin) {
 		origin->refused = 0;
-		waiters_record_done(t->waiters, origin, sequence, error);
+		origin_record_done(origin, sequence, error);
 	}
 	assert(flight->state == FLIGHT_SENT);
 	flight->state = FLIGHT_DONE;
@@ -411,13 +442,12 @@ static void telemetry_done(struct telemetry *t, uint64_t sequence, int error)
 	loop_defer(t->loop, &t->release);
 }
 
-/* Once a turn: everybody who waited for the watermark, and for room. */
+/* Once a turn: everybody who waited for room. */
 static void telemetry_release(struct loop_deferred *deferred)
 {
 	struct telemetry *t = container_of(deferred, struct telemetry, release);
 
-	waiters_release_syncs(t->waiters, journal_acked(t->journal));
-	if (t->was_full && journal_n_bytes(t->journal) < journal_max_bytes(t->journal) / 4 * 3) {
+	if (t->was_full && telemetry_is_writable(t)) {
 		t->was_full = false;
 		if (t->on_room)
 			t->on_room(t->userdata);
@@ -426,8 +456,7 @@ static void telemetry_release(struct loop_deferred *deferred)
 		t->on_empty(t->userdata);
 }
 
-/* --- counters
- * -------------------------------------------------------------------------------------------------- */
+/* --- counters --------------------------------------------------------------------------------- */
 
 void telemetry_count_full(struct telemetry *t)
 {

@@ -44,8 +44,19 @@ size_t telemetry_payload_max(const struct telemetry *t);
 /* Whether @n_messages with @n_bytes of payload together fit into the queue. */
 bool telemetry_has_room(struct telemetry *t, uint64_t n_messages, uint64_t n_bytes);
 
-/* What telemetry_hold() has to promise for one message of @n_bytes. */
+/* Whether the largest message fits: what poll(2) says. */
+bool telemetry_is_writable(struct telemetry *t);
+
+/* What has to be held for one message besides its payload. */
 #define TELEMETRY_MESSAGE_OVERHEAD 192
+
+/* Promises room to a message that comes in pieces, as journal_hold(); and gives it back. */
+int telemetry_hold(struct telemetry *t, uint64_t n_bytes);
+void telemetry_unhold(struct telemetry *t, uint64_t n_bytes);
+
+/* The daemon stops: files take nothing new from here on; what is queued still goes out. */
+void telemetry_close(struct telemetry *t);
+bool telemetry_is_closed(const struct telemetry *t);
 
 /*
  * Appends one message, the payload being @head and @tail one after the other. Returns 0 and its number in the
@@ -54,8 +65,7 @@ bool telemetry_has_room(struct telemetry *t, uint64_t n_messages, uint64_t n_byt
 int telemetry_append(struct telemetry *t, struct origin *origin, struct bytes head, struct bytes tail,
 		     uint64_t *sequence);
 
-/* --- the link's side, see struct link_ops
- * ---------------------------------------------------------------------- */
+/* --- the link's side, see struct link_ops ----------------------------------------------------- */
 
 void telemetry_on_online(struct telemetry *t, bool session_present);
 void telemetry_on_offline(struct telemetry *t);
@@ -63,8 +73,7 @@ void telemetry_on_writable(struct telemetry *t);
 void telemetry_on_puback(struct telemetry *t, uint64_t cookie, const struct hub_status *status,
 			 struct bytes reason);
 
-/* --- counters
- * -------------------------------------------------------------------------------------------------- */
+/* --- counters --------------------------------------------------------------------------------- */
 
 struct telemetry_stats {
 	uint64_t n_written;  /* messages accepted from writers */

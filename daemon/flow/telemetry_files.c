@@ -3,11 +3,15 @@
  * Telemetry files, see telemetry_files.h.
  *
  * An open file has its origin in the queue and, between writes, a `partial` message: the rest of a line, or a
- * file so far. While partial is not empty, `held` bytes of the queue are promised to it. `refusing` is set
- * from an EMSGSIZE to the end of that line or file; partial is empty then.
+ * file so far. While partial is not empty, `held` bytes of the queue are promised to it. `refusing` is the error
+ * of everything up to the end of that line or file; partial is empty then.
  *
- * Closed files are kept for reuse with their buffer, so that opening, writing and closing, which is what
- * every `echo` does, allocates nothing.
+ * A write that found the queue full is remembered: only who repeats it goes on with the message it belongs to. Who
+ * ignores the error, as a shell's echo does, writes what comes next, and a message with a hole would be worse than
+ * none.
+ *
+ * Closed files are kept for reuse with their buffer, so that opening, writing and closing, which is what every
+ * `echo` does, allocates nothing.
  */
 
 #include <assert.h>
@@ -46,7 +50,10 @@ struct tfile {
 	struct list link; /* telemetry_files.spare */
 	struct buf partial;
 	uint64_t held;
-	bool refusing;
+	int refusing;       /* 0 or negative */
+	size_t full_len;    /* of the write that found the queue full; 0 = none since the last that did not */
+	uint64_t full_hash; /* of its bytes */
+	bool full_ends;     /* it ended with a newline */
 };
 
 static struct tfile *tfile_of(const struct fuse_file *file)
@@ -54,41 +61,66 @@ static struct tfile *tfile_of(const struct fuse_file *file)
 	return file->data;
 }
 
-/* --- what is promised to a partial message
- * --------------------------------------------------------------------- */
+/* --- what is promised to a partial message ---------------------------------------------------- */
 
-static uint64_t tfile_hold_bytes(const struct tfile *f)
+/* Promises grow by steps, so that a line of small pieces does not ask each time. */
+#define HOLD_STEP 4096
+
+static uint64_t tfile_hold_bytes(size_t n_partial)
 {
-	return telemetry_payload_max(f->owner->telemetry) + TELEMETRY_MESSAGE_OVERHEAD;
-}
-
-/* The largest message this file can make: what the hub takes now and, for one under way, what was promised.
- */
-static size_t tfile_payload_max(const struct tfile *f)
-{
-	size_t max = telemetry_payload_max(f->owner->telemetry);
-
-	return f->held && f->held - TELEMETRY_MESSAGE_OVERHEAD < max ? f->held - TELEMETRY_MESSAGE_OVERHEAD
-								     : max;
+	return n_partial ? (n_partial + HOLD_STEP - 1) / HOLD_STEP * HOLD_STEP + TELEMETRY_MESSAGE_OVERHEAD : 0;
 }
 
 static void tfile_unhold(struct tfile *f)
 {
-	journal_unhold(telemetry_journal(f->owner->telemetry), f->held);
+	telemetry_unhold(f->owner->telemetry, f->held);
 	f->held = 0;
 }
 
-/* Drops the message under way. */
-static void tfile_drop_partial(struct tfile *f)
+/* Only with room that was checked, or that was just given back. */
+static void tfile_hold(struct tfile *f, uint64_t n_bytes)
+{
+	int r = telemetry_hold(f->owner->telemetry, n_bytes);
+
+	assert(r == 0);
+	(void)r;
+	f->held = n_bytes;
+}
+
+/* Drops the message under way and refuses the rest of it with @error. */
+static void tfile_drop_partial(struct tfile *f, int error)
 {
 	buf_consume(&f->partial, buf_len(&f->partial));
 	tfile_unhold(f);
+	f->refusing = error;
 }
 
-static ssize_t tfile_full(struct tfile *f)
+/* FNV-1a. */
+static uint64_t hash_bytes(struct bytes data)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < data.len; ++i)
+		hash = (hash ^ data.data[i]) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+static int tfile_full(struct tfile *f, struct bytes data)
 {
 	telemetry_count_full(f->owner->telemetry);
+	f->full_len = data.len;
+	f->full_hash = hash_bytes(data);
+	f->full_ends = data.data[data.len - 1] == '\n';
 	return -ENOSPC;
+}
+
+/* Whether the writer goes on without what was refused: its message has a hole. Forgets the refused write. */
+static bool tfile_has_hole(struct tfile *f, struct bytes data)
+{
+	bool hole = f->full_len && (f->full_len != data.len || f->full_hash != hash_bytes(data));
+
+	f->full_len = 0;
+	return hole;
 }
 
 /* Appends the partial message, if there is one; the room for it was promised. */
@@ -103,12 +135,11 @@ static void tfile_finish(struct tfile *f, uint64_t *sequence)
 		assert(r == 0);
 		(void)r;
 	}
-	tfile_drop_partial(f);
-	f->refusing = false;
+	tfile_drop_partial(f, 0);
+	f->full_len = 0;
 }
 
-/* --- open, close
- * ----------------------------------------------------------------------------------------------- */
+/* --- open, close ------------------------------------------------------------------------------ */
 
 static int telemetry_file_open(struct fuse_file *file)
 {
@@ -165,8 +196,7 @@ static void telemetry_file_release(struct fuse_file *file)
 	++owner->n_spare;
 }
 
-/* --- waiting for the hub
- * --------------------------------------------------------------------------------------- */
+/* --- waiting for the hub ---------------------------------------------------------------------- */
 
 /* With a queue in memory nothing is stored before the hub has it: O_DSYNC waits for the same as O_SYNC. */
 static bool write_waits(const struct fuse_file *file)
@@ -186,9 +216,14 @@ static ssize_t write_finish(struct fuse_file *file, struct fuse_request *req, ui
 	return FUSE_PARKED;
 }
 
+/* What every write needs before anything of it is taken. */
 static int write_prepare(struct fuse_file *file)
 {
-	return write_waits(file) ? waiters_make_room(telemetry_waiters(tfile_of(file)->owner->telemetry)) : 0;
+	struct telemetry *t = tfile_of(file)->owner->telemetry;
+
+	if (telemetry_is_closed(t))
+		return -ESHUTDOWN;
+	return write_waits(file) ? waiters_make_room(telemetry_waiters(t)) : 0;
 }
 
 static int telemetry_file_fsync(struct fuse_file *file, struct fuse_request *req, bool datasync)
@@ -200,16 +235,14 @@ static int telemetry_file_fsync(struct fuse_file *file, struct fuse_request *req
 	(void)datasync;
 	if (file->node == f->owner->nodes[FRAMING_FILE])
 		tfile_finish(f, &sequence);
-	if (f->origin->last_sequence <= journal_acked(telemetry_journal(t)))
+	if (!f->origin->n_unfinished)
 		return origin_take_error(f->origin);
 	return waiters_park_sync(telemetry_waiters(t), f->origin, req);
 }
 
 static uint32_t telemetry_file_poll(struct fuse_file *file)
 {
-	struct tfile *f = tfile_of(file);
-
-	return telemetry_has_room(f->owner->telemetry, 1, tfile_hold_bytes(f)) ? POLLOUT | POLLWRNORM : 0;
+	return telemetry_is_writable(tfile_of(file)->owner->telemetry) ? POLLOUT | POLLWRNORM : 0;
 }
 
 void telemetry_files_on_room(struct telemetry_files *files)
@@ -218,8 +251,7 @@ void telemetry_files_on_room(struct telemetry_files *files)
 		fuse_node_poll_wake(files->nodes[i]);
 }
 
-/* --- telemetry: lines
- * ------------------------------------------------------------------------------------------ */
+/* --- telemetry: lines ------------------------------------------------------------------------- */
 
 /* What a write to a file of lines holds, counted before anything of it is taken. */
 struct lines {
@@ -269,12 +301,37 @@ static void lines_append(struct tfile *f, struct bytes data, uint64_t *last)
 	}
 }
 
-/* The line is too long: nothing of this write is taken, and nothing more of the line. */
-static ssize_t lines_refuse(struct tfile *f, struct bytes data)
+/* Takes nothing of this write, nor of the line it ends in. */
+static ssize_t lines_refuse(struct tfile *f, struct bytes data, int error)
 {
-	tfile_drop_partial(f);
-	f->refusing = data.data[data.len - 1] != '\n';
-	return -EMSGSIZE;
+	tfile_drop_partial(f, data.data[data.len - 1] == '\n' ? 0 : error);
+	return error;
+}
+
+/* Takes a write that was found to be good, if there is room for all of it. Returns the number of the last message
+ * in @last, 0 = none was complete. */
+static int lines_take(struct tfile *f, struct bytes data, const struct lines *lines, uint64_t *last)
+{
+	struct bytes rest = BYTES(data.data + lines->rest_at, data.len - lines->rest_at);
+	uint64_t held = f->held, need;
+	uint8_t *at;
+	int r;
+
+	/* Before anything is appended, so that only the queue can refuse from here on. */
+	r = rest.len ? buf_reserve(&f->partial, rest.len, &at) : 0;
+	if (r)
+		return r;
+	need = tfile_hold_bytes(rest.len + (lines->rest_at ? 0 : buf_len(&f->partial)));
+	tfile_unhold(f);
+	if (!telemetry_has_room(f->owner->telemetry, lines->n_messages, lines->n_bytes + need)) {
+		tfile_hold(f, held);
+		return tfile_full(f, data);
+	}
+	lines_append(f, BYTES(data.data, lines->rest_at), last);
+	tfile_hold(f, need);
+	r = buf_append(&f->partial, rest);
+	assert(r == 0);
+	return 0;
 }
 
 static ssize_t lines_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset,
@@ -282,43 +339,28 @@ static ssize_t lines_write(struct fuse_file *file, struct fuse_request *req, uin
 {
 	struct tfile *f = tfile_of(file);
 	struct telemetry *t = f->owner->telemetry;
-	uint64_t held = f->held, first = journal_appended(telemetry_journal(t)) + 1, last = 0, need;
+	uint64_t first = journal_appended(telemetry_journal(t)) + 1, last = 0;
 	struct lines lines;
-	struct bytes rest;
-	uint8_t *at;
 	int r;
 
 	(void)offset;
 	r = write_prepare(file);
+	if (r || !data.len)
+		return r;
+	if (tfile_has_hole(f, data))
+		tfile_drop_partial(f, f->full_ends ? 0 : -ENOSPC);
+	if (f->refusing)
+		return lines_refuse(f, data, f->refusing);
+	lines = lines_scan(data, buf_len(&f->partial), telemetry_payload_max(t));
+	if (lines.too_long)
+		return lines_refuse(f, data, -EMSGSIZE);
+	r = lines_take(f, data, &lines, &last);
 	if (r)
 		return r;
-	lines = lines_scan(data, buf_len(&f->partial), tfile_payload_max(f));
-	if (f->refusing || lines.too_long)
-		return lines_refuse(f, data);
-	rest = BYTES(data.data + lines.rest_at, data.len - lines.rest_at);
-	r = rest.len ? buf_reserve(&f->partial, rest.len, &at) : 0;
-	if (r)
-		return r;
-	/* The promise of the partial message is used or renewed. */
-	need = rest.len ? held ? held : tfile_hold_bytes(f) : 0;
-	tfile_unhold(f);
-	if (!telemetry_has_room(t, lines.n_messages, lines.n_bytes + need)) {
-		r = journal_hold(telemetry_journal(t), held);
-		assert(r == 0);
-		f->held = held;
-		return tfile_full(f);
-	}
-	lines_append(f, BYTES(data.data, lines.rest_at), &last);
-	r = journal_hold(telemetry_journal(t), need);
-	assert(r == 0);
-	f->held = need;
-	r = buf_append(&f->partial, rest);
-	assert(r == 0);
 	return write_finish(file, req, first, last, data.len);
 }
 
-/* --- telemetry.raw: writes
- * ------------------------------------------------------------------------------------- */
+/* --- telemetry.raw: writes -------------------------------------------------------------------- */
 
 static ssize_t raw_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset, struct bytes data)
 {
@@ -327,52 +369,58 @@ static ssize_t raw_write(struct fuse_file *file, struct fuse_request *req, uint6
 	uint64_t sequence;
 	int r;
 
+	r = write_prepare(file);
+	if (r || !data.len)
+		return r;
 	/* The second part of a write the kernel had to split: what is one write(2) must not become two
 	 * messages. */
 	if (offset > 0 && !(file->write_flags & O_APPEND))
 		return -EMSGSIZE;
 	if (data.len > telemetry_payload_max(t))
 		return -EMSGSIZE;
-	r = write_prepare(file);
-	if (r)
-		return r;
 	r = telemetry_append(t, f->origin, data, BYTES(NULL, 0), &sequence);
-	if (r)
-		return r == -ENOSPC ? tfile_full(f) : r;
+	if (r) {
+		telemetry_count_full(t);
+		return r;
+	}
 	return write_finish(file, req, sequence, sequence, data.len);
 }
 
-/* --- telemetry.file: open to close
- * ----------------------------------------------------------------------------- */
+/* --- telemetry.file: open to close ------------------------------------------------------------ */
 
 static ssize_t file_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset,
 			  struct bytes data)
 {
 	struct tfile *f = tfile_of(file);
+	struct telemetry *t = f->owner->telemetry;
+	size_t len = buf_len(&f->partial) + data.len;
+	uint64_t held = f->held;
 	int r;
 
 	(void)req;
 	(void)offset;
-	if (f->refusing || buf_len(&f->partial) + data.len > tfile_payload_max(f)) {
-		tfile_drop_partial(f);
-		f->refusing = true;
-		return -EMSGSIZE;
+	r = write_prepare(file);
+	if (r || !data.len)
+		return r;
+	if (tfile_has_hole(f, data))
+		tfile_drop_partial(f, -ENOSPC);
+	else if (!f->refusing && len > telemetry_payload_max(t))
+		tfile_drop_partial(f, -EMSGSIZE);
+	if (f->refusing)
+		return f->refusing;
+	tfile_unhold(f);
+	if (!telemetry_has_room(t, 0, tfile_hold_bytes(len))) {
+		tfile_hold(f, held);
+		return tfile_full(f, data);
 	}
-	if (!f->held) {
-		uint64_t need = tfile_hold_bytes(f);
-
-		if (!telemetry_has_room(f->owner->telemetry, 0, need))
-			return tfile_full(f);
-		r = journal_hold(telemetry_journal(f->owner->telemetry), need);
-		assert(r == 0);
-		f->held = need;
-	}
+	tfile_hold(f, tfile_hold_bytes(len));
 	r = buf_append(&f->partial, data);
+	if (r)
+		tfile_drop_partial(f, r);
 	return r ? r : (ssize_t)data.len;
 }
 
-/* --- the files
- * ------------------------------------------------------------------------------------------------- */
+/* --- the files -------------------------------------------------------------------------------- */
 
 static const struct fuse_file_ops telemetry_file_ops[N_FRAMINGS] = {
 	[FRAMING_LINES] =

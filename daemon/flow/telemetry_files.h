@@ -5,17 +5,19 @@
 /*
  * The files that become telemetry, and how what is written to them is cut into messages:
  *
- *   telemetry       each line is a message: newline removed, empty lines skipped; what is left unterminated
- * is a message at the last close. Lines are framed per open file, not per write. telemetry.raw   each
- * write(2) is a message. telemetry.file  all from open to the last close, or to an fsync, is a message.
+ *   telemetry       each line is a message: newline removed, empty lines skipped; what is left
+ *                   unterminated is a message at the last close. Lines are framed per open file, not
+ *                   per write.
+ *   telemetry.raw   each write(2) is a message.
+ *   telemetry.file  all from open to the last close, or to an fsync, is a message.
  *
- * A write is whole or an error: EMSGSIZE over the hub's packet limit, ENOSPC when the queue is full. A line
- * (or file) that comes in pieces takes room for the largest message with its first piece, so a later piece
- * never finds the queue full. After EMSGSIZE the rest of that line (or file) is refused as well.
+ * A write is whole or an error: EMSGSIZE over the hub's packet limit, ENOSPC when the queue is full. After
+ * EMSGSIZE the rest of that line (or file) is refused as well; after ENOSPC too, unless the writer repeats the write.
  *
- * With O_SYNC or O_DSYNC the write waits for the hub and fails with the hub's error; the message is then not
- * queued any more. ETIMEDOUT and EINTR say that the outcome is not known: the message stays queued. fsync and
- * fdatasync wait likewise for everything written through the open file.
+ * With O_SYNC or O_DSYNC a write waits for the hub's outcome of the messages it completed, and fails with the hub's
+ * error; a message refused that way is not queued any more. ETIMEDOUT and EINTR say that the outcome is not known:
+ * the messages stay queued. fsync and fdatasync wait likewise for everything written through the open file. When the
+ * daemon stops, writes fail with ESHUTDOWN.
  */
 
 #include "config/config.h"

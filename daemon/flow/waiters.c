@@ -2,9 +2,9 @@
 /*
  * Origins and waiters, see waiters.h.
  *
- * All waiters wait equally long, so the list of all of them is in order of deadline and one timer serves it.
- * A waiter is in that list and in one of: its origin's writers, the syncs. Waiters and origins are kept for
- * reuse: after the first of their kind nothing is allocated.
+ * All waiters wait equally long, so the list of all of them is in order of deadline and one timer serves it. A
+ * waiter is in that list and in its origin's. Waiters and origins are kept for reuse: after the first of their
+ * kind nothing is allocated.
  */
 
 #include <assert.h>
@@ -22,10 +22,10 @@ struct waiter {
 	struct fuse_parked parked;
 	struct waiters *owner;
 	struct list link; /* waiters.all, or waiters.spare */
-	struct list kin;  /* origin.writers or waiters.syncs */
+	struct list kin;  /* origin.waiters */
 	struct origin *origin;
 	bool is_sync;
-	uint64_t first, last; /* records; sync: only last */
+	uint64_t first, last; /* records it waits for; an fsync from the first on */
 	uint64_t n_left;
 	size_t size;
 	int error;
@@ -43,7 +43,6 @@ struct waiters {
 	uint64_t timeout_ns;
 	struct loop_timer timer;
 	struct list all;
-	struct list syncs;
 	struct list spare;
 	unsigned int n_parked;
 	struct slot **slots;
@@ -54,8 +53,7 @@ struct waiters {
 
 static void waiters_on_timer(struct loop_timer *timer, uint64_t now_ns);
 
-/* --- life cycle
- * ------------------------------------------------------------------------------------------------ */
+/* --- life cycle ------------------------------------------------------------------------------- */
 
 int waiters_new(struct waiters **out, struct loop *loop, uint64_t timeout_ns)
 {
@@ -67,7 +65,6 @@ int waiters_new(struct waiters **out, struct loop *loop, uint64_t timeout_ns)
 	w->timeout_ns = timeout_ns;
 	w->first_free = UINT32_MAX;
 	list_init(&w->all);
-	list_init(&w->syncs);
 	list_init(&w->spare);
 	loop_timer_init(&w->timer, waiters_on_timer);
 	*out = w;
@@ -88,8 +85,7 @@ void waiters_free(struct waiters *w)
 	free(w);
 }
 
-/* --- origins
- * --------------------------------------------------------------------------------------------------- */
+/* --- origins ---------------------------------------------------------------------------------- */
 
 static int origin_add_slot(struct waiters *w)
 {
@@ -130,7 +126,7 @@ int origin_open(struct waiters *w, struct origin **out)
 	w->first_free = slot->next_free;
 	slot->open = true;
 	slot->origin = (struct origin){.id = slot->origin.id + (UINT64_C(1) << 32)};
-	list_init(&slot->origin.writers);
+	list_init(&slot->origin.waiters);
 	*out = &slot->origin;
 	return 0;
 }
@@ -140,7 +136,7 @@ void origin_close(struct waiters *w, struct origin *origin)
 	uint32_t index = ORIGIN_SLOT(origin->id);
 	struct slot *slot = w->slots[index];
 
-	assert(slot->open && list_is_empty(&origin->writers));
+	assert(slot->open && list_is_empty(&origin->waiters));
 	slot->open = false;
 	slot->next_free = w->first_free;
 	w->first_free = index;
@@ -164,8 +160,7 @@ int origin_take_error(struct origin *origin)
 	return error;
 }
 
-/* --- parking
- * --------------------------------------------------------------------------------------------------- */
+/* --- parking ---------------------------------------------------------------------------------- */
 
 int waiters_make_room(struct waiters *w)
 {
@@ -217,6 +212,7 @@ static void waiter_park(struct waiter *waiter, struct waiters *w, struct origin 
 	waiter->origin = origin;
 	waiter->deadline_ns = w->timeout_ns == TIME_NEVER ? TIME_NEVER : now_ns + w->timeout_ns;
 	list_append(&w->all, &waiter->link);
+	list_append(&origin->waiters, &waiter->kin);
 	++w->n_parked;
 	if (!loop_timer_is_armed(&w->timer))
 		loop_timer_arm(w->loop, &w->timer, waiter->deadline_ns);
@@ -229,7 +225,6 @@ void waiters_park_write(struct waiters *w, struct origin *origin, struct fuse_re
 	struct waiter *waiter = waiter_take(w);
 
 	*waiter = (struct waiter){.first = first, .last = last, .n_left = last - first + 1, .size = size};
-	list_append(&origin->writers, &waiter->kin);
 	waiter_park(waiter, w, origin, req);
 }
 
@@ -241,8 +236,11 @@ int waiters_park_sync(struct waiters *w, struct origin *origin, struct fuse_requ
 	if (r)
 		return r;
 	waiter = waiter_take(w);
-	*waiter = (struct waiter){.is_sync = true, .last = origin->last_sequence};
-	list_append(&w->syncs, &waiter->kin);
+	*waiter = (struct waiter){
+		.is_sync = true,
+		.last = origin->last_sequence,
+		.n_left = origin->n_unfinished,
+	};
 	waiter_park(waiter, w, origin, req);
 	return FUSE_PARKED;
 }
@@ -252,24 +250,38 @@ void waiters_interrupt(struct fuse_parked *parked)
 	waiter_unlink(container_of(parked, struct waiter, parked));
 }
 
-/* --- outcomes
- * -------------------------------------------------------------------------------------------------- */
+/* --- outcomes --------------------------------------------------------------------------------- */
 
 bool origin_waits_for(const struct origin *origin, uint64_t sequence)
 {
-	list_for_each (link, &origin->writers) {
+	list_for_each (link, &origin->waiters) {
 		const struct waiter *waiter = container_of(link, struct waiter, kin);
 
-		if (sequence >= waiter->first && sequence <= waiter->last)
+		if (!waiter->is_sync && sequence >= waiter->first && sequence <= waiter->last)
 			return true;
 	}
 	return false;
 }
 
-void waiters_record_done(struct waiters *w, struct origin *origin, uint64_t sequence, int error)
+void origin_appended(struct origin *origin, uint64_t sequence)
 {
-	(void)w;
-	list_for_each_safe (link, &origin->writers) {
+	origin->last_sequence = sequence;
+	++origin->n_unfinished;
+}
+
+static void waiter_finish(struct waiter *waiter)
+{
+	if (waiter->is_sync)
+		waiter_answer(waiter, origin_take_error(waiter->origin));
+	else
+		waiter_answer(waiter, waiter->error ? waiter->error : (ssize_t)waiter->size);
+}
+
+void origin_record_done(struct origin *origin, uint64_t sequence, int error)
+{
+	assert(origin->n_unfinished);
+	--origin->n_unfinished;
+	list_for_each_safe (link, &origin->waiters) {
 		struct waiter *waiter = container_of(link, struct waiter, kin);
 
 		if (sequence < waiter->first || sequence > waiter->last)
@@ -277,18 +289,7 @@ void waiters_record_done(struct waiters *w, struct origin *origin, uint64_t sequ
 		if (error && !waiter->error)
 			waiter->error = error;
 		if (--waiter->n_left == 0)
-			waiter_answer(waiter, waiter->error ? waiter->error : (ssize_t)waiter->size);
-		return;
-	}
-}
-
-void waiters_release_syncs(struct waiters *w, uint64_t acked)
-{
-	list_for_each_safe (link, &w->syncs) {
-		struct waiter *waiter = container_of(link, struct waiter, kin);
-
-		if (waiter->last <= acked)
-			waiter_answer(waiter, origin_take_error(waiter->origin));
+			waiter_finish(waiter);
 	}
 }
 

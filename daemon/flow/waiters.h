@@ -27,9 +27,10 @@ struct waiters;
 struct origin {
 	uint64_t id;
 	uint64_t last_sequence; /* of the last record written through this file, 0 = none */
+	uint64_t n_unfinished;  /* its records without an outcome */
 	int error;              /* first negative error since fsync reported one */
 	int refused;            /* the last retryable refusal of one of its records, 0 = none */
-	struct list writers;    /* waiters of O_SYNC writes */
+	struct list waiters;    /* parked writes and fsyncs */
 };
 
 /* @timeout_ns: how long a waiter waits, TIME_NEVER = for ever. Returns 0 or -ENOMEM. */
@@ -52,8 +53,8 @@ int waiters_make_room(struct waiters *w);
 void waiters_park_write(struct waiters *w, struct origin *origin, struct fuse_request *req, uint64_t first,
 			uint64_t last, size_t size);
 
-/* Parks an fsync; answered when all records up to @origin->last_sequence are done with. Returns FUSE_PARKED,
- * -ENOBUFS or -ENOMEM. */
+/* Parks an fsync; answered when all records written through @origin so far have an outcome. Returns
+ * FUSE_PARKED, -ENOBUFS or -ENOMEM. */
 int waiters_park_sync(struct waiters *w, struct origin *origin, struct fuse_request *req);
 
 /* The `interrupt` operation of files whose requests are parked here. */
@@ -62,11 +63,11 @@ void waiters_interrupt(struct fuse_parked *parked);
 /* Whether somebody waits for exactly this record (a parked O_SYNC write). */
 bool origin_waits_for(const struct origin *origin, uint64_t sequence);
 
-/* Record @sequence of @origin is done with: tells the parked write. @error: 0 or negative. */
-void waiters_record_done(struct waiters *w, struct origin *origin, uint64_t sequence, int error);
+/* Record @sequence was appended for @origin. */
+void origin_appended(struct origin *origin, uint64_t sequence);
 
-/* All records up to @acked are done with: answers the fsyncs that waited for no more. */
-void waiters_release_syncs(struct waiters *w, uint64_t acked);
+/* Record @sequence of @origin has its outcome: answers who waited for it last. @error: 0 or negative. */
+void origin_record_done(struct origin *origin, uint64_t sequence, int error);
 
 /* Takes and clears what fsync has to report. */
 int origin_take_error(struct origin *origin);

@@ -35,7 +35,8 @@
 struct fuse_dev {
 	struct fuse_transport transport;
 	struct loop *loop;
-	struct fuse_tree *tree; /* NULL once the owner has freed us */
+	struct fuse_tree *tree; /* NULL once stopped */
+	bool freed;             /* by the owner; the poll's end frees the memory */
 	struct log *log;
 	struct loop_op poll;
 	struct loop_timer more;
@@ -127,7 +128,7 @@ static void on_poll(struct loop_op *op, int res)
 	struct fuse_dev *dev = container_of(op, struct fuse_dev, poll);
 
 	if (!dev->tree) {
-		if (loop_op_is_idle(op))
+		if (dev->freed && loop_op_is_idle(op))
 			free(dev);
 		return;
 	}
@@ -179,16 +180,27 @@ int fuse_dev_new(struct fuse_dev **out, struct loop *loop, struct fuse_tree *tre
 	return 0;
 }
 
+void fuse_dev_stop(struct fuse_dev *dev)
+{
+	if (!dev->tree)
+		return;
+	fuse_tree_detach(dev->tree);
+	dev->tree = NULL;
+	loop_timer_disarm(&dev->more);
+	loop_op_cancel(dev->loop, &dev->poll);
+}
+
+bool fuse_dev_is_idle(const struct fuse_dev *dev)
+{
+	return loop_op_is_idle(&dev->poll);
+}
+
 void fuse_dev_free(struct fuse_dev *dev)
 {
 	if (!dev)
 		return;
-	assert(dev->tree);
-	fuse_tree_detach(dev->tree);
-	dev->tree = NULL;
-	loop_timer_disarm(&dev->more);
-	if (loop_op_is_idle(&dev->poll))
+	fuse_dev_stop(dev);
+	dev->freed = true;
+	if (fuse_dev_is_idle(dev))
 		free(dev);
-	else
-		loop_op_cancel(dev->loop, &dev->poll);
 }

@@ -12,7 +12,8 @@
  *  - touch(1) sets mtime; atime is mtime;
  *  - names are not made, moved or removed by users: EPERM;
  *  - extended attributes, locks and the like are answered ENOSYS, which the kernel remembers, so that it asks
- * once (locks then work between processes of this machine, as on any local file).
+ * once (locks then work between processes of this machine, as on any local file; those of record files only
+ * between open files that share an inode, see inode.c).
  */
 
 #include <assert.h>
@@ -91,7 +92,8 @@ static int handle_statfs(struct fuse_request *req)
 static int handle_lookup(struct fuse_request *req)
 {
 	struct fuse_node *parent = request_node(req), *node;
-	struct fuse_entry_out out = {.entry_valid = FUSE_ENTRY_TIMEOUT_S};
+	struct fuse_entry_out out = {0};
+	struct fuse_inode *inode;
 
 	if (!parent)
 		return -ESTALE;
@@ -103,23 +105,23 @@ static int handle_lookup(struct fuse_request *req)
 	if (!node)
 		return -ENOENT;
 
-	out.nodeid = node->id;
+	inode = node_lookup_inode(node, (pid_t)req->wire->header.pid, &out.entry_valid);
+	out.nodeid = inode->id;
 	out.attr_valid = node_attr_timeout_s(node);
 	node_fill_attr(node, &out.attr);
 	req->answered = true;
 	/* When the reply was not taken the kernel knows nothing of the reference in it. */
 	if (tree_reply(req->tree, req->wire->header.unique, BYTES(&out, sizeof(out))) == 0)
-		node->n_lookup++;
+		inode->n_lookup++;
 	return 0;
 }
 
 static void node_forget(struct fuse_tree *tree, uint64_t id, uint64_t n)
 {
-	struct fuse_node *node = tree_node(tree, id);
+	struct fuse_inode *inode = tree_inode(tree, id);
 
-	if (!node || node == tree->root)
-		return;
-	node->n_lookup -= n < node->n_lookup ? n : node->n_lookup;
+	if (inode && inode->node != tree->root)
+		inode_forget(inode, n);
 }
 
 static int handle_forget(struct fuse_request *req)
@@ -158,10 +160,12 @@ static int handle_getattr(struct fuse_request *req)
 static int handle_setattr(struct fuse_request *req)
 {
 	const struct fuse_setattr_in *in = &req->wire->setattr;
-	struct fuse_node *node = request_node(req);
+	struct fuse_inode *inode = tree_inode(req->tree, req->wire->header.nodeid);
+	struct fuse_node *node;
 
-	if (!node)
+	if (!inode)
 		return -ESTALE;
+	node = inode->node;
 	if ((in->valid & FATTR_SIZE) && in->size != 0)
 		return -EINVAL;
 	if (in->valid & FATTR_MODE)
@@ -175,6 +179,7 @@ static int handle_setattr(struct fuse_request *req)
 	else if (in->valid & FATTR_MTIME)
 		node->mtime_ms = in->mtime * MSEC_PER_SEC + in->mtimensec / NSEC_PER_MSEC;
 	node->ctime_ms = tree_wall_ms(req->tree);
+	node_drop_attr(node, inode);
 	return reply_attr(req, node);
 }
 
@@ -196,9 +201,9 @@ static bool put_dots(struct writer *w, const struct fuse_node *dir, uint64_t off
 {
 	const struct fuse_node *parent = dir->parent ? dir->parent : dir;
 
-	if (offset < 1 && !fuse_wire_dirent(w, dir->id, 1, S_IFDIR, BYTES_LIT(".")))
+	if (offset < 1 && !fuse_wire_dirent(w, dir->first.id, 1, S_IFDIR, BYTES_LIT(".")))
 		return false;
-	return offset >= 2 || fuse_wire_dirent(w, parent->id, 2, S_IFDIR, BYTES_LIT(".."));
+	return offset >= 2 || fuse_wire_dirent(w, parent->first.id, 2, S_IFDIR, BYTES_LIT(".."));
 }
 
 static void put_children(struct writer *w, struct fuse_node *dir, uint64_t offset)
@@ -208,7 +213,7 @@ static void put_children(struct writer *w, struct fuse_node *dir, uint64_t offse
 
 		if (child->cookie <= offset)
 			continue;
-		if (!fuse_wire_dirent(w, child->id, child->cookie, child->mode,
+		if (!fuse_wire_dirent(w, child->first.id, child->cookie, child->mode,
 				      BYTES(child->name, child->name_len)))
 			return;
 	}

@@ -15,9 +15,9 @@
  * that is not in the table is one that has been answered: nothing to do. (A transport that fetches requests
  * elsewhere has to see to this itself.)
  *
- * A WRITE or FSYNC that waits keeps the kernel's lock of the inode: until it is answered, other writes and
- * `>` of the same file stand in line behind it, and not every kernel lets them be killed there. Owners bound
- * how long they let one wait. Reads hold no lock.
+ * A WRITE or FSYNC that waits keeps the kernel's lock of its inode; inode.c sees to it that others use other
+ * inodes. What uses the same one, first of all the same open file, stands in line behind it and cannot be
+ * killed there: owners bound how long they let one wait. Reads hold no lock.
  */
 
 #include <assert.h>
@@ -43,7 +43,7 @@ static struct open_file *file_find(struct fuse_tree *tree, uint64_t fh, uint64_t
 	if (slot >= tree->n_files)
 		return NULL;
 	file = tree->files[slot];
-	if (file->fh != fh || !file->pub.node || file->pub.node->id != node_id)
+	if (file->fh != fh || !file->pub.node || file->inode->id != node_id)
 		return NULL;
 	return file;
 }
@@ -91,6 +91,8 @@ static int file_alloc(struct open_file **out, struct fuse_tree *tree)
 
 static void file_recycle(struct open_file *file, struct fuse_tree *tree)
 {
+	inode_closed(file->inode);
+	file->inode = NULL;
 	file->pub = (struct fuse_file){.node = NULL};
 	file->kh = 0;
 	file->fh += UINT64_C(1) << 32;
@@ -124,6 +126,8 @@ void fuse_park(struct fuse_request *req, struct fuse_parked *parked)
 	list_init(&parked->link);
 	list_append(parked_chain(req->tree, parked->unique), &parked->link);
 	req->file->n_parked++;
+	if (parked->opcode != FUSE_READ)
+		node_waits(req->file->pub.node);
 }
 
 /* Takes the request out of the table; the caller answers it. */
@@ -134,6 +138,8 @@ static struct fuse_tree *parked_unlink(struct fuse_parked *parked)
 	assert(list_is_linked(&parked->link) && file->n_parked > 0);
 	list_remove(&parked->link);
 	file->n_parked--;
+	if (parked->opcode != FUSE_READ)
+		node_answered(file->pub.node);
 	return file->pub.node->tree;
 }
 
@@ -233,8 +239,9 @@ static void file_close(struct open_file *file)
 	file_recycle(file, node->tree);
 }
 
-static int file_open(struct open_file **out, struct fuse_node *node, uint32_t flags, pid_t pid)
+static int file_open(struct open_file **out, struct fuse_inode *inode, uint32_t flags, pid_t pid)
 {
+	struct fuse_node *node = inode->node;
 	struct open_file *file;
 	int r;
 
@@ -242,6 +249,8 @@ static int file_open(struct open_file **out, struct fuse_node *node, uint32_t fl
 	if (r < 0)
 		return r;
 	file->pub = (struct fuse_file){.node = node, .flags = flags, .pid = pid};
+	file->inode = inode;
+	inode_opened(inode);
 	file->seen_changes = node->n_changes;
 	list_append(&node->open_files, &file->node_link);
 	r = node->ops->open ? node->ops->open(&file->pub) : 0;
@@ -256,20 +265,24 @@ static int file_open(struct open_file **out, struct fuse_node *node, uint32_t fl
 int file_handle_open(struct fuse_request *req)
 {
 	const struct fuse_in_header *header = &req->wire->header;
-	struct fuse_node *node = tree_node(req->tree, header->nodeid);
+	struct fuse_inode *inode = tree_inode(req->tree, header->nodeid);
 	struct fuse_open_out out = {.open_flags = DOCUMENT_OPEN_FLAGS};
+	uint32_t flags = req->wire->open.flags;
 	struct open_file *file;
 	int r;
 
-	if (!node)
+	if (!inode)
 		return -ESTALE;
-	if (!S_ISREG(node->mode))
+	if (!S_ISREG(inode->node->mode))
 		return -EISDIR;
-	r = file_open(&file, node, req->wire->open.flags, (pid_t)header->pid);
+	r = inode_admit(inode, (pid_t)header->pid, flags);
+	if (r < 0)
+		return r;
+	r = file_open(&file, inode, flags, (pid_t)header->pid);
 	if (r < 0)
 		return r;
 	out.fh = file->fh;
-	if (node->record)
+	if (inode->node->record)
 		out.open_flags = RECORD_OPEN_FLAGS;
 	req->answered = true;
 	/* When the reply was not taken no RELEASE will come. */

@@ -42,6 +42,9 @@ void fuse_tree_detach(struct fuse_tree *tree);
 /* Serves one request, as one read(2) of /dev/fuse returns it; borrowed for the call. */
 void fuse_tree_request(struct fuse_tree *tree, struct bytes request);
 
+/* Of a tree without a loop: what time it is. */
+void fuse_tree_set_now_ns(struct fuse_tree *tree, uint64_t now_ns);
+
 /* The kernel ended the connection: tells the tree's owner, once. The owner may free the transport in this
  * call. */
 void fuse_tree_gone(struct fuse_tree *tree);

@@ -3,12 +3,11 @@
  * The tree: its nodes, found by identifier and by name in the parent, and the messages that begin here (the
  * notifications of changed documents and of poll).
  *
- * Invariants: every node is in by_id, and every node but the root in by_name and in its parent's children;
- * n_lookup is the number of references the kernel holds, raised when a LOOKUP was answered, lowered by
- * FORGET. Nodes are taken down with the tree; nothing removes one before.
+ * Invariants: every node has its first inode in by_id, and every node but the root is in by_name and in its
+ * parent's children. Nodes are taken down with the tree; nothing removes one before.
  *
- * Replies are sent at once; the tree keeps none. What requests mean is in dispatch.c, open files are in
- * file.c.
+ * Replies are sent at once; the tree keeps none. Identifiers are in inode.c, what requests mean is in
+ * dispatch.c, open files are in file.c.
  */
 
 #include "fuse/tree.h"
@@ -24,15 +23,10 @@
 /* setuid, setgid and sticky mean nothing here. */
 #define MODE_BITS (S_IFMT | 0777)
 
-static size_t id_chain(uint64_t id)
-{
-	return id & (FUSE_N_NODE_CHAINS - 1);
-}
-
 /* FNV-1a, begun with the parent so that equal names in different directories spread. */
 static size_t name_chain(const struct fuse_node *parent, struct bytes name)
 {
-	uint64_t h = UINT64_C(0xcbf29ce484222325) ^ parent->id;
+	uint64_t h = UINT64_C(0xcbf29ce484222325) ^ parent->first.id;
 
 	for (size_t i = 0; i < name.len; i++)
 		h = (h ^ name.data[i]) * UINT64_C(0x100000001b3);
@@ -46,13 +40,9 @@ static struct bytes node_name(const struct fuse_node *node)
 
 struct fuse_node *tree_node(struct fuse_tree *tree, uint64_t id)
 {
-	list_for_each (l, &tree->by_id[id_chain(id)]) {
-		struct fuse_node *node = container_of(l, struct fuse_node, id_link);
+	struct fuse_inode *inode = tree_inode(tree, id);
 
-		if (node->id == id)
-			return node;
-	}
-	return NULL;
+	return inode ? inode->node : NULL;
 }
 
 struct fuse_node *tree_child(struct fuse_node *parent, struct bytes name)
@@ -71,6 +61,16 @@ uint64_t tree_wall_ms(const struct fuse_tree *tree)
 	return tree->options.loop ? loop_wall_ms(tree->options.loop) : 0;
 }
 
+uint64_t tree_now_ns(const struct fuse_tree *tree)
+{
+	return tree->options.loop ? loop_now_ns(tree->options.loop) : tree->now_ns;
+}
+
+void fuse_tree_set_now_ns(struct fuse_tree *tree, uint64_t now_ns)
+{
+	tree->now_ns = now_ns;
+}
+
 static void set_time(uint64_t ms, uint64_t *seconds, uint32_t *nanoseconds)
 {
 	*seconds = ms / MSEC_PER_SEC;
@@ -80,7 +80,7 @@ static void set_time(uint64_t ms, uint64_t *seconds, uint32_t *nanoseconds)
 void node_fill_attr(struct fuse_node *node, struct fuse_attr *out)
 {
 	*out = (struct fuse_attr){
-		.ino = node->id,
+		.ino = node->first.id,
 		.mode = node->mode,
 		.nlink = S_ISDIR(node->mode) ? 2 + node->n_subdirs : 1,
 		.uid = node->uid,
@@ -118,12 +118,13 @@ static struct fuse_node *node_new(struct fuse_tree *tree, const struct fuse_node
 	node->tree = tree;
 	node->ops = options->ops;
 	node->userdata = options->userdata;
-	list_init(&node->id_link);
 	list_init(&node->name_link);
 	list_init(&node->sibling_link);
 	list_init(&node->children);
 	list_init(&node->open_files);
-	node->id = ++tree->last_id;
+	list_init(&node->inodes);
+	inode_init(&node->first, node);
+	node->current = &node->first;
 	node->cookie = ++tree->last_cookie;
 	node->mtime_ms = tree_wall_ms(tree);
 	node->ctime_ms = node->mtime_ms;
@@ -134,15 +135,19 @@ static struct fuse_node *node_new(struct fuse_tree *tree, const struct fuse_node
 	node->name_len = (uint8_t)strlen(options->name);
 	memcpy(node->name, options->name, node->name_len);
 
-	list_append(&tree->by_id[id_chain(node->id)], &node->id_link);
 	tree->n_nodes++;
 	return node;
 }
 
+/* With what is below it. */
 static void node_free(struct fuse_node *node)
 {
+	struct list *l;
+
+	while ((l = list_first(&node->children)))
+		node_free(container_of(l, struct fuse_node, sibling_link));
 	assert(list_is_empty(&node->open_files));
-	list_remove(&node->id_link);
+	node_free_inodes(node);
 	list_remove(&node->name_link);
 	list_remove(&node->sibling_link);
 	node->tree->n_nodes--;
@@ -212,8 +217,8 @@ int fuse_tree_new(struct fuse_tree **out, const struct fuse_tree_options *option
 		free(tree);
 		return -ENOMEM;
 	}
-	assert(tree->root->id == FUSE_ROOT_ID);
-	tree->root->n_lookup = 1; /* the mount's */
+	assert(tree->root->first.id == FUSE_ROOT_ID);
+	tree->root->first.n_lookup = 1; /* the mount's */
 	*out = tree;
 	return 0;
 }
@@ -225,15 +230,7 @@ void fuse_tree_free(struct fuse_tree *tree)
 	assert(!tree->transport);
 	file_abort_parked(tree, -ECONNABORTED);
 	file_table_deinit(tree);
-	/* Out of the directories first: a directory may be freed before what was in it. */
-	for (size_t i = 0; i < FUSE_N_NODE_CHAINS; i++) {
-		list_for_each (l, &tree->by_id[i])
-			list_remove(&container_of(l, struct fuse_node, id_link)->sibling_link);
-	}
-	for (size_t i = 0; i < FUSE_N_NODE_CHAINS; i++) {
-		list_for_each_safe (l, &tree->by_id[i])
-			node_free(container_of(l, struct fuse_node, id_link));
-	}
+	node_free(tree->root);
 	assert(tree->n_nodes == 0);
 	free(tree);
 }
@@ -320,14 +317,22 @@ void fuse_node_poll_wake(struct fuse_node *node)
  * A negative offset drops the attributes alone. Cached pages there are none, and to drop them would wait for
  * page locks, which this thread must never do.
  */
+void node_drop_attr(struct fuse_node *node, const struct fuse_inode *except)
+{
+	list_for_each (l, &node->inodes) {
+		const struct fuse_inode *inode = container_of(l, struct fuse_inode, node_link);
+		struct fuse_notify_inval_inode_out out = {.ino = inode->id, .off = -1, .len = 0};
+
+		if (inode->n_lookup > 0 && inode != except)
+			tree_notify(node->tree, FUSE_NOTIFY_INVAL_INODE, BYTES(&out, sizeof(out)));
+	}
+}
+
 void fuse_node_changed(struct fuse_node *node)
 {
-	struct fuse_notify_inval_inode_out out = {.ino = node->id, .off = -1, .len = 0};
-
 	node->n_changes++;
 	node->mtime_ms = tree_wall_ms(node->tree);
 	node->ctime_ms = node->mtime_ms;
-	if (node->n_lookup > 0)
-		tree_notify(node->tree, FUSE_NOTIFY_INVAL_INODE, BYTES(&out, sizeof(out)));
+	node_drop_attr(node, NULL);
 	fuse_node_poll_wake(node);
 }

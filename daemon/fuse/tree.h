@@ -89,7 +89,7 @@ struct fuse_file {
 };
 
 struct fuse_tree_options {
-	struct loop *loop; /* for the clock; NULL (tests): all times are 0 */
+	struct loop *loop; /* for the clock; NULL (tests): all times are 0, see also fuse_tree_set_now_ns() */
 	struct log *log;
 	mode_t root_mode; /* permissions of the root directory */
 	uid_t uid;

@@ -42,6 +42,7 @@ struct loop {
 	bool has_ring;
 	bool no_multishot_recv;
 	bool stopping;
+	bool running_timers;
 };
 
 static void loop_read_clocks(struct loop *loop)
@@ -54,8 +55,7 @@ static void loop_read_clocks(struct loop *loop)
 	loop->wall_ms = (uint64_t)real.tv_sec * MSEC_PER_SEC + (uint64_t)real.tv_nsec / NSEC_PER_MSEC;
 }
 
-/* --- set-up
- * ---------------------------------------------------------------------------------------------------- */
+/* --- set-up ----------------------------------------------------------------------------------- */
 
 static int loop_init_ring(struct loop *loop, const struct loop_options *options)
 {
@@ -191,18 +191,24 @@ uint64_t loop_n_turns(const struct loop *loop)
 	return loop->n_enters;
 }
 
-/* --- starting operations
- * --------------------------------------------------------------------------------------- */
+/* --- starting operations ---------------------------------------------------------------------- */
 
 static struct io_uring_sqe *loop_get_sqe(struct loop *loop)
 {
 	struct io_uring_sqe *sqe;
 
 	while (!(sqe = io_uring_get_sqe(&loop->ring))) {
+		int r;
+
 		++loop->n_enters;
-		/* -EBUSY and -EAGAIN: the completion queue or memory is short; completions make room. */
-		if (io_uring_submit(&loop->ring) < 0)
-			io_uring_get_events(&loop->ring);
+		r = io_uring_submit(&loop->ring);
+		/* The completion queue or memory is short: fetching completions makes room. */
+		if (r == -EBUSY || r == -EAGAIN || r == -EINTR)
+			r = io_uring_get_events(&loop->ring);
+		if (r < 0 && r != -EBUSY && r != -EAGAIN && r != -EINTR) {
+			log_error(loop->log, "io_uring does not take requests any more: %s", strerror(-r));
+			abort();
+		}
 	}
 	return sqe;
 }
@@ -325,8 +331,7 @@ void loop_op_cancel(struct loop *loop, struct loop_op *op)
 	io_uring_sqe_set_data(sqe, NULL);
 }
 
-/* --- completions
- * ----------------------------------------------------------------------------------------------- */
+/* --- completions ------------------------------------------------------------------------------ */
 
 static void op_end(struct loop_op *op)
 {
@@ -423,14 +428,16 @@ static void loop_dispatch(struct loop *loop)
 	}
 }
 
-/* --- timers and deferred functions
- * ----------------------------------------------------------------------------- */
+/* --- timers and deferred functions ------------------------------------------------------------ */
 
 void loop_timer_arm(struct loop *loop, struct loop_timer *timer, uint64_t at_ns)
 {
 	loop_timer_disarm(timer);
 	if (at_ns == TIME_NEVER)
 		return;
+	/* What a timer arms for now is for the next turn: the turn has to end. */
+	if (loop->running_timers && at_ns <= loop->now_ns)
+		at_ns = loop->now_ns + 1;
 	timer->at_ns = at_ns;
 	timer->loop = loop;
 	timer_heap_insert(&loop->timers, timer);
@@ -446,12 +453,14 @@ void loop_timer_disarm(struct loop_timer *timer)
 
 static void loop_run_timers(struct loop *loop)
 {
+	loop->running_timers = true;
 	while (loop->timers && loop->timers->at_ns <= loop->now_ns) {
 		struct loop_timer *t = loop->timers;
 
 		loop_timer_disarm(t);
 		t->fn(t, loop->now_ns);
 	}
+	loop->running_timers = false;
 }
 
 void loop_deferred_init(struct loop_deferred *deferred, loop_deferred_fn fn)
@@ -483,8 +492,7 @@ static void loop_run_deferred(struct loop *loop)
 	}
 }
 
-/* --- turning
- * --------------------------------------------------------------------------------------------------- */
+/* --- turning ---------------------------------------------------------------------------------- */
 
 /* One enter: submits everything and waits for the first completion, at most @wait_ns. */
 static int loop_enter(struct loop *loop, uint64_t wait_ns)
@@ -515,9 +523,7 @@ int loop_turn(struct loop *loop, uint64_t timeout_ns)
 
 	/* What was deferred between turns. */
 	loop_run_deferred(loop);
-	if (loop->stopping)
-		wait_ns = 0;
-	else if (loop->timers) {
+	if (loop->timers) {
 		uint64_t due = loop->timers->at_ns, left = due > loop->now_ns ? due - loop->now_ns : 0;
 
 		if (left < wait_ns)
@@ -536,6 +542,7 @@ int loop_run(struct loop *loop)
 	int r = 0;
 
 	loop->stopping = false;
+	loop_run_deferred(loop);
 	while (!loop->stopping && !r)
 		r = loop_turn(loop, TIME_NEVER);
 	return r;

@@ -110,8 +110,7 @@ uint64_t loop_wall_ms(const struct loop *loop); /* CLOCK_REALTIME, milliseconds 
 /* System calls the loop made: io_uring_enter(2). For tests and metrics. */
 uint64_t loop_n_turns(const struct loop *loop);
 
-/* --- operations
- * ------------------------------------------------------------------------------------------------ */
+/* --- operations ------------------------------------------------------------------------------- */
 
 void loop_op_init(struct loop_op *op, loop_op_fn fn);
 void loop_op_init_recv(struct loop_op *op, loop_recv_fn fn);
@@ -147,8 +146,7 @@ void loop_op_cancel(struct loop *loop, struct loop_op *op);
 #define LOOP_RECV_SIZE      16384
 #define LOOP_N_RECV_BUFFERS 64
 
-/* --- timers
- * ---------------------------------------------------------------------------------------------------- */
+/* --- timers ----------------------------------------------------------------------------------- */
 
 /* Fires once, in the first turn at or after @at_ns; arming an armed timer moves it. Timers fire in order of
  * time. */
@@ -157,8 +155,7 @@ void loop_timer_arm(struct loop *loop, struct loop_timer *timer, uint64_t at_ns)
 void loop_timer_disarm(struct loop_timer *timer);
 bool loop_timer_is_armed(const struct loop_timer *timer);
 
-/* --- end of turn
- * ----------------------------------------------------------------------------------------------- */
+/* --- end of turn ------------------------------------------------------------------------------ */
 
 /* Runs once at the end of this turn, before the next submission; deferring twice is the same as once. What a
  * deferred function defers runs in the same turn. */
@@ -166,8 +163,7 @@ void loop_deferred_init(struct loop_deferred *deferred, loop_deferred_fn fn);
 void loop_defer(struct loop *loop, struct loop_deferred *deferred);
 void loop_undefer(struct loop_deferred *deferred);
 
-/* --- signals
- * --------------------------------------------------------------------------------------------------- */
+/* --- signals ---------------------------------------------------------------------------------- */
 
 struct loop_signals;
 typedef void (*loop_signal_fn)(void *userdata, int signo);

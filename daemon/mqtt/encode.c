@@ -158,8 +158,7 @@ void mqtt_filter_put(struct writer *w, enum mqtt_type type, struct bytes topic, 
 		writer_u8(w, options);
 }
 
-/* --- the hot path
- * --------------------------------------------------------------------------------------------- */
+/* --- the hot path ----------------------------------------------------------------------------- */
 
 /* Identifier and value of a Topic Alias (3.3.2.3.4). */
 #define TOPIC_ALIAS_LEN 3

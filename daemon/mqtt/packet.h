@@ -246,8 +246,7 @@ const char *mqtt_type_name(enum mqtt_type type);
 /* "Not authorized" for 0x87 (2.4, table 2-6); "unknown reason" for a code the specification does not have. */
 const char *mqtt_reason_name(uint8_t reason);
 
-/* --- decode.c
- * ------------------------------------------------------------------------------------------------- */
+/* --- decode.c --------------------------------------------------------------------------------- */
 
 /*
  * Decodes one whole packet, fixed header included. Everything borrows from @src. @level is the level of the
@@ -277,8 +276,7 @@ int mqtt_properties_decode(struct mqtt_properties *out, struct bytes field, enum
  * does. */
 bool mqtt_filter_next(enum mqtt_type type, struct bytes filters, size_t *pos, struct mqtt_filter *out);
 
-/* --- encode.c
- * ------------------------------------------------------------------------------------------------- */
+/* --- encode.c --------------------------------------------------------------------------------- */
 
 /*
  * Writes one whole packet to @w. Writer errors stick (cursor.h): -ENOSPC when it does not fit, -EINVAL for a
@@ -328,8 +326,7 @@ size_t mqtt_publish_parts_len(const struct mqtt_publish_parts *p);
 /* -EINVAL sticks for a QoS, packet identifier, DUP, topic or size that mqtt_encode() would refuse too. */
 void mqtt_publish_parts_put(struct writer *w, const struct mqtt_publish_parts *p);
 
-/* --- stream.c
- * ------------------------------------------------------------------------------------------------- */
+/* --- stream.c --------------------------------------------------------------------------------- */
 
 #include "base/buf.h"
 

@@ -122,8 +122,7 @@ static bool spec_allows(const struct property_spec *spec, unsigned int place)
 	return ((unsigned int)spec->from_client | spec->from_server) >> place & 1;
 }
 
-/* --- one property on the wire
- * --------------------------------------------------------------------------------- */
+/* --- one property on the wire ----------------------------------------------------------------- */
 
 /* Returns the property's spec, or NULL after an error. */
 static const struct property_spec *item_get(struct reader *r, struct mqtt_property_item *out)
@@ -218,8 +217,7 @@ static int item_check(const struct property_spec *spec, const struct mqtt_proper
 	return ok ? 0 : -EPROTO;
 }
 
-/* --- one property in the struct
- * ------------------------------------------------------------------------------- */
+/* --- one property in the struct --------------------------------------------------------------- */
 
 static void item_store(struct mqtt_properties *p, const struct property_spec *spec,
 		       const struct mqtt_property_item *item)
@@ -273,8 +271,7 @@ static void item_load(const struct mqtt_properties *p, const struct property_spe
 	}
 }
 
-/* --- reading
- * -------------------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 static void item_accept(struct reader *r, unsigned int place, struct mqtt_properties *out)
 {
@@ -360,8 +357,7 @@ bool mqtt_user_property_find(struct bytes field, const char *key, struct bytes *
 	return false;
 }
 
-/* --- writing
- * -------------------------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 static void checked_put(struct writer *w, const struct property_spec *spec,
 			const struct mqtt_property_item *item)
@@ -439,8 +435,7 @@ void mqtt_user_property_put(struct writer *w, struct bytes key, struct bytes val
 	checked_put(w, &property_specs[MQTT_PROP_USER_PROPERTY], &item);
 }
 
-/* --- asking
- * --------------------------------------------------------------------------------------------------- */
+/* --- asking ----------------------------------------------------------------------------------- */
 
 unsigned int mqtt_properties_senders(const struct mqtt_properties *p, unsigned int place)
 {

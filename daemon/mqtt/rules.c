@@ -21,8 +21,7 @@ static int text_check(struct bytes b)
 	return b.len <= MQTT_STRING_MAX && utf8_is_mqtt_string(b) ? 0 : -EBADMSG;
 }
 
-/* --- topics
- * --------------------------------------------------------------------------------------------------- */
+/* --- topics ----------------------------------------------------------------------------------- */
 
 bool mqtt_topic_name_is_valid(struct bytes topic)
 {
@@ -65,8 +64,7 @@ bool mqtt_topic_filter_is_valid(struct bytes filter, uint8_t level)
 	return filter.len > 0;
 }
 
-/* --- packets
- * -------------------------------------------------------------------------------------------------- */
+/* --- packets ---------------------------------------------------------------------------------- */
 
 static int will_check(const struct mqtt_connect *c)
 {

@@ -62,8 +62,7 @@ struct mqtt_session {
 	struct slot slots[];
 };
 
-/* --- life cycle
- * ------------------------------------------------------------------------------------------------ */
+/* --- life cycle ------------------------------------------------------------------------------- */
 
 int mqtt_session_new(struct mqtt_session **out, const struct mqtt_session_options *options)
 {
@@ -114,8 +113,7 @@ uint64_t mqtt_session_n_received(const struct mqtt_session *s)
 	return s->n_received;
 }
 
-/* --- output
- * ---------------------------------------------------------------------------------------------------- */
+/* --- output ----------------------------------------------------------------------------------- */
 
 struct bytes mqtt_session_output(const struct mqtt_session *s)
 {
@@ -200,8 +198,7 @@ void mqtt_session_end(struct mqtt_session *s, uint8_t reason)
 		s->state = MQTT_SESSION_ENDED;
 }
 
-/* --- keep-alive
- * ------------------------------------------------------------------------------------------------ */
+/* --- keep-alive ------------------------------------------------------------------------------- */
 
 static uint64_t session_keep_alive_ns(const struct mqtt_session *s)
 {
@@ -249,15 +246,16 @@ void mqtt_session_tick(struct mqtt_session *s, uint64_t now_ns)
 								 : "the hub fell silent (keep-alive)");
 		return;
 	}
-	if (session_queue(s, &ping, SESSION_CONTROL_MAX))
+	if (session_queue(s, &ping, SESSION_CONTROL_MAX)) {
+		session_fail(s, MQTT_REASON_UNSPECIFIED_ERROR, "no room for a PINGREQ: the hub takes nothing");
 		return;
+	}
 	s->ping_pending = true;
 	/* Counts as sent: while the connection takes nothing, another PINGREQ would not help. */
 	s->last_sent_ns = now_ns;
 }
 
-/* --- messages in flight
- * ---------------------------------------------------------------------------------------- */
+/* --- messages in flight ----------------------------------------------------------------------- */
 
 void mqtt_session_forget(struct mqtt_session *s)
 {
@@ -374,8 +372,7 @@ int mqtt_session_puback(struct mqtt_session *s, uint16_t packet_id, uint8_t reas
 	return 0;
 }
 
-/* --- input
- * ----------------------------------------------------------------------------------------------------- */
+/* --- input ------------------------------------------------------------------------------------ */
 
 static void session_on_connack(struct mqtt_session *s, const struct mqtt_packet *packet)
 {

@@ -102,8 +102,7 @@ struct mqtt_session_limits {
 };
 const struct mqtt_session_limits *mqtt_session_limits(const struct mqtt_session *s);
 
-/* --- messages in flight
- * ---------------------------------------------------------------------------------------- */
+/* --- messages in flight ----------------------------------------------------------------------- */
 
 /*
  * Queues a QoS 1 PUBLISH of @topic (which must stay valid for the connection) with encoded @properties. The

@@ -41,7 +41,7 @@
 /* An empty buffer that grew beyond this in a burst gives its memory back. */
 #define OUTPUT_KEEP ((size_t)1024 * 1024)
 
-/* --- ending ------------------------------------------------------------------------------------------ */
+/* --- ending ----------------------------------------------------------------------------------- */
 
 const char *conn_name(const struct conn *conn)
 {
@@ -138,7 +138,13 @@ static void conn_end_io(struct conn *conn, int error)
 {
 	char text[CONN_TEXT_SIZE];
 
-	if (conn->host)
+	/* Something that is not TLS resets as often as it closes: the same words as for a close. */
+	if (conn->host && conn->state == CONN_HANDSHAKE && (error == ECONNRESET || error == EPIPE))
+		snprintf(text, sizeof(text),
+			 "%s ended the connection during the TLS handshake; check that the port is the TLS "
+			 "port",
+			 conn->host);
+	else if (conn->host)
 		snprintf(text, sizeof(text), "connection to %s (%s) failed: %s", conn->host, conn->peer,
 			 strerror(error));
 	else
@@ -199,7 +205,7 @@ static void on_timer(struct loop_timer *timer, uint64_t now_ns)
 	conn_leave(conn);
 }
 
-/* --- sending ----------------------------------------------------------------------------------------- */
+/* --- sending ---------------------------------------------------------------------------------- */
 
 size_t conn_n_queued(const struct conn *conn)
 {
@@ -303,7 +309,7 @@ int conn_write(struct conn *conn, struct bytes data)
 	return tls_write(conn->tls, data) == TLS_OK ? 0 : -EIO;
 }
 
-/* --- receiving --------------------------------------------------------------------------------------- */
+/* --- receiving -------------------------------------------------------------------------------- */
 
 static void conn_opened(struct conn *conn)
 {
@@ -392,7 +398,7 @@ void conn_resume(struct conn *conn)
 	conn_update_recv(conn);
 }
 
-/* --- life cycle -------------------------------------------------------------------------------------- */
+/* --- life cycle ------------------------------------------------------------------------------- */
 
 static struct conn *conn_new(struct loop *loop, const struct conn_ops *ops, void *userdata)
 {

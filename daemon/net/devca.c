@@ -43,7 +43,7 @@ DEFINE_CLEANUP(BIGNUM *, BN_free)
 DEFINE_CLEANUP(GENERAL_NAMES *, GENERAL_NAMES_free)
 DEFINE_CLEANUP(GENERAL_NAME *, GENERAL_NAME_free)
 
-/* --- making certificates ----------------------------------------------------------------------------- */
+/* --- making certificates ---------------------------------------------------------------------- */
 
 static int cert_set_serial(X509 *cert)
 {
@@ -151,7 +151,7 @@ static int cert_add_names(X509 *cert, const char *const *names, size_t n_names)
 	return X509_add1_ext_i2d(cert, NID_subject_alt_name, list, 0, X509V3_ADD_DEFAULT) ? 0 : -ENOMEM;
 }
 
-/* --- files ------------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static int file_write(const char *path, mode_t mode, const char *text, size_t len, struct log *log)
 {
@@ -215,7 +215,7 @@ static FILE *file_open(const char *path, struct log *log, int *error)
 	return file;
 }
 
-/* --- the CA ------------------------------------------------------------------------------------------ */
+/* --- the CA ----------------------------------------------------------------------------------- */
 
 int devca_new(struct devca **out, const char *name, uint64_t now_ms)
 {

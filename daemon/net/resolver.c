@@ -67,7 +67,7 @@ struct resolver_lookup {
 	char error[ERROR_SIZE];
 };
 
-/* --- sockets and time -------------------------------------------------------------------------------- */
+/* --- sockets and time ------------------------------------------------------------------------- */
 
 static void resolver_settle(struct resolver *r)
 {
@@ -171,7 +171,7 @@ static void on_timer(struct loop_timer *timer, uint64_t now_ns)
 	resolver_arm(r);
 }
 
-/* --- the channel ------------------------------------------------------------------------------------- */
+/* --- the channel ------------------------------------------------------------------------------ */
 
 static struct timespec conf_mtime(void)
 {
@@ -277,7 +277,7 @@ void resolver_free(struct resolver *r)
 	resolver_settle(r);
 }
 
-/* --- lookups ----------------------------------------------------------------------------------------- */
+/* --- lookups ---------------------------------------------------------------------------------- */
 
 static void lookup_free(struct resolver_lookup *l)
 {

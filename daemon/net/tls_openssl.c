@@ -54,7 +54,7 @@ struct tls {
 	char cipher[CIPHER_SIZE]; /* "" until the handshake is done */
 };
 
-/* --- the BIO ----------------------------------------------------------------------------------------- */
+/* --- the BIO ---------------------------------------------------------------------------------- */
 
 static int bio_read(BIO *bio, char *dst, int size)
 {
@@ -114,7 +114,7 @@ static BIO_METHOD *bio_method_new(void)
 	return method;
 }
 
-/* --- contexts ---------------------------------------------------------------------------------------- */
+/* --- contexts --------------------------------------------------------------------------------- */
 
 static const char *ssl_reason(void)
 {
@@ -252,7 +252,7 @@ void tls_context_free(struct tls_context *ctx)
 	free(ctx);
 }
 
-/* --- sessions ---------------------------------------------------------------------------------------- */
+/* --- sessions --------------------------------------------------------------------------------- */
 
 static struct tls *tls_new(struct tls_context *ctx, struct buf *output)
 {
@@ -339,7 +339,7 @@ void tls_free(struct tls *tls)
 	free(tls);
 }
 
-/* --- how it ended ------------------------------------------------------------------------------------ */
+/* --- how it ended ----------------------------------------------------------------------------- */
 
 static const char *tls_peer(const struct tls *tls)
 {
@@ -432,7 +432,7 @@ static enum tls_status tls_result(struct tls *tls, int ret)
 	return tls_end(tls, TLS_FAILED);
 }
 
-/* --- operations -------------------------------------------------------------------------------------- */
+/* --- operations ------------------------------------------------------------------------------- */
 
 void tls_input(struct tls *tls, struct bytes ciphertext)
 {

@@ -68,8 +68,7 @@ static const char *text_of(struct fixture_clients *self, const char *path)
 	return self->text ? self->text : "";
 }
 
-/* --- mosquitto_pub and mosquitto_sub
- * --------------------------------------------------------------------------- */
+/* --- mosquitto_pub and mosquitto_sub ---------------------------------------------------------- */
 
 struct login {
 	char port[8], expiry[24];
@@ -301,8 +300,7 @@ TEST_F(clients, mosquitto_sub_subscribes)
 	EXPECT_CONTAINS(text_of(self, self->out), "Subscribed (mid: 1): 162");
 }
 
-/* --- hubctl
- * ---------------------------------------------------------------------------------------------------- */
+/* --- hubctl ----------------------------------------------------------------------------------- */
 
 /* Starts `hubctl monitor` with the options and waits until nothing can be missed. */
 static void monitor_start(struct fixture_clients *self, const char *a, const char *b)

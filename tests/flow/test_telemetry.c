@@ -66,8 +66,7 @@ static char *repeated(char c, size_t n)
 	return text;
 }
 
-/* --- framing
- * --------------------------------------------------------------------------------------------------- */
+/* --- framing ---------------------------------------------------------------------------------- */
 
 TEST_F(telemetry, lines_from_bash_and_dash)
 {
@@ -158,8 +157,7 @@ TEST_F(telemetry, fsync_ends_a_file_message)
 	expect_payload(&self->lab, monitor, "ef");
 }
 
-/* --- limits
- * ---------------------------------------------------------------------------------------------------- */
+/* --- limits ----------------------------------------------------------------------------------- */
 
 /* Largest message: the packet limit less the header, topic, alias and properties. */
 static size_t find_largest(int fd, char *bytes, size_t limit)
@@ -263,8 +261,7 @@ TEST_F(telemetry, full_queue_is_enospc_and_poll_says_when_there_is_room)
 	EXPECT_EQ(lab_status_number(&self->lab, "queued"), 0u);
 }
 
-/* --- waiting for the hub
- * --------------------------------------------------------------------------------------- */
+/* --- waiting for the hub ---------------------------------------------------------------------- */
 
 TEST_F(telemetry, a_synchronous_write_waits_for_the_puback)
 {
@@ -406,8 +403,56 @@ TEST_F(telemetry, a_signal_interrupts_a_synchronous_write)
 	EXPECT_EQ(lab_status_number(&self->lab, "queued"), 1u);
 }
 
-/* --- delivery
- * -------------------------------------------------------------------------------------------------- */
+TEST_F(telemetry, a_stop_lets_waiting_writers_have_their_answer)
+{
+	static const char *const options[] = {"--puback-delay", "500", NULL};
+	_cleanup_(fclose_ptr) FILE *monitor = start_all(&self->lab, options, NULL);
+	char path[LAB_PATH_MAX];
+	int status, fd;
+	pid_t writer;
+
+	snprintf(path, sizeof(path), "%s", lab_path(&self->lab, "telemetry.raw"));
+	fflush(NULL);
+	writer = fork();
+	if (writer == 0) {
+		fd = open(path, O_WRONLY | O_SYNC | O_CLOEXEC);
+		_exit(write(fd, "x", 1) == 1 ? 0 : errno);
+	}
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	expect_payload(&self->lab, monitor, "x");
+	/* An unterminated line is a message at the last close, and the end of the daemon is that. */
+	ASSERT_EQ(kill(self->lab.daemon, SIGHUP), 0);
+	ASSERT_EQ(waitpid(writer, &status, 0), writer);
+	EXPECT_EQ(status, 0);
+	ASSERT_EQ(waitpid(self->lab.daemon, &status, 0), self->lab.daemon);
+	self->lab.daemon = 0;
+	EXPECT_EQ(status, 0);
+	EXPECT_EQ(write(fd, "y", 1), -1);
+	close(fd);
+}
+
+TEST_F(telemetry, what_was_written_before_a_stop_arrives)
+{
+	_cleanup_(fclose_ptr) FILE *monitor = start_all(&self->lab, NULL, NULL);
+	int fd = open(lab_path(&self->lab, "telemetry"), O_WRONLY | O_CLOEXEC);
+
+	ASSERT_EQ(write(fd, "line\nrest", 9), 9);
+	EXPECT_EQ(lab_stop_daemon(&self->lab, SIGTERM), 0);
+	expect_payload(&self->lab, monitor, "line");
+	expect_payload(&self->lab, monitor, "rest");
+	close(fd);
+}
+
+TEST_F(telemetry, a_hub_that_is_an_address)
+{
+	static const char *const options[] = {"--host", "127.0.0.1", NULL};
+	_cleanup_(fclose_ptr) FILE *monitor = start_all(&self->lab, options, NULL);
+
+	EXPECT_EQ(lab_shell(&self->lab, "dash", "echo x > $M/telemetry"), 0);
+	expect_payload(&self->lab, monitor, "x");
+}
+
+/* --- delivery --------------------------------------------------------------------------------- */
 
 #define N_WRITERS  4
 #define N_MESSAGES 25000

@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 
 #include "base/cleanup.h"
@@ -520,6 +521,248 @@ TEST_F(mounted, many_writers)
 		EXPECT_EQ(wait_child(pids[i]), 0);
 	EXPECT_EQ(ask(self, TOY_N_WRITES, 0), 10000u);
 	EXPECT_EQ(ask(self, TOY_N_BYTES, 0), 100000u);
+}
+
+/* --- files beside a WRITE or FSYNC that waits and holds the kernel's lock of its inode */
+
+#define SOON_MS 10000
+
+/* As wait_child(); a child that does not end soon fails the test, and hangs until the server is gone. */
+static int wait_child_soon(pid_t pid)
+{
+	struct pollfd p = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+	int n;
+
+	ASSERT_GE(p.fd, 0);
+	n = poll(&p, 1, SOON_MS);
+	close(p.fd);
+	ASSERT_EQ(n, 1);
+	return wait_child(pid);
+}
+
+static pid_t start_script(struct fixture_mounted *self, const char *shell, const char *script)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(WEXITSTATUS(run(self, shell, script)));
+	return pid;
+}
+
+/* Two that wait until TOY_ACK: a synchronous write, and an fsync of a file opened beside it. */
+struct stall {
+	pid_t writer, syncer;
+};
+
+static struct stall start_stall(struct fixture_mounted *self)
+{
+	static const char dd[] = "echo wait | dd oflag=sync of=sink status=none";
+	struct stall stall = {.writer = start_script(self, "bash", dd)};
+	int fd;
+
+	EXPECT_EQ(ask(self, TOY_AWAIT_PARKED, 1), 1u);
+	fd = open_file(self, "sink", O_WRONLY);
+	stall.syncer = fork();
+	if (stall.syncer == 0)
+		_exit(fsync(fd) < 0 ? errno : 0);
+	close(fd);
+	EXPECT_EQ(ask(self, TOY_AWAIT_PARKED, 2), 2u);
+	return stall;
+}
+
+static void end_stall(struct fixture_mounted *self, const struct stall *stall)
+{
+	EXPECT_EQ(ask(self, TOY_N_PARKED, 0), 2u);
+	ask(self, TOY_ACK, 0);
+	EXPECT_EQ(wait_child_soon(stall->writer), 0);
+	EXPECT_EQ(wait_child_soon(stall->syncer), 0);
+}
+
+TEST_F(mounted, shells_go_on_beside_waiting_writers)
+{
+	static const char *const scripts[] = {
+		"echo x > sink",
+		"echo x >> sink",
+		"exec 3> sink; echo x >&3; echo x > /dev/fd/3; echo x >&3",
+		"for i in 1 2 3 4 5 6 7 8 9; do echo x > sink & done; wait",
+		"echo x | dd of=sink status=none && echo x | tee sink | cat > sink",
+		"stat sink && ls -l . && test -w sink && cat sink && cp sink /dev/null",
+		"chmod 0622 sink && chmod 0666 sink && touch sink && truncate -s 0 sink",
+	};
+	static const char *const shells[] = {"bash", "dash"};
+	struct stall stall = start_stall(self);
+
+	for (size_t i = 0; i < ARRAY_SIZE(shells); i++) {
+		for (size_t k = 0; k < ARRAY_SIZE(scripts); k++) {
+			char script[256];
+
+			snprintf(script, sizeof(script), "exec > /dev/null; %s", scripts[k]);
+			EXPECT_EQ(wait_child_soon(start_script(self, shells[i], script)), 0);
+		}
+	}
+	end_stall(self, &stall);
+}
+
+/* What one process does with the file while others wait; 0 when all of it succeeded. */
+static int use_file(const char *path, int flags)
+{
+	struct pollfd p = {.fd = open(path, flags | O_CLOEXEC, 0666), .events = POLLOUT};
+	struct stat st;
+
+	if (p.fd < 0)
+		return errno;
+	if (write(p.fd, "x", 1) != 1 || poll(&p, 1, 0) != 1 || fstat(p.fd, &st) < 0 || ftruncate(p.fd, 0) < 0)
+		return errno;
+	return close(p.fd) < 0 ? errno : 0;
+}
+
+TEST_F(mounted, programs_go_on_beside_waiting_writers)
+{
+	static const int flags[] = {O_WRONLY, O_WRONLY | O_APPEND, O_RDWR | O_TRUNC,
+				    O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK};
+	struct stall stall;
+	struct stat before, after;
+	pid_t pids[16];
+	int fd;
+
+	ASSERT_EQ(stat(file_path(self, "sink"), &before), 0);
+	stall = start_stall(self);
+	file_path(self, "sink");
+	for (size_t i = 0; i < ARRAY_SIZE(pids); i++) {
+		pids[i] = fork();
+		if (pids[i] == 0)
+			_exit(use_file(self->name, flags[i % ARRAY_SIZE(flags)]));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(pids); i++)
+		EXPECT_EQ(wait_child_soon(pids[i]), 0);
+	EXPECT_EQ(ask(self, TOY_N_BYTES, 0), 5 + ARRAY_SIZE(pids));
+
+	fd = open_file(self, "sink", O_PATH);
+	ASSERT_EQ(fstat(fd, &after), 0);
+	close(fd);
+	EXPECT_EQ(after.st_ino, before.st_ino);
+	EXPECT_EQ(after.st_nlink, 1u);
+	end_stall(self, &stall);
+}
+
+/* All that wait do so at the same time, not one behind the other's lock; each ends alone. */
+static void many_wait(struct fixture_mounted *self, int flags)
+{
+	pid_t pids[50];
+
+	file_path(self, "sink");
+	for (size_t i = 0; i < ARRAY_SIZE(pids); i++) {
+		pids[i] = fork();
+		if (pids[i] == 0) {
+			struct sigaction sa = {.sa_handler = on_signal};
+			int fd = open(self->name, flags | O_CLOEXEC, 0666);
+
+			sigaction(SIGINT, &sa, NULL);
+			_exit(fd < 0 || write(fd, "abc", 3) < 0 ? errno : 0);
+		}
+	}
+	EXPECT_EQ(ask(self, TOY_AWAIT_PARKED, ARRAY_SIZE(pids)), ARRAY_SIZE(pids));
+	for (size_t i = 0; i < ARRAY_SIZE(pids); i += 2) {
+		kill(pids[i], SIGINT);
+		EXPECT_EQ(wait_child_soon(pids[i]), EINTR);
+		kill(pids[i + 1], SIGKILL);
+		EXPECT_EQ(wait_child_soon(pids[i + 1]), -SIGKILL);
+	}
+	EXPECT_EQ(ask(self, TOY_N_PARKED, 0), 0u);
+}
+
+TEST_F(mounted, fifty_synchronous_writers_wait_side_by_side)
+{
+	many_wait(self, O_WRONLY | O_SYNC);
+	many_wait(self, O_WRONLY | O_DSYNC | O_APPEND | O_SYNC);
+	many_wait(self, O_WRONLY | O_CREAT | O_TRUNC | O_SYNC);
+}
+
+/* Opens sink until the kernel was sent to another inode than that of the files that stay open. */
+static void await_second_inode(struct fixture_mounted *self)
+{
+	uint64_t n;
+
+	do {
+		n = ask(self, TOY_N_REQUESTS, FUSE_OPEN);
+		close(open_file(self, "sink", O_WRONLY));
+	} while (ask(self, TOY_N_REQUESTS, FUSE_OPEN) == n + 1);
+}
+
+TEST_F(mounted, a_file_that_stays_open_is_not_held_up_by_a_later_one)
+{
+	int logger = open_file(self, "sink", O_WRONLY | O_TRUNC), other;
+	pid_t syncer, writer;
+
+	await_second_inode(self);
+	other = open_file(self, "sink", O_WRONLY);
+	syncer = fork();
+	if (syncer == 0)
+		_exit(fsync(other) < 0 ? errno : 0);
+	EXPECT_EQ(ask(self, TOY_AWAIT_PARKED, 1), 1u);
+	writer = fork();
+	if (writer == 0)
+		_exit(write(logger, "x", 1) == 1 ? 0 : errno);
+	EXPECT_EQ(wait_child_soon(writer), 0);
+	ask(self, TOY_ACK, 0);
+	EXPECT_EQ(wait_child_soon(syncer), 0);
+	close(logger);
+	close(other);
+}
+
+TEST_F(mounted, echo_costs_three_requests_beside_open_files)
+{
+	int logger = open_file(self, "sink", O_WRONLY), synchronous;
+
+	await_second_inode(self);
+	count_echo(self, "bash");
+	synchronous = open_file(self, "sink", O_WRONLY | O_SYNC);
+	count_echo(self, "bash");
+	count_echo(self, "dash");
+	close(logger);
+	close(synchronous);
+}
+
+/* Opens and closes in any order, some through a descriptor instead of the name. */
+static int open_at_random(const char *path, uint64_t seed)
+{
+	static const int flags[] = {O_WRONLY, O_WRONLY | O_SYNC, O_WRONLY | O_CREAT | O_TRUNC, O_RDONLY};
+	char by_fd[64];
+
+	for (int n = 0; n < 300; n++) {
+		int fd, again = -1;
+
+		seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
+		fd = open(path, flags[seed >> 62] | O_CLOEXEC, 0666);
+		if (fd < 0)
+			return errno;
+		snprintf(by_fd, sizeof(by_fd), "/proc/self/fd/%d", fd);
+		if ((seed >> 59 & 7) == 0) {
+			again = open(by_fd, O_WRONLY | O_TRUNC | O_CLOEXEC);
+			if (again < 0)
+				return errno;
+			close(again);
+		}
+		close(fd);
+	}
+	return 0;
+}
+
+/* The kernel is asked to try again, the user never. */
+TEST_F(mounted, nobody_sees_that_a_file_has_several_inodes)
+{
+	pid_t pids[8];
+
+	file_path(self, "sink");
+	for (size_t i = 0; i < ARRAY_SIZE(pids); i++) {
+		uint64_t seed = test_random();
+
+		pids[i] = fork();
+		if (pids[i] == 0)
+			_exit(open_at_random(self->name, seed));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(pids); i++)
+		EXPECT_EQ(wait_child(pids[i]), 0);
 }
 
 /* The server ends while somebody waits: an error, no hanging. */

@@ -80,8 +80,7 @@ char *broker_log(const struct broker *b)
 	return text_read(broker_path(b, "log"));
 }
 
-/* --- the subscriber
- * -------------------------------------------------------------------------------------------- */
+/* --- the subscriber --------------------------------------------------------------------------- */
 
 /* Fills @argv; @format NULL = gone as soon as the subscription is acknowledged. */
 #define SUBSCRIBER_ARGS 24

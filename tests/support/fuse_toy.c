@@ -342,7 +342,7 @@ uint64_t toy_tree_do(struct toy_tree *toy, enum toy_ask what, uint64_t arg, char
 	return 0;
 }
 
-/* --- the process --- */
+/* --- the process ------------------------------------------------------------------------------ */
 
 static void answer(struct server *server, uint64_t value, const char *text)
 {

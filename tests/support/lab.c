@@ -24,8 +24,7 @@
 
 #define LAB_ARGS_MAX 32
 
-/* --- processes
- * ------------------------------------------------------------------------------------------------- */
+/* --- processes -------------------------------------------------------------------------------- */
 
 static const char *lab_log_path(const struct lab *lab, const char *program)
 {
@@ -45,8 +44,7 @@ static void lab_read_line(int fd, char *line, size_t size)
 	line[n] = '\0';
 }
 
-/* --- life cycle
- * ------------------------------------------------------------------------------------------------ */
+/* --- life cycle ------------------------------------------------------------------------------- */
 
 void lab_init(struct lab *lab)
 {
@@ -69,15 +67,17 @@ void lab_deinit(struct lab *lab)
 	process_stop(&lab->emulator, SIGKILL);
 	if (lab->monitor_fd > 2)
 		close(lab->monitor_fd);
-	umount2(lab->mount, MNT_DETACH);
+	/* A user's mount is fusermount3's business; it may well be gone already. */
+	snprintf(command, sizeof(command), "fusermount3 -u -q -z '%s' 2>/dev/null", lab->mount);
+	if (umount2(lab->mount, MNT_DETACH) < 0 && errno == EPERM)
+		(void)!system(command);
 	snprintf(command, sizeof(command), "rm -rf --one-file-system '%s'", lab->dir);
 	if (system(command) != 0)
 		fprintf(stderr, "# %s is left behind\n", lab->dir);
 	lab->dir[0] = '\0';
 }
 
-/* --- emulator
- * -------------------------------------------------------------------------------------------------- */
+/* --- emulator --------------------------------------------------------------------------------- */
 
 void lab_start_emulator(struct lab *lab, const char *const *options)
 {
@@ -115,8 +115,7 @@ int lab_stop_emulator(struct lab *lab, int signo)
 	return process_stop(&lab->emulator, signo);
 }
 
-/* --- daemon
- * ---------------------------------------------------------------------------------------------------- */
+/* --- daemon ----------------------------------------------------------------------------------- */
 
 void lab_configure(struct lab *lab, const char *extra)
 {
@@ -163,8 +162,7 @@ int lab_stop_daemon(struct lab *lab, int signo)
 	return process_stop(&lab->daemon, signo);
 }
 
-/* --- monitor
- * --------------------------------------------------------------------------------------------------- */
+/* --- monitor ---------------------------------------------------------------------------------- */
 
 void lab_start_monitor(struct lab *lab)
 {
@@ -238,8 +236,7 @@ void lab_message_clear(struct lab_message *message)
 	*message = (struct lab_message){0};
 }
 
-/* --- files
- * ----------------------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 const char *lab_path(const struct lab *lab, const char *name)
 {

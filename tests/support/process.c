@@ -25,8 +25,7 @@ const char *process_path(const char *name)
 	return path;
 }
 
-/* --- start
- * ----------------------------------------------------------------------------------------------------- */
+/* --- start ------------------------------------------------------------------------------------ */
 
 /* In the child: never returns. */
 __attribute__((noreturn)) static void process_exec(const char *const *argv, int fd, int out, int err)
@@ -83,8 +82,7 @@ void process_start_notify(pid_t *pid, const char *log, const char *const *argv, 
 	} while (!strstr(message, "READY=1"));
 }
 
-/* --- end
- * ------------------------------------------------------------------------------------------------------- */
+/* --- end -------------------------------------------------------------------------------------- */
 
 int process_stop(pid_t *pid, int signo)
 {
@@ -123,8 +121,7 @@ int process_run(const char *const *argv, char *text, size_t size)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-/* --- what they left
- * -------------------------------------------------------------------------------------------- */
+/* --- what they left --------------------------------------------------------------------------- */
 
 unsigned int text_count(const char *text, const char *needle)
 {

@@ -106,8 +106,7 @@ static inline int state(const struct fixture_session *self)
 	return (int)mqtt_session_state(self->s);
 }
 
-/* --- the other end of the line
- * --------------------------------------------------------------------------------- */
+/* --- the other end of the line ---------------------------------------------------------------- */
 
 /* Moves the output to the hub. */
 static inline void flush(struct fixture_session *self)

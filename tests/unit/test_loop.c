@@ -376,4 +376,54 @@ TEST_F(loop, signals_stop_the_loop)
 		ASSERT_EQ(loop_turn(self->loop, TIME_NEVER), 0);
 }
 
+struct again {
+	struct loop_timer timer;
+	struct loop *loop;
+	int n_calls;
+};
+
+static void again_on_timer(struct loop_timer *timer, uint64_t now_ns)
+{
+	struct again *a = container_of(timer, struct again, timer);
+
+	if (++a->n_calls < 3)
+		loop_timer_arm(a->loop, timer, now_ns);
+}
+
+TEST_F(loop, a_timer_armed_for_now_does_not_keep_the_turn_from_ending)
+{
+	struct again a = {.loop = self->loop};
+
+	loop_timer_init(&a.timer, again_on_timer);
+	loop_timer_arm(self->loop, &a.timer, 1);
+	for (int i = 1; i <= 3; ++i) {
+		ASSERT_EQ(loop_turn(self->loop, TIME_NEVER), 0);
+		EXPECT_EQ(a.n_calls, i);
+	}
+}
+
+static void stop_on_recv(struct loop_op *op, int res, struct bytes data)
+{
+	struct probe *p = container_of(op, struct probe, op);
+
+	(void)data;
+	p->last_res = res;
+	loop_stop(op->loop);
+}
+
+TEST_F(loop, turns_after_a_stop_wait_for_something)
+{
+	uint64_t start_ns;
+
+	loop_op_init_recv(&self->p.op, stop_on_recv);
+	loop_op_recv(self->loop, &self->p.op, self->pair[0]);
+	ASSERT_EQ(write(self->pair[1], "x", 1), 1);
+	ASSERT_EQ(loop_run(self->loop), 0);
+	start_ns = loop_now_ns(self->loop);
+	ASSERT_EQ(loop_turn(self->loop, 20 * NSEC_PER_MSEC), 0);
+	EXPECT_GE(loop_now_ns(self->loop) - start_ns, 20 * NSEC_PER_MSEC);
+	loop_op_cancel(self->loop, &self->p.op);
+	turn_until_idle(self->loop, &self->p.op);
+}
+
 TEST_HARNESS_MAIN

@@ -460,8 +460,7 @@ TEST_F(encode, appends)
 	EXPECT_TRUE(wrote(self, "aa c000 e000"));
 }
 
-/* --- the hot path
- * --------------------------------------------------------------------------------------------- */
+/* --- the hot path ----------------------------------------------------------------------------- */
 
 static void expect_parts_equal(struct fixture_encode *self, const struct mqtt_publish_parts *parts)
 {

@@ -5,8 +5,7 @@
 
 #include "tests/support/session_line.h"
 
-/* --- every packet in every state
- * ------------------------------------------------------------------------------- */
+/* --- every packet in every state -------------------------------------------------------------- */
 
 /*
  * A packet from the hub, and what becomes of it while CONNECTING and while ONLINE: what the owner is told,
@@ -184,8 +183,7 @@ TEST_F(session, good_bye)
 	expect_told(self, "");
 }
 
-/* --- CONNACK
- * --------------------------------------------------------------------------------------------------- */
+/* --- CONNACK ---------------------------------------------------------------------------------- */
 
 TEST_F(session, limits_of_connack)
 {
@@ -232,8 +230,7 @@ TEST_F(session, connect_that_cannot_be_encoded)
 	online(self);
 }
 
-/* --- messages in flight
- * ---------------------------------------------------------------------------------------- */
+/* --- messages in flight ----------------------------------------------------------------------- */
 
 TEST_F(session, publish_needs_a_connection)
 {
@@ -460,8 +457,7 @@ TEST_F(session, output_soft_limit)
 	EXPECT_EQ(publish(self, 3, &ids[3]), 0);
 }
 
-/* --- topic alias
- * ----------------------------------------------------------------------------------------------- */
+/* --- topic alias ------------------------------------------------------------------------------ */
 
 /* Publishes to @topic and expects it on the wire as @want_topic with @want_alias (0 = none). */
 static void check_alias(struct fixture_session *self, const char *topic, const char *want_topic,

@@ -99,8 +99,7 @@ static struct message *pick_message(struct model *m, enum message_state state)
 	return NULL;
 }
 
-/* --- the hub
- * --------------------------------------------------------------------------------------------------- */
+/* --- the hub ---------------------------------------------------------------------------------- */
 
 /* The topic of a PUBLISH as the hub sees it. */
 static const char *hub_topic(struct model *m, const struct mqtt_packet *p)
@@ -140,8 +139,7 @@ static void hub_receive(struct model *m, struct message *message, bool again)
 	self->wire_at = self->wire_len = 0;
 }
 
-/* --- steps
- * ----------------------------------------------------------------------------------------------------- */
+/* --- steps ------------------------------------------------------------------------------------ */
 
 static size_t n_with_id(const struct model *m)
 {

@@ -6,8 +6,7 @@
 
 #include "tests/support/session_line.h"
 
-/* --- keep-alive
- * ------------------------------------------------------------------------------------------------ */
+/* --- keep-alive ------------------------------------------------------------------------------- */
 
 static void tick(struct fixture_session *self)
 {
@@ -171,8 +170,7 @@ TEST_F(session, connack_never_comes)
 	expect_told(self, "error 80;");
 }
 
-/* --- messages from the hub
- * ------------------------------------------------------------------------------------- */
+/* --- messages from the hub -------------------------------------------------------------------- */
 
 TEST_F(session, unanswered_messages_are_bounded)
 {
@@ -242,8 +240,7 @@ TEST_F(session, answers_nobody_takes_are_bounded)
 	EXPECT_LT(mqtt_session_output(self->s).len, 2 * (size_t)MQTT_SESSION_OUTPUT_SOFT_MAX);
 }
 
-/* --- any split of the input
- * ------------------------------------------------------------------------------------ */
+/* --- any split of the input ------------------------------------------------------------------- */
 
 /* A connection's worth of input with two messages of ours in the air; the last packet is a mistake. */
 static const char conversation[] = "20 0c 00 00 09 21 0004 22 0001 13 0020"

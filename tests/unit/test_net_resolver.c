@@ -10,8 +10,7 @@
 #include "tests/harness.h"
 #include "tests/support/dns.h"
 
-/* --- addresses
- * --------------------------------------------------------------------------------------------------- */
+/* --- addresses -------------------------------------------------------------------------------- */
 
 static union addr addr_of(const char *literal)
 {
@@ -94,8 +93,7 @@ TEST(long_lists_keep_both_families)
 		EXPECT_EQ(out.list[i].sa.sa_family, i % 2 ? AF_INET : AF_INET6);
 }
 
-/* --- the resolver
- * ------------------------------------------------------------------------------------------------ */
+/* --- the resolver ----------------------------------------------------------------------------- */
 
 struct lookup {
 	struct resolver_query query;

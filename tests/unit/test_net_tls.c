@@ -70,8 +70,7 @@ FIXTURE_TEARDOWN(tls)
 	close(self->log_pipe[1]);
 }
 
-/* --- two ends
- * ---------------------------------------------------------------------------------------------------- */
+/* --- two ends --------------------------------------------------------------------------------- */
 
 static void end_init(struct end *e)
 {
@@ -155,8 +154,7 @@ static void expect_received(const struct end *e, struct bytes want)
 	EXPECT_MEMEQ(buf_bytes(&e->received).data, want.data, want.len);
 }
 
-/* --- data
- * -------------------------------------------------------------------------------------------------------- */
+/* --- data ------------------------------------------------------------------------------------- */
 
 static void exchange(struct fixture_tls *self, size_t piece)
 {
@@ -222,8 +220,7 @@ TEST_F(tls, output_beyond_its_bound_fails)
 	EXPECT_LE(buf_len(&self->client.output), OUTPUT_MAX);
 }
 
-/* --- verification
- * ------------------------------------------------------------------------------------------------ */
+/* --- verification ----------------------------------------------------------------------------- */
 
 static void expect_refused(struct fixture_tls *self, const char *host, const char *text)
 {
@@ -399,8 +396,7 @@ TEST_F(tls, host_must_be_a_name_or_address)
 	EXPECT_EQ(tls_new_client(&tls, self->client_ctx, name, &output), -EINVAL);
 }
 
-/* --- ends
- * -------------------------------------------------------------------------------------------------------- */
+/* --- ends ------------------------------------------------------------------------------------- */
 
 TEST_F(tls, close_notify_is_an_orderly_end)
 {
@@ -523,8 +519,7 @@ TEST_F(tls, peer_that_does_not_speak_tls_is_told)
 	}
 }
 
-/* --- foreign peers
- * ----------------------------------------------------------------------------------------------- */
+/* --- foreign peers ---------------------------------------------------------------------------- */
 
 /* An OpenSSL session of the given newest version on memory BIOs. */
 static SSL *foreign_new(const SSL_METHOD *method, struct fixture_tls *self, int version)
@@ -640,8 +635,7 @@ TEST_F(tls, refuses_renegotiation)
 	SSL_free(ssl);
 }
 
-/* --- contexts
- * ---------------------------------------------------------------------------------------------------- */
+/* --- contexts --------------------------------------------------------------------------------- */
 
 static const char *logged(struct fixture_tls *self, char out[static 1100])
 {

@@ -27,8 +27,7 @@ struct delayed_ack {
 	struct emu_outcome outcome;
 };
 
-/* --- life
- * ------------------------------------------------------------------------------------------------------ */
+/* --- life ------------------------------------------------------------------------------------- */
 
 int emu_client_new(struct emu_client **out, struct emu_hub *hub, const char *server_name, const char *peer,
 		   const struct emu_client_ops *ops, void *userdata)
@@ -91,8 +90,7 @@ void emu_client_free(struct emu_client *c)
 	free(c);
 }
 
-/* --- output
- * ---------------------------------------------------------------------------------------------------- */
+/* --- output ----------------------------------------------------------------------------------- */
 
 static size_t packet_bound(const struct mqtt_packet *packet)
 {
@@ -236,8 +234,7 @@ void emu_client_sent(struct emu_client *c, size_t n)
 	c->n_acks_in_out = 0;
 }
 
-/* --- ends
- * ------------------------------------------------------------------------------------------------------ */
+/* --- ends ------------------------------------------------------------------------------------- */
 
 static void close_as(struct emu_client *c, enum emu_closing closing)
 {
@@ -298,8 +295,7 @@ void emu_client_cut_flush(struct emu_client *c)
 		close_as(c, EMU_CUT_FLUSH);
 }
 
-/* --- deadlines
- * ------------------------------------------------------------------------------------------------- */
+/* --- deadlines -------------------------------------------------------------------------------- */
 
 /* 3.1.2.10: one and a half times the Keep Alive. */
 static uint64_t silent_until_ns(const struct emu_client *c)
@@ -344,8 +340,7 @@ void emu_client_tick(struct emu_client *c)
 	}
 }
 
-/* --- input
- * ----------------------------------------------------------------------------------------------------- */
+/* --- input ------------------------------------------------------------------------------------ */
 
 static void on_disconnect(struct emu_client *c, const struct mqtt_packet *packet)
 {

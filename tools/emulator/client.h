@@ -97,8 +97,7 @@ static inline enum emu_closing emu_client_closing(const struct emu_client *c)
 	return c->closing;
 }
 
-/* --- for the parts of the protocol: connect.c, publish.c, subscribe.c, monitor.c
- * -------------------------------- */
+/* --- for the parts of the protocol: connect.c, publish.c, subscribe.c, monitor.c -------------- */
 
 /* Ends the connection for @reason: CONNACK or DISCONNECT, whatever the state asks for. */
 void emu_client_end(struct emu_client *c, uint8_t reason);

@@ -32,8 +32,7 @@ static bool is_service_id(struct bytes client_id)
 	       client_id.len <= IDENTITY_ID_MAX;
 }
 
-/* --- refusal
- * --------------------------------------------------------------------------------------------------- */
+/* --- refusal ---------------------------------------------------------------------------------- */
 
 void emu_refuse_connect(struct emu_client *c, uint8_t reason, const struct emu_outcome *outcome)
 {
@@ -67,8 +66,7 @@ static void refuse_level(struct emu_client *c)
 	c->ops->on_wake(c->userdata);
 }
 
-/* --- checks: each returns true, or false and the outcome
- * ------------------------------------------------------- */
+/* --- checks: each returns true, or false and the outcome -------------------------------------- */
 
 static bool form_check(const struct connect_request *rq, struct emu_outcome *outcome)
 {
@@ -212,8 +210,7 @@ static uint8_t request_check(struct emu_client *c, struct connect_request *rq, s
 	return emu_status_info(outcome->status)->reason_code;
 }
 
-/* --- acceptance
- * ------------------------------------------------------------------------------------------------ */
+/* --- acceptance ------------------------------------------------------------------------------- */
 
 static void connack_limits(const struct emu_hub_options *options, struct mqtt_properties *p)
 {

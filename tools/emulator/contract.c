@@ -26,8 +26,7 @@
 #include "base/utf8.h"
 #include "mqtt/packet.h"
 
-/* --- outcomes
- * -------------------------------------------------------------------------------------------------- */
+/* --- outcomes --------------------------------------------------------------------------------- */
 
 #define IMPLEMENTATION_SPECIFIC MQTT_REASON_IMPLEMENTATION_SPECIFIC_ERROR
 
@@ -113,8 +112,7 @@ int emu_status_parse(struct bytes text, uint16_t *out)
 	return 0;
 }
 
-/* --- topics
- * ---------------------------------------------------------------------------------------------------- */
+/* --- topics ----------------------------------------------------------------------------------- */
 
 enum emu_topic emu_topic_from_name(struct bytes name)
 {
@@ -175,8 +173,7 @@ uint8_t emu_filter_max_qos(enum emu_filter filter)
 	return filter == FILTER_COMMANDS ? 1 : 0;
 }
 
-/* --- properties
- * ------------------------------------------------------------------------------------------------ */
+/* --- properties ------------------------------------------------------------------------------- */
 
 int emu_u64_parse(struct bytes text, uint64_t *out)
 {
@@ -304,8 +301,7 @@ bool emu_twin_patch_properties_check(struct bytes field, struct emu_outcome *out
 	return emu_properties_check(field, rules, ARRAY_SIZE(rules), outcome);
 }
 
-/* --- SAS
- * ------------------------------------------------------------------------------------------------------- */
+/* --- SAS -------------------------------------------------------------------------------------- */
 
 DEFINE_CLEANUP(EVP_MAC *, EVP_MAC_free)
 DEFINE_CLEANUP(EVP_MAC_CTX *, EVP_MAC_CTX_free)

@@ -13,8 +13,7 @@
 
 #include "base/bytes.h"
 
-/* --- outcomes (section 4)
- * -------------------------------------------------------------------------------------- */
+/* --- outcomes (section 4) --------------------------------------------------------------------- */
 
 enum emu_status {
 	STATUS_SUCCESS = 0x0000,
@@ -64,8 +63,7 @@ __attribute__((format(printf, 3, 4))) void emu_outcome_set(struct emu_outcome *o
 /* Reads `0501`: exactly four hex digits in either case. Returns 0 or -EINVAL. */
 int emu_status_parse(struct bytes text, uint16_t *out);
 
-/* --- topics (sections 2 and 3)
- * --------------------------------------------------------------------------------- */
+/* --- topics (sections 2 and 3) ---------------------------------------------------------------- */
 
 /* Topics a device publishes to. */
 enum emu_topic {
@@ -105,8 +103,7 @@ uint8_t emu_filter_max_qos(enum emu_filter filter);
 #define CONTRACT_MAXIMUM_PACKET_SIZE  262144
 #define CONTRACT_CONNECT_LIMIT_S      30
 
-/* --- properties (section 1)
- * ------------------------------------------------------------------------------------ */
+/* --- properties (section 1) ------------------------------------------------------------------- */
 
 enum emu_property_type {
 	PROPERTY_STRING,
@@ -138,8 +135,7 @@ bool emu_connect_properties_check(struct bytes field, struct emu_outcome *outcom
 bool emu_twin_get_properties_check(struct bytes field, struct emu_outcome *outcome);
 bool emu_twin_patch_properties_check(struct bytes field, struct emu_outcome *outcome);
 
-/* --- SAS (section 2)
- * ------------------------------------------------------------------------------------------- */
+/* --- SAS (section 2) -------------------------------------------------------------------------- */
 
 #define SAS_SIGNATURE_LEN 32
 

@@ -53,8 +53,7 @@ static uint64_t wall_clock_ms(void)
 	return (uint64_t)ts.tv_sec * MSEC_PER_SEC + (uint64_t)ts.tv_nsec / NSEC_PER_MSEC;
 }
 
-/* --- state directory
- * ------------------------------------------------------------------------------------------- */
+/* --- state directory -------------------------------------------------------------------------- */
 
 static int state_open(struct emulator *e)
 {
@@ -130,8 +129,7 @@ static int devices_open(struct emulator *e)
 	return r < 0 ? r : emu_registry_save(e->registry);
 }
 
-/* --- run
- * ------------------------------------------------------------------------------------------------------- */
+/* --- run -------------------------------------------------------------------------------------- */
 
 static void on_stopped(void *userdata)
 {

@@ -22,8 +22,7 @@
 #define TOPIC_PREFIX  "$service/telemetry"
 #define PUBLISH_BOUND 64
 
-/* --- subscriptions
- * --------------------------------------------------------------------------------------------- */
+/* --- subscriptions ---------------------------------------------------------------------------- */
 
 bool emu_monitor_filter_is_known(struct bytes topic)
 {
@@ -73,8 +72,7 @@ static bool monitor_wants(const struct emu_client *c, const struct emu_identity 
 	return false;
 }
 
-/* --- the message
- * ----------------------------------------------------------------------------------------------- */
+/* --- the message ------------------------------------------------------------------------------ */
 
 static const char *enqueued_time(struct emu_hub *hub)
 {
@@ -130,8 +128,7 @@ static void properties_put(struct emu_hub *hub, const struct emu_identity *from,
 	number_put(w, "enqueued-sequence", hub->enqueued_sequence);
 }
 
-/* --- delivery
- * -------------------------------------------------------------------------------------------------- */
+/* --- delivery --------------------------------------------------------------------------------- */
 
 static void dropped(struct emu_client *c)
 {

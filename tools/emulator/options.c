@@ -91,8 +91,7 @@ static const char help[] =
 	"\n"
 	"SIGTERM ends it in order, SIGUSR1 drops all device connections. See iothub-emulator(1).\n";
 
-/* --- values
- * ---------------------------------------------------------------------------------------------------- */
+/* --- values ----------------------------------------------------------------------------------- */
 
 static int number_parse(const char *text, int base, uint64_t min, uint64_t max, uint64_t *out)
 {
@@ -175,8 +174,7 @@ static int cut_every_parse(const char *text, struct emu_fault_options *fault)
 	return r == 0 ? number_parse(value, 10, 1, EMU_FAULT_ALWAYS - 1, &fault->cut_every) : r;
 }
 
-/* --- the line
- * -------------------------------------------------------------------------------------------------- */
+/* --- the line --------------------------------------------------------------------------------- */
 
 static int host_set(const char *name, struct emu_hub_options *hub)
 {

@@ -9,8 +9,7 @@
 #include "client.h"
 #include "monitor.h"
 
-/* --- the rules of the packet
- * ----------------------------------------------------------------------------------- */
+/* --- the rules of the packet ------------------------------------------------------------------ */
 
 /* TOPIC_NONE: the alias is not good, and the connection has been ended. */
 static enum emu_topic topic_resolve(struct emu_client *c, const struct mqtt_packet *packet)
@@ -55,8 +54,7 @@ static void settle(struct emu_client *c, const struct mqtt_publish *publish,
 		emu_client_end_outcome(c, outcome);
 }
 
-/* --- telemetry
- * ------------------------------------------------------------------------------------------------- */
+/* --- telemetry -------------------------------------------------------------------------------- */
 
 static void on_telemetry(struct emu_client *c, const struct mqtt_packet *packet)
 {
@@ -83,8 +81,7 @@ static void on_telemetry(struct emu_client *c, const struct mqtt_packet *packet)
 	}
 }
 
-/* --- requests
- * -------------------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static void respond(struct emu_client *c, struct bytes correlation_data, const struct emu_outcome *outcome)
 {
@@ -153,8 +150,7 @@ static void on_response(struct emu_client *c, const struct mqtt_packet *packet)
 		log_debug(c->hub->log, "%s: a response to no call", c->id);
 }
 
-/* --- dispatch
- * -------------------------------------------------------------------------------------------------- */
+/* --- dispatch --------------------------------------------------------------------------------- */
 
 static void on_unknown(struct emu_client *c, const struct mqtt_publish *publish)
 {

@@ -51,8 +51,7 @@ static inline void json_object_put_ptr(json_object **object)
 	json_object_put(*object);
 }
 
-/* --- ids and keys
- * ---------------------------------------------------------------------------------------------- */
+/* --- ids and keys ----------------------------------------------------------------------------- */
 
 static bool id_part_is_valid(struct bytes part)
 {
@@ -104,8 +103,7 @@ static void key_format(const struct emu_key *key, char out[static BASE64_LEN(KEY
 	base64_encode(emu_key_bytes(key), out);
 }
 
-/* --- the sorted array
- * ------------------------------------------------------------------------------------------ */
+/* --- the sorted array ------------------------------------------------------------------------- */
 
 static int id_compare(struct bytes id, const struct emu_identity *identity)
 {
@@ -219,8 +217,7 @@ struct emu_identity *emu_registry_identity(const struct emu_registry *r, size_t 
 	return r->identities[i];
 }
 
-/* --- devices.json
- * ---------------------------------------------------------------------------------------------- */
+/* --- devices.json ----------------------------------------------------------------------------- */
 
 static int path_format(const struct emu_registry *r, const char *name, char out[static PATH_MAX])
 {
@@ -384,8 +381,7 @@ int emu_registry_save(struct emu_registry *r)
 	return ret;
 }
 
-/* --- connection strings
- * ---------------------------------------------------------------------------------------- */
+/* --- connection strings ----------------------------------------------------------------------- */
 
 int emu_registry_connection_string_path(const struct emu_registry *r, const struct emu_identity *identity,
 					char *out, size_t size)

@@ -84,8 +84,7 @@ static void port_abort(struct port *port)
 	port_free(port);
 }
 
-/* --- output
- * ---------------------------------------------------------------------------------------------------- */
+/* --- output ----------------------------------------------------------------------------------- */
 
 static void port_send(struct port *port, size_t queued_max)
 {
@@ -155,8 +154,7 @@ static void on_timer(struct loop_timer *timer, uint64_t now_ns)
 	loop_defer(port->server->loop, &port->flush);
 }
 
-/* --- connections
- * ----------------------------------------------------------------------------------------------- */
+/* --- connections ------------------------------------------------------------------------------ */
 
 static void on_open(void *userdata)
 {
@@ -223,8 +221,7 @@ static void on_accept(void *userdata, int fd_take)
 	list_append(&s->ports, &port->link);
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------------------ */
+/* --- life ------------------------------------------------------------------------------------- */
 
 int emu_server_new(struct emu_server **out, struct loop *loop, struct emu_hub *hub, struct tls_context *tls,
 		   struct log *log)

@@ -34,8 +34,7 @@ static const struct option common_options[] = {
 	{"help", no_argument, NULL, ID_HELP},
 };
 
-/* --- values
- * ---------------------------------------------------------------------------------------------------- */
+/* --- values ----------------------------------------------------------------------------------- */
 
 int args_number(const char *text, uint64_t max, uint64_t *out)
 {
@@ -91,8 +90,7 @@ int args_device(const struct args_spec *spec, const char *device)
 	return args_wrong(spec, "`%s' is not the name of a device or DEVICE/MODULE", device);
 }
 
-/* --- options
- * --------------------------------------------------------------------------------------------------- */
+/* --- options ---------------------------------------------------------------------------------- */
 
 int args_wrong(const struct args_spec *spec, const char *fmt, ...)
 {

@@ -19,8 +19,7 @@
 #define N_PROPERTIES_MAX 64
 #define EXPIRY_MAX_S     172800
 
-/* --- send
- * ------------------------------------------------------------------------------------------------------ */
+/* --- send ------------------------------------------------------------------------------------- */
 
 static const char send_help[] =
 	"Usage: hubctl command send DEVICE[/MODULE] [PAYLOAD] [OPTION]...\n"
@@ -180,8 +179,7 @@ int hubctl_command_send(int argc, char **argv)
 	return code >= 0 ? code : send_run(&args, &own);
 }
 
-/* --- list
- * ------------------------------------------------------------------------------------------------------ */
+/* --- list ------------------------------------------------------------------------------------- */
 
 static const char list_help[] =
 	"Usage: hubctl command list DEVICE[/MODULE] [OPTION]...\n"
@@ -244,8 +242,7 @@ int hubctl_command_list(int argc, char **argv)
 	return code;
 }
 
-/* --- purge
- * ----------------------------------------------------------------------------------------------------- */
+/* --- purge ------------------------------------------------------------------------------------ */
 
 static const char purge_help[] =
 	"Usage: hubctl command purge DEVICE[/MODULE] [OPTION]...\n"

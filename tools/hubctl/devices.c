@@ -24,8 +24,7 @@
 #define N_THUMBPRINTS_MAX 2
 #define THUMBPRINT_LEN    64
 
-/* --- a device alone
- * -------------------------------------------------------------------------------------------- */
+/* --- a device alone --------------------------------------------------------------------------- */
 
 static int print_object(struct session *s, const struct args *args, const struct session_reply *reply,
 			void *own)
@@ -116,8 +115,7 @@ int hubctl_devices_remove(int argc, char **argv)
 	return request_run(&args, &q, print_removed, NULL);
 }
 
-/* --- all of them
- * ----------------------------------------------------------------------------------------------- */
+/* --- all of them ------------------------------------------------------------------------------ */
 
 static const char list_help[] =
 	"Usage: hubctl devices list [OPTION]...\n"
@@ -191,8 +189,7 @@ int hubctl_devices_list(int argc, char **argv)
 	return code;
 }
 
-/* --- keys
- * ------------------------------------------------------------------------------------------------------ */
+/* --- keys ------------------------------------------------------------------------------------- */
 
 /* Writes @text and a newline to the file @path, for its owner's eyes. Returns 0, or -1 when all is said. */
 static int secret_save(struct session *s, const char *path, const char *text)
@@ -289,8 +286,7 @@ int hubctl_devices_keys(int argc, char **argv)
 	return request_run(&args, &q, print_keys, &own);
 }
 
-/* --- a new one
- * ------------------------------------------------------------------------------------------------- */
+/* --- a new one -------------------------------------------------------------------------------- */
 
 static const char add_help[] =
 	"Usage: hubctl devices add DEVICE[/MODULE] [OPTION]...\n"

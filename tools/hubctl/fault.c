@@ -18,8 +18,7 @@
 #include "output.h"
 #include "request.h"
 
-/* --- set
- * ------------------------------------------------------------------------------------------------------- */
+/* --- set -------------------------------------------------------------------------------------- */
 
 static const char set_help[] =
 	"Usage: hubctl fault set KIND [NAME=VALUE]... [OPTION]...\n"
@@ -182,8 +181,7 @@ int hubctl_fault_set(int argc, char **argv)
 	return code;
 }
 
-/* --- list and clear
- * -------------------------------------------------------------------------------------------- */
+/* --- list and clear --------------------------------------------------------------------------- */
 
 static const char list_help[] = "Usage: hubctl fault list [OPTION]...\n"
 				"Prints the faults that are set.\n"

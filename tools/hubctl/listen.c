@@ -49,8 +49,7 @@ int listen_apply(struct listen *l, int id, const char *value)
 	}
 }
 
-/* --- messages
- * -------------------------------------------------------------------------------------------------- */
+/* --- messages --------------------------------------------------------------------------------- */
 
 static const char *member(json_object *json, const char *name)
 {
@@ -101,8 +100,7 @@ static void on_message(struct session *s, const struct mosquitto_message *messag
 	json_object_put(json);
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------------------ */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static int tell_ready(struct session *s, const struct listen *l)
 {

@@ -16,8 +16,7 @@
 
 #define N_COLUMNS_MAX 8
 
-/* --- JSON
- * ------------------------------------------------------------------------------------------------------ */
+/* --- JSON ------------------------------------------------------------------------------------- */
 
 void output_json(json_object *json)
 {
@@ -48,8 +47,7 @@ int output_payload_add(json_object *object, struct bytes payload)
 	return 0;
 }
 
-/* --- text
- * ------------------------------------------------------------------------------------------------------ */
+/* --- text ------------------------------------------------------------------------------------- */
 
 void output_sanitize(char *text)
 {
@@ -118,8 +116,7 @@ static void value_format(json_object *value, char *out, size_t size)
 	output_sanitize(out);
 }
 
-/* --- tables and lists
- * ------------------------------------------------------------------------------------------ */
+/* --- tables and lists ------------------------------------------------------------------------- */
 
 static void cell_format(json_object *row, const struct output_column *column,
 			char out[static OUTPUT_CELL_MAX])

@@ -25,8 +25,7 @@ static void properties_free(mosquitto_property **p)
 	mosquitto_property_free_all(p);
 }
 
-/* --- properties
- * ------------------------------------------------------------------------------------------------ */
+/* --- properties ------------------------------------------------------------------------------- */
 
 void request_property(struct request *q, const char *name, const char *value)
 {
@@ -43,8 +42,7 @@ void request_property_number(struct request *q, const char *name, uint64_t value
 	request_property(q, name, text);
 }
 
-/* --- errors of the hub
- * ----------------------------------------------------------------------------------------- */
+/* --- errors of the hub ------------------------------------------------------------------------ */
 
 struct status_text {
 	const char *status, *name, *hint;
@@ -105,8 +103,7 @@ static void error_print(const struct args *args, const char *about, struct sessi
 		more ? more : "");
 }
 
-/* --- sending
- * --------------------------------------------------------------------------------------------------- */
+/* --- sending ---------------------------------------------------------------------------------- */
 
 int request_send(struct session *s, const struct args *args, struct request *q, struct session_reply *reply)
 {
@@ -140,8 +137,7 @@ int request_run(const struct args *args, struct request *q, request_print_fn *pr
 	return r < 0 ? 1 : 0;
 }
 
-/* --- payloads
- * -------------------------------------------------------------------------------------------------- */
+/* --- payloads --------------------------------------------------------------------------------- */
 
 json_object *request_reply_json(struct session *s, const struct session_reply *reply, enum json_type type)
 {

@@ -46,8 +46,7 @@ __attribute__((format(printf, 3, 4))) static int fail(char error[static SERVICE_
 	return code;
 }
 
-/* --- where the connection string is
- * ---------------------------------------------------------------------------- */
+/* --- where the connection string is ----------------------------------------------------------- */
 
 /* Where iothub-emulator puts it without --state. */
 static int default_path(char out[static PATH_MAX])
@@ -83,8 +82,7 @@ static int read_line(const char *path, char out[static CONNECTION_STRING_MAX],
 	return 0;
 }
 
-/* --- what is in it
- * --------------------------------------------------------------------------------------------- */
+/* --- what is in it ---------------------------------------------------------------------------- */
 
 static int copy_text(char *dst, size_t size, const char *value)
 {
@@ -216,8 +214,7 @@ void service_target_wipe(struct service_target *t)
 	t->key_len = 0;
 }
 
-/* --- client
- * ---------------------------------------------------------------------------------------------------- */
+/* --- client ----------------------------------------------------------------------------------- */
 
 int service_client_new(struct mosquitto **out, const struct service_target *t, void *userdata,
 		       char error[static SERVICE_ERROR_MAX])

@@ -32,8 +32,7 @@
 #define POLL_MS_MAX     UINT64_C(1000) /* libmosquitto sends its pings from mosquitto_loop_misc() */
 #define FIRST_ERROR     0x80           /* of MQTT's reason codes */
 
-/* --- errors
- * ---------------------------------------------------------------------------------------------------- */
+/* --- errors ----------------------------------------------------------------------------------- */
 
 int session_fail(struct session *s, const char *fmt, ...)
 {
@@ -89,8 +88,7 @@ static const char *tls_problem(const struct session *s)
 	return s->tls_error[0] ? s->tls_error : NULL;
 }
 
-/* --- callbacks
- * ------------------------------------------------------------------------------------------------- */
+/* --- callbacks -------------------------------------------------------------------------------- */
 
 static void on_connect(struct mosquitto *client, void *userdata, int code, int flags,
 		       const mosquitto_property *properties)
@@ -199,8 +197,7 @@ static void on_log(struct mosquitto *client, void *userdata, int level, const ch
 		snprintf(s->tls_error, sizeof(s->tls_error), "%s", text);
 }
 
-/* --- waiting
- * --------------------------------------------------------------------------------------------------- */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 static uint64_t now_ms(void)
 {
@@ -275,8 +272,7 @@ static int wait_until(struct session *s, bool (*is_done)(const struct session *s
 	return s->state == SESSION_FAILED ? -EIO : 0;
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------------------ */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static int signals_open(struct session *s)
 {
@@ -368,8 +364,7 @@ void session_close(struct session *s)
 	service_target_wipe(&s->target);
 }
 
-/* --- operations
- * ------------------------------------------------------------------------------------------------ */
+/* --- operations ------------------------------------------------------------------------------- */
 
 int session_subscribe(struct session *s, const char *filter)
 {
@@ -410,8 +405,7 @@ int session_request(struct session *s, const char *topic, struct bytes payload,
 	return reply->status[0] && strcmp(reply->status, "0001") != 0 ? -EREMOTEIO : 0;
 }
 
-/* --- replies
- * --------------------------------------------------------------------------------------------------- */
+/* --- replies ---------------------------------------------------------------------------------- */
 
 const char *session_reply_property(const struct session_reply *reply, const char *name, char *out,
 				   size_t size)

@@ -21,8 +21,7 @@
 #include "output.h"
 #include "request.h"
 
-/* --- show
- * ------------------------------------------------------------------------------------------------------ */
+/* --- show ------------------------------------------------------------------------------------- */
 
 static const char show_help[] = "Usage: hubctl twin show DEVICE[/MODULE] [OPTION]...\n"
 				"Prints the twin, desired and reported properties with their versions.\n"
@@ -66,8 +65,7 @@ int hubctl_twin_show(int argc, char **argv)
 	return request_run(&args, &q, print_twin, NULL);
 }
 
-/* --- patch
- * ----------------------------------------------------------------------------------------------------- */
+/* --- patch ------------------------------------------------------------------------------------ */
 
 static const char patch_help[] =
 	"Usage: hubctl twin patch DEVICE[/MODULE] [PATCH] [OPTION]...\n"
@@ -192,8 +190,7 @@ int hubctl_twin_patch(int argc, char **argv)
 	return code >= 0 ? code : patch_run(&args, &own);
 }
 
-/* --- watch
- * ----------------------------------------------------------------------------------------------------- */
+/* --- watch ------------------------------------------------------------------------------------ */
 
 static const char watch_help[] = "Usage: hubctl twin watch [DEVICE[/MODULE]] [OPTION]...\n"
 				 "Prints the changes of all twins, or of a device's and its modules', one\n"

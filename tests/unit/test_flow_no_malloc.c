@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The hot path allocates nothing once it is warm: opening, writing and closing a telemetry file, the queue,
+ * and a session's publishes and their outcomes. The allocator's entry points are counted.
+ */
+
+#include <fcntl.h>
+
+#include "flow/link.h"
+#include "flow/telemetry_files.h"
+#include "tests/support/fuse_line.h"
+#include "tests/support/session_line.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define HAS_COUNTER 0
+#elif defined(__has_feature)
+#define HAS_COUNTER !__has_feature(address_sanitizer)
+#else
+#define HAS_COUNTER 1
+#endif
+
+static uint64_t n_allocations;
+
+#if HAS_COUNTER
+/* glibc's own names of what is replaced here. */
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t n, size_t size);
+extern void *__libc_realloc(void *p, size_t size);
+
+void *malloc(size_t size)
+{
+	++n_allocations;
+	return __libc_malloc(size);
+}
+
+void *calloc(size_t n, size_t size)
+{
+	++n_allocations;
+	return __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t size)
+{
+	++n_allocations;
+	return __libc_realloc(p, size);
+}
+#endif
+
+FIXTURE(hot)
+{
+	struct loop *loop;
+	struct log log;
+	struct config config;
+	struct journal *journal;
+	struct waiters *waiters;
+	struct link *link;
+	struct telemetry *telemetry;
+	struct fuse_tree *tree;
+	struct telemetry_files *files;
+	struct fuse_line line;
+};
+
+FIXTURE_SETUP(hot)
+{
+	const struct loop_options loop = {0};
+	const struct fuse_tree_options tree = {.root_mode = 0755};
+	struct config_access access[CONFIG_N_FILES] = {0};
+
+	SKIP_IF(!HAS_COUNTER, "the sanitizer has an allocator of its own");
+	log_init(&self->log, "test", LOG_LEVEL_ERROR);
+	ASSERT_EQ(loop_new(&self->loop, &loop), 0);
+	ASSERT_EQ(journal_new(&self->journal, 1 << 20), 0);
+	ASSERT_EQ(waiters_new(&self->waiters, self->loop, TIME_NEVER), 0);
+	ASSERT_EQ(telemetry_new(&self->telemetry, &(struct telemetry_options){.loop = self->loop,
+									      .log = &self->log,
+									      .journal = self->journal,
+									      .waiters = self->waiters}),
+		  0);
+	ASSERT_EQ(link_new(&self->link, &(struct link_options){.loop = self->loop,
+							       .log = &self->log,
+							       .config = &self->config}),
+		  0);
+	telemetry_set_link(self->telemetry, self->link);
+	ASSERT_EQ(fuse_tree_new(&self->tree, &tree), 0);
+	ASSERT_EQ(telemetry_files_new(&self->files, self->telemetry, fuse_tree_root(self->tree), access,
+				      &self->log),
+		  0);
+	fuse_line_init(&self->line, self->tree);
+}
+
+FIXTURE_TEARDOWN(hot)
+{
+	if (test_is_orphan() || !self->loop)
+		return;
+	fuse_tree_detach(self->tree);
+	fuse_tree_free(self->tree);
+	telemetry_files_free(self->files);
+	telemetry_free(self->telemetry);
+	link_free(self->link);
+	waiters_free(self->waiters);
+	journal_free(self->journal);
+	loop_free(self->loop);
+}
+
+static void drain(struct fixture_hot *self)
+{
+	while (journal_acked(self->journal) < journal_appended(self->journal)) {
+		struct journal_cursor at = journal_first(self->journal);
+		struct journal_record record;
+		struct origin *origin;
+
+		journal_read(self->journal, at, &record);
+		origin = origin_find(self->waiters, record.origin);
+		journal_mark_sent(self->journal, at.sequence);
+		journal_mark_acked(self->journal, at);
+		if (origin)
+			origin_record_done(origin, at.sequence, 0);
+	}
+}
+
+/* What `echo` does with each file, and a writer that stays: a whole line, one in pieces, one it waits for. */
+static void write_all(struct fixture_hot *self, const uint64_t *nodes, size_t n)
+{
+	for (size_t i = 0; i < n; ++i) {
+		uint64_t fh = fuse_line_open(&self->line, nodes[i], O_WRONLY), sync;
+
+		fuse_line_write(&self->line, nodes[i], fh, O_WRONLY, BYTES_LIT("a line\n"));
+		fuse_line_write(&self->line, nodes[i], fh, O_WRONLY, BYTES_LIT("another "));
+		fuse_line_write(&self->line, nodes[i], fh, O_WRONLY, BYTES_LIT("in pieces\nand"));
+		sync = fuse_line_fsync(&self->line, nodes[i], fh);
+		drain(self);
+		ASSERT_EQ(fuse_line_result(&self->line, sync), 0);
+		fuse_line_release(&self->line, nodes[i], fh);
+	}
+	drain(self);
+}
+
+TEST_F(hot, telemetry_files)
+{
+	static const char *const names[] = {"telemetry", "telemetry.raw", "telemetry.file"};
+	uint64_t nodes[ARRAY_SIZE(names)], before;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); ++i)
+		nodes[i] = fuse_line_lookup(&self->line, names[i]);
+	for (int i = 0; i < 100; ++i)
+		write_all(self, nodes, ARRAY_SIZE(names));
+	before = n_allocations;
+	ASSERT_GT(before, 0u);
+	for (int i = 0; i < 1000; ++i)
+		write_all(self, nodes, ARRAY_SIZE(names));
+	EXPECT_EQ(n_allocations - before, 0u);
+}
+
+/* A window of messages, out and acknowledged. */
+static void window(struct fixture_session *self)
+{
+	uint16_t ids[WINDOW] = {0};
+
+	for (unsigned int i = 0; i < WINDOW; ++i)
+		ASSERT_EQ(publish(self, i, &ids[i]), 0);
+	mqtt_session_sent(self->s, mqtt_session_output(self->s).len, self->now_ns);
+	for (unsigned int i = 0; i < WINDOW; ++i)
+		puback(self, ids[i]);
+	expect_told(self, "puback 0 00;puback 1 00;puback 2 00;puback 3 00;");
+}
+
+TEST_F(session, publishes)
+{
+	uint64_t before;
+
+	SKIP_IF(!HAS_COUNTER, "the sanitizer has an allocator of its own");
+	online(self);
+	for (int i = 0; i < 10; ++i)
+		window(self);
+	before = n_allocations;
+	for (int i = 0; i < 1000; ++i)
+		window(self);
+	EXPECT_EQ(n_allocations - before, 0u);
+}
+
+TEST_HARNESS_MAIN
