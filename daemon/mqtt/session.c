@@ -1,29 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The client session, see session.h.
- *
- * Objects: the window, one slot for each packet identifier this session ever uses (identifier = index + 1),
- * and the state of the current connection. Invariants: n_sent, the messages sent on this connection without a
- * PUBACK, is at most the hub's Receive Maximum and at most the number of slots in use; a slot that is not in
- * use is on the free stack.
- *
- * Which packet is welcome in which state is one table (session_accepts); everything else is a Protocol Error.
+ * The client session, see session.h: its life cycle, output, keep-alive, and which packet is welcome in which
+ * state (session_accepts). Everything that is not welcome is a Protocol Error. What is sent and received in
+ * between lies in session_inflight.c, session_inbound.c and session_subscriptions.c.
  */
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/buf.h"
 #include "base/time.h"
-#include "mqtt/session.h"
+#include "mqtt/session_internal.h"
 
-/* Bytes of output that are answers beyond what messages of ours take: more is waiting only when the hub asks
- * and does not read. */
-#define SESSION_ANSWERS_MAX (64 * 1024)
-/* Room for one control packet; one that does not fit is not sent. */
-#define SESSION_CONTROL_MAX (4 * 1024)
-#define SESSION_CONNECT_MAX (64 * 1024)
 /* Output beyond the soft limit is one PUBLISH and answers. */
 #define SESSION_OUTPUT_MAX                                                                                   \
 	(MQTT_SESSION_OUTPUT_SOFT_MAX + MQTT_VARINT_MAX + (size_t)MQTT_FIXED_HEADER_MAX +                    \
@@ -31,44 +19,13 @@
 /* Defaults where CONNACK is silent (3.2.2.3). */
 #define RECEIVE_MAXIMUM_DEFAULT 65535
 
-struct slot {
-	uint64_t cookie;
-	bool in_use;
-	bool sent; /* on this connection */
-};
-
-struct mqtt_session {
-	const struct mqtt_session_ops *ops;
-	void *userdata;
-	enum mqtt_session_state state;
-	struct mqtt_stream stream;
-	struct buf out;
-	struct mqtt_session_limits limits;
-	uint16_t receive_maximum;
-	uint16_t n_unanswered; /* inbound QoS 1 messages without our PUBACK */
-	uint64_t started_ns;   /* CONNECT queued */
-	uint64_t last_received_ns;
-	uint64_t last_sent_ns;
-	bool ping_pending; /* PINGREQ queued, nothing received since */
-	uint64_t n_received;
-
-	struct bytes aliases[MQTT_SESSION_ALIASES_MAX]; /* alias = index + 1, this connection */
-	uint16_t n_aliases;
-
-	uint16_t window_max;
-	uint16_t n_sent;
-	uint16_t n_free;
-	uint16_t *free; /* stack of free slot indices; top is next */
-	struct slot slots[];
-};
-
 /* --- life cycle ------------------------------------------------------------------------------- */
 
 int mqtt_session_new(struct mqtt_session **out, const struct mqtt_session_options *options)
 {
 	struct mqtt_session *s;
 
-	assert(options->window_max > 0);
+	assert(options->window_max > 0 && options->window_max <= MQTT_SESSION_WINDOW_MAX);
 	s = calloc(1, sizeof(*s) + options->window_max * sizeof(s->slots[0]));
 	if (!s)
 		return -ENOMEM;
@@ -76,9 +33,14 @@ int mqtt_session_new(struct mqtt_session **out, const struct mqtt_session_option
 	s->userdata = options->userdata;
 	s->window_max = options->window_max;
 	s->receive_maximum = options->receive_maximum;
+	s->topic_alias_maximum = options->topic_alias_maximum;
+	s->auth_deadline_ns = TIME_NEVER;
 	s->free = calloc(options->window_max, sizeof(s->free[0]));
-	if (!s->free) {
-		free(s);
+	/* One more: nothing is allocated with size 0. */
+	s->unanswered = calloc(options->receive_maximum + 1u, sizeof(s->unanswered[0]));
+	s->inbound_aliases = calloc(options->topic_alias_maximum + 1u, sizeof(s->inbound_aliases[0]));
+	if (!s->free || !s->unanswered || !s->inbound_aliases) {
+		mqtt_session_free(s);
 		return -ENOMEM;
 	}
 	mqtt_stream_init(&s->stream, options->packet_bytes_max);
@@ -94,6 +56,10 @@ void mqtt_session_free(struct mqtt_session *s)
 		return;
 	mqtt_stream_deinit(&s->stream);
 	buf_deinit(&s->out);
+	for (size_t i = 0; s->inbound_aliases && i < s->topic_alias_maximum; ++i)
+		free(s->inbound_aliases[i].topic);
+	free(s->inbound_aliases);
+	free(s->unanswered);
 	free(s->free);
 	free(s);
 }
@@ -126,8 +92,7 @@ void mqtt_session_sent(struct mqtt_session *s, size_t n, uint64_t now_ns)
 	s->last_sent_ns = now_ns;
 }
 
-/* Encodes a packet of at most @room bytes into the output. */
-static int session_queue(struct mqtt_session *s, const struct mqtt_packet *packet, size_t room)
+int session_queue(struct mqtt_session *s, const struct mqtt_packet *packet, size_t room)
 {
 	struct writer w;
 	uint8_t *at;
@@ -144,8 +109,22 @@ static int session_queue(struct mqtt_session *s, const struct mqtt_packet *packe
 	return 0;
 }
 
-/* The peer cannot be talked to any more. */
-static void session_fail(struct mqtt_session *s, uint8_t reason, const char *text)
+int session_queue_bounded(struct mqtt_session *s, const struct mqtt_packet *packet, size_t room)
+{
+	size_t max = s->limits.packet_bytes_max;
+	int r;
+
+	if (s->state != MQTT_SESSION_ONLINE)
+		return -ENOTCONN;
+	if (max > MQTT_VARINT_MAX)
+		max = MQTT_VARINT_MAX;
+	if (buf_len(&s->out) >= MQTT_SESSION_OUTPUT_SOFT_MAX + max + SESSION_ANSWERS_MAX)
+		return -ENOBUFS;
+	r = session_queue(s, packet, max < room ? max : room);
+	return r == -ENOSPC ? -EMSGSIZE : r;
+}
+
+void session_fail(struct mqtt_session *s, uint8_t reason, const char *text)
 {
 	const struct mqtt_packet disconnect = {.type = MQTT_DISCONNECT, .disconnect.reason = reason};
 
@@ -172,7 +151,10 @@ int mqtt_session_start(struct mqtt_session *s, const struct mqtt_packet *connect
 		.session_expiry_s = connect->properties.session_expiry_interval,
 	};
 	s->n_aliases = 0;
-	s->n_unanswered = 0;
+	s->n_subscribing = 0;
+	s->n_unsubscribing = 0;
+	s->auth_deadline_ns = TIME_NEVER;
+	session_inbound_reset(s);
 	s->ping_pending = false;
 	s->started_ns = s->last_received_ns = s->last_sent_ns = now_ns;
 	s->state = MQTT_SESSION_CONNECTING;
@@ -223,14 +205,22 @@ static uint64_t session_dead_ns(const struct mqtt_session *s)
 	return s->state == MQTT_SESSION_CONNECTING && connack_ns < dead_ns ? connack_ns : dead_ns;
 }
 
-uint64_t mqtt_session_deadline_ns(const struct mqtt_session *s)
+static uint64_t session_alive_ns(const struct mqtt_session *s)
 {
-	if (s->state == MQTT_SESSION_OFFLINE || s->state == MQTT_SESSION_ENDED)
-		return TIME_NEVER;
 	if (s->state == MQTT_SESSION_CONNECTING || s->ping_pending || !s->limits.keep_alive_s)
 		return session_dead_ns(s);
 	/* Never after session_dead_ns(): it counts from the last byte received at the latest. */
 	return session_ping_ns(s);
+}
+
+uint64_t mqtt_session_deadline_ns(const struct mqtt_session *s)
+{
+	uint64_t alive_ns;
+
+	if (s->state == MQTT_SESSION_OFFLINE || s->state == MQTT_SESSION_ENDED)
+		return TIME_NEVER;
+	alive_ns = session_alive_ns(s);
+	return s->auth_deadline_ns < alive_ns ? s->auth_deadline_ns : alive_ns;
 }
 
 void mqtt_session_tick(struct mqtt_session *s, uint64_t now_ns)
@@ -246,130 +236,20 @@ void mqtt_session_tick(struct mqtt_session *s, uint64_t now_ns)
 								 : "the hub fell silent (keep-alive)");
 		return;
 	}
+	if (now_ns >= s->auth_deadline_ns) {
+		session_fail(s, MQTT_REASON_UNSPECIFIED_ERROR,
+			     "the hub did not answer the new authentication");
+		return;
+	}
+	/* Both can be due at once: the rest has the next tick. */
 	if (session_queue(s, &ping, SESSION_CONTROL_MAX)) {
-		session_fail(s, MQTT_REASON_UNSPECIFIED_ERROR, "no room for a PINGREQ: the hub takes nothing");
+		session_fail(s, MQTT_REASON_UNSPECIFIED_ERROR,
+			     "no room for a PINGREQ: the hub takes nothing");
 		return;
 	}
 	s->ping_pending = true;
 	/* Counts as sent: while the connection takes nothing, another PINGREQ would not help. */
 	s->last_sent_ns = now_ns;
-}
-
-/* --- messages in flight ----------------------------------------------------------------------- */
-
-void mqtt_session_forget(struct mqtt_session *s)
-{
-	assert(s->n_sent == 0);
-	s->n_free = 0;
-	/* Lowest identifiers on top. */
-	for (uint16_t i = s->window_max; i > 0; --i) {
-		s->slots[i - 1] = (struct slot){0};
-		s->free[s->n_free++] = (uint16_t)(i - 1);
-	}
-}
-
-static void slot_release(struct mqtt_session *s, struct slot *slot)
-{
-	if (slot->sent)
-		--s->n_sent;
-	*slot = (struct slot){0};
-	s->free[s->n_free++] = (uint16_t)(slot - s->slots);
-}
-
-void mqtt_session_drop(struct mqtt_session *s, uint16_t packet_id)
-{
-	struct slot *slot;
-
-	assert(packet_id > 0 && packet_id <= s->window_max);
-	slot = &s->slots[packet_id - 1];
-	assert(slot->in_use && !slot->sent);
-	slot_release(s, slot);
-}
-
-/* Uses the alias of @topic, or makes one as long as the hub allows: then the topic goes along once. */
-static void session_alias(struct mqtt_session *s, struct mqtt_publish_parts *parts)
-{
-	for (uint16_t i = 0; i < s->n_aliases; ++i) {
-		if (bytes_equal(s->aliases[i], parts->topic)) {
-			parts->topic_alias = (uint16_t)(i + 1);
-			parts->topic = BYTES(NULL, 0);
-			return;
-		}
-	}
-	if (s->n_aliases < s->limits.topic_alias_maximum && s->n_aliases < MQTT_SESSION_ALIASES_MAX)
-		parts->topic_alias = (uint16_t)(s->n_aliases + 1);
-}
-
-int mqtt_session_publish(struct mqtt_session *s, struct bytes topic, struct bytes properties,
-			 struct bytes payload, uint64_t cookie, uint16_t *packet_id)
-{
-	uint16_t id = *packet_id ? *packet_id : s->n_free ? (uint16_t)(s->free[s->n_free - 1] + 1) : 0;
-	struct mqtt_publish_parts parts = {
-		.dup = *packet_id != 0,
-		.qos = 1,
-		.packet_id = id,
-		.topic = topic,
-		.properties = properties,
-		.payload = payload,
-	};
-	struct slot *slot;
-	struct writer w;
-	uint8_t *at;
-	size_t len;
-	int r;
-
-	assert(!*packet_id || (id <= s->window_max && s->slots[id - 1].in_use));
-	if (s->state != MQTT_SESSION_ONLINE)
-		return -ENOTCONN;
-	if (s->limits.maximum_qos < 1)
-		return -EOPNOTSUPP;
-	if (!id || s->n_sent >= s->limits.receive_maximum || buf_len(&s->out) >= MQTT_SESSION_OUTPUT_SOFT_MAX)
-		return -EAGAIN;
-	slot = &s->slots[id - 1];
-	assert(!slot->sent);
-	session_alias(s, &parts);
-	len = mqtt_publish_parts_len(&parts);
-	if (!len || len > s->limits.packet_bytes_max)
-		return -EMSGSIZE;
-	r = buf_reserve(&s->out, len, &at);
-	if (r)
-		return r;
-	w = writer_init(at, len);
-	mqtt_publish_parts_put(&w, &parts);
-	assert(!w.error);
-	buf_commit(&s->out, len);
-	if (parts.topic_alias > s->n_aliases)
-		s->aliases[s->n_aliases++] = topic;
-	if (!*packet_id)
-		--s->n_free;
-	*slot = (struct slot){.cookie = cookie, .in_use = true, .sent = true};
-	++s->n_sent;
-	*packet_id = id;
-	return 0;
-}
-
-int mqtt_session_puback(struct mqtt_session *s, uint16_t packet_id, uint8_t reason, struct bytes properties)
-{
-	const struct mqtt_packet puback = {
-		.type = MQTT_PUBACK,
-		.ack = {.packet_id = packet_id, .reason = reason},
-		.properties.repeatable = properties,
-	};
-	size_t max = s->limits.packet_bytes_max;
-	int r;
-
-	if (s->state != MQTT_SESSION_ONLINE)
-		return -ENOTCONN;
-	if (max > MQTT_VARINT_MAX)
-		max = MQTT_VARINT_MAX;
-	if (buf_len(&s->out) >= MQTT_SESSION_OUTPUT_SOFT_MAX + max + SESSION_ANSWERS_MAX)
-		return -ENOBUFS;
-	r = session_queue(s, &puback, max < SESSION_CONTROL_MAX ? max : SESSION_CONTROL_MAX);
-	if (r)
-		return r == -ENOSPC ? -EMSGSIZE : r;
-	if (s->n_unanswered)
-		--s->n_unanswered;
-	return 0;
 }
 
 /* --- input ------------------------------------------------------------------------------------ */
@@ -399,43 +279,6 @@ static void session_on_connack(struct mqtt_session *s, const struct mqtt_packet 
 	s->ops->on_connack(s->userdata, packet);
 }
 
-static void session_on_puback(struct mqtt_session *s, const struct mqtt_packet *packet)
-{
-	uint16_t id = packet->ack.packet_id;
-	uint64_t cookie;
-
-	/* An identifier that is not in flight on this connection: harmless, so ignored (4.3.2, and what
-	 * Receive Maximum counts after a lost PUBACK). */
-	if (id > s->window_max || !s->slots[id - 1].sent)
-		return;
-	cookie = s->slots[id - 1].cookie;
-	slot_release(s, &s->slots[id - 1]);
-	s->ops->on_puback(s->userdata, cookie, packet);
-}
-
-static void session_on_publish(struct mqtt_session *s, const struct mqtt_packet *packet)
-{
-	if (packet->publish.qos == 2) {
-		/* "QoS not supported" is the server's reason only (3.14.2.1). */
-		session_fail(s, MQTT_REASON_IMPLEMENTATION_SPECIFIC_ERROR,
-			     "the hub sent a message with QoS 2");
-		return;
-	}
-	if (mqtt_has(&packet->properties, MQTT_PROP_TOPIC_ALIAS)) {
-		session_fail(s, MQTT_REASON_TOPIC_ALIAS_INVALID, "the hub used a topic alias nobody offered");
-		return;
-	}
-	if (packet->publish.qos == 1) {
-		if (s->n_unanswered >= s->receive_maximum) {
-			session_fail(s, MQTT_REASON_RECEIVE_MAXIMUM_EXCEEDED,
-				     "the hub sent more unacknowledged messages than Receive Maximum allows");
-			return;
-		}
-		++s->n_unanswered;
-	}
-	s->ops->on_publish(s->userdata, packet);
-}
-
 /*
  * Which packet is welcome when: bit = state. What only a client sends never gets past the decoder.
  */
@@ -446,6 +289,10 @@ static bool session_accepts(enum mqtt_session_state state, enum mqtt_type type)
 		[MQTT_CONNACK] = CONNECTING,
 		[MQTT_PUBLISH] = ONLINE,
 		[MQTT_PUBACK] = ONLINE,
+		/* These three only as answers, which their functions check. */
+		[MQTT_SUBACK] = ONLINE,
+		[MQTT_UNSUBACK] = ONLINE,
+		[MQTT_AUTH] = ONLINE,
 		/* Before CONNACK only CONNACK and AUTH are allowed (3.2, 4.12); some brokers still say why
 		   they close. */
 		[MQTT_DISCONNECT] = CONNECTING | ONLINE,
@@ -455,7 +302,7 @@ static bool session_accepts(enum mqtt_session_state state, enum mqtt_type type)
 	return welcome[type] >> state & 1;
 }
 
-static void session_on_packet(struct mqtt_session *s, const struct mqtt_packet *packet)
+static void session_on_packet(struct mqtt_session *s, struct mqtt_packet *packet)
 {
 	if (!session_accepts(s->state, packet->type)) {
 		session_fail(s, MQTT_REASON_PROTOCOL_ERROR, "the hub sent a packet that is not allowed here");
@@ -471,6 +318,13 @@ static void session_on_packet(struct mqtt_session *s, const struct mqtt_packet *
 	case MQTT_PUBACK:
 		session_on_puback(s, packet);
 		break;
+	case MQTT_SUBACK:
+	case MQTT_UNSUBACK:
+		session_on_suback(s, packet);
+		break;
+	case MQTT_AUTH:
+		session_on_auth(s, packet);
+		break;
 	case MQTT_DISCONNECT:
 		s->state = MQTT_SESSION_ENDED;
 		s->ops->on_disconnect(s->userdata, packet);
@@ -482,11 +336,8 @@ static void session_on_packet(struct mqtt_session *s, const struct mqtt_packet *
 	case MQTT_PUBREL:
 	case MQTT_PUBCOMP:
 	case MQTT_SUBSCRIBE:
-	case MQTT_SUBACK:
 	case MQTT_UNSUBSCRIBE:
-	case MQTT_UNSUBACK:
 	case MQTT_PINGREQ:
-	case MQTT_AUTH:
 		assert(!session_accepts(s->state, packet->type));
 		break;
 	}

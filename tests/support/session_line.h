@@ -20,6 +20,7 @@
 #define WINDOW          4
 #define RECEIVE_MAX     2 /* ours */
 #define PACKET_MAX      64
+#define ALIAS_MAX       2 /* ours */
 #define KEEP_ALIVE_S    10
 #define TRANSCRIPT_SIZE 4096
 
@@ -67,6 +68,19 @@ static inline void on_disconnect(void *userdata, const struct mqtt_packet *p)
 	tell(userdata, "disconnect %02x;", p->disconnect.reason);
 }
 
+static inline void on_suback(void *userdata, const struct mqtt_packet *p)
+{
+	tell(userdata, "%s", p->type == MQTT_SUBACK ? "suback" : "unsuback");
+	for (size_t i = 0; i < p->suback.reasons.len; ++i)
+		tell(userdata, " %02x", p->suback.reasons.data[i]);
+	tell(userdata, ";");
+}
+
+static inline void on_auth(void *userdata, const struct mqtt_packet *p)
+{
+	tell(userdata, "auth %02x;", p->disconnect.reason);
+}
+
 static inline void on_error(void *userdata, uint8_t reason, const char *text)
 {
 	ASSERT_TRUE(text && *text);
@@ -77,6 +91,8 @@ static const struct mqtt_session_ops ops = {
 	.on_connack = on_connack,
 	.on_puback = on_puback,
 	.on_publish = on_publish,
+	.on_suback = on_suback,
+	.on_auth = on_auth,
 	.on_disconnect = on_disconnect,
 	.on_error = on_error,
 };
@@ -88,6 +104,7 @@ FIXTURE_SETUP(session)
 		.userdata = self,
 		.window_max = WINDOW,
 		.receive_maximum = RECEIVE_MAX,
+		.topic_alias_maximum = ALIAS_MAX,
 		.packet_bytes_max = PACKET_MAX,
 	};
 
@@ -204,6 +221,36 @@ static inline void connect_with(struct fixture_session *self, const char *connac
 static inline void online(struct fixture_session *self)
 {
 	connect_with(self, CONNACK);
+}
+
+/* Encoded filters `a,b` for SUBSCRIBE or UNSUBSCRIBE. */
+static inline int subscribe(struct fixture_session *self, enum mqtt_type type, const char *filters)
+{
+	uint8_t bytes[512];
+	struct writer w = writer_init(bytes, sizeof(bytes));
+	uint16_t n = 0;
+
+	for (const char *at = filters; *at; ++n) {
+		size_t len = strcspn(at, ",");
+
+		mqtt_filter_put(&w, type, BYTES(at, len), type == MQTT_SUBSCRIBE);
+		at += len + (at[len] == ',');
+	}
+	return type == MQTT_SUBSCRIBE ? mqtt_session_subscribe(self->s, writer_bytes(&w), n)
+				      : mqtt_session_unsubscribe(self->s, writer_bytes(&w), n);
+}
+
+/* AUTH with the method SAS, to be answered within @s seconds. */
+static inline int authenticate(struct fixture_session *self, uint64_t s)
+{
+	const struct mqtt_properties properties = {
+		.present = UINT64_C(1) << MQTT_PROP_AUTHENTICATION_METHOD |
+			   UINT64_C(1) << MQTT_PROP_AUTHENTICATION_DATA,
+		.authentication_method = BYTES_LIT("SAS"),
+		.authentication_data = BYTES_LIT("signature"),
+	};
+
+	return mqtt_session_authenticate(self->s, &properties, self->now_ns + s * NSEC_PER_SEC);
 }
 
 static inline int publish_to(struct fixture_session *self, const char *topic, uint64_t cookie, uint16_t *id)

@@ -8,8 +8,9 @@
 /* --- every packet in every state -------------------------------------------------------------- */
 
 /*
- * A packet from the hub, and what becomes of it while CONNECTING and while ONLINE: what the owner is told,
- * `end` when the connection is over, and the reason of the DISCONNECT sent. OFFLINE and ENDED ignore
+ * A packet from the hub, and what becomes of it while CONNECTING, while ONLINE, and while ONLINE with SUBSCRIBE,
+ * UNSUBSCRIBE and AUTH under way: what the owner is told, `end` when the connection is over, and the reason of
+ * the DISCONNECT sent. OFFLINE and ENDED ignore
  * everything.
  */
 struct row {
@@ -17,42 +18,61 @@ struct row {
 	const char *what;
 	const char *connecting;
 	const char *online;
+	const char *awaiting;
 };
 
 #define ERROR(code)      "error " code "; end"
 #define ERROR_SENT(code) "error " code "; end, sent " code
 
 static const struct row rows[] = {
-	{"00 | ", "reserved type 0", ERROR("81"), ERROR_SENT("81")},
-	{"10 | ('MQTT') 05 02 003c [] ('dev')", "CONNECT", ERROR("82"), ERROR_SENT("82")},
-	{"20 | 00 00 []", "CONNACK", "connack 00;", ERROR_SENT("82")},
-	{"20 | 01 00 []", "CONNACK, session present", "connack 00;", ERROR_SENT("82")},
-	{"20 | 00 87 []", "CONNACK that refuses", "connack 87; end", ERROR_SENT("82")},
-	{"20 | 01 87 []", "CONNACK, refused with a session", ERROR("82"), ERROR_SENT("82")},
-	{"20 | 00 00 [ 21 0000 ]", "CONNACK, Receive Maximum 0", ERROR("82"), ERROR_SENT("82")},
-	{"20 | 00 00 [ 27 00000000 ]", "CONNACK, no packet fits", ERROR("82"), ERROR_SENT("82")},
-	{"30 | ('a') [] 'x'", "PUBLISH, QoS 0", ERROR("82"), "publish a 0;"},
-	{"32 | ('a') 0007 [] 'x'", "PUBLISH, QoS 1", ERROR("82"), "publish a 7;"},
-	{"34 | ('a') 0007 [] 'x'", "PUBLISH, QoS 2", ERROR("82"), ERROR_SENT("83")},
-	{"36 | ('a') 0007 [] 'x'", "PUBLISH, QoS 3", ERROR("81"), ERROR_SENT("81")},
-	{"30 | ('a') [ 23 0001 ] 'x'", "PUBLISH, topic alias", ERROR("82"), ERROR_SENT("94")},
-	{"30 | () [ 23 0001 ] 'x'", "PUBLISH, only an alias", ERROR("82"), ERROR_SENT("94")},
-	{"30 | () [] 'x'", "PUBLISH without a topic", ERROR("82"), ERROR_SENT("82")},
-	{"40 | 0001", "PUBACK, unknown", ERROR("82"), ""},
-	{"40 | ffff", "PUBACK beyond the window", ERROR("82"), ""},
-	{"50 | 0001", "PUBREC", ERROR("82"), ERROR_SENT("82")},
-	{"62 | 0001", "PUBREL", ERROR("82"), ERROR_SENT("82")},
-	{"70 | 0001", "PUBCOMP", ERROR("82"), ERROR_SENT("82")},
-	{"82 | 0001 [] ('a') 00", "SUBSCRIBE", ERROR("82"), ERROR_SENT("82")},
-	{"90 | 0001 [] 00", "SUBACK", ERROR("82"), ERROR_SENT("82")},
-	{"a2 | 0001 [] ('a')", "UNSUBSCRIBE", ERROR("82"), ERROR_SENT("82")},
-	{"b0 | 0001 [] 00", "UNSUBACK", ERROR("82"), ERROR_SENT("82")},
-	{"c0 | ", "PINGREQ", ERROR("82"), ERROR_SENT("82")},
-	{"d0 | ", "PINGRESP", ERROR("82"), ""},
-	{"e0 | ", "DISCONNECT", "disconnect 00; end", "disconnect 00; end"},
-	{"e0 | 8e", "DISCONNECT, taken over", "disconnect 8e; end", "disconnect 8e; end"},
-	{"f0 | 18 [ 15 ('SAS') ]", "AUTH", ERROR("82"), ERROR_SENT("82")},
-	{"f0 | ", "AUTH, empty", ERROR("82"), ERROR_SENT("82")},
+	{"00 | ", "reserved type 0", ERROR("81"), ERROR_SENT("81"), ERROR_SENT("81")},
+	{"10 | ('MQTT') 05 02 003c [] ('dev')", "CONNECT", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"20 | 00 00 []", "CONNACK", "connack 00;", ERROR_SENT("82"), ERROR_SENT("82")},
+	{"20 | 01 00 []", "CONNACK, session present", "connack 00;", ERROR_SENT("82"), ERROR_SENT("82")},
+	{"20 | 00 87 []", "CONNACK that refuses", "connack 87; end", ERROR_SENT("82"), ERROR_SENT("82")},
+	{"20 | 01 87 []", "CONNACK, refused with a session", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"20 | 00 00 [ 21 0000 ]", "CONNACK, Receive Maximum 0", ERROR("82"), ERROR_SENT("82"),
+	 ERROR_SENT("82")},
+	{"20 | 00 00 [ 27 00000000 ]", "CONNACK, no packet fits", ERROR("82"), ERROR_SENT("82"),
+	 ERROR_SENT("82")},
+	{"30 | ('a') [] 'x'", "PUBLISH, QoS 0", ERROR("82"), "publish a 0;", "publish a 0;"},
+	{"32 | ('a') 0007 [] 'x'", "PUBLISH, QoS 1", ERROR("82"), "publish a 7;", "publish a 7;"},
+	{"34 | ('a') 0007 [] 'x'", "PUBLISH, QoS 2", ERROR("82"), ERROR_SENT("83"), ERROR_SENT("83")},
+	{"36 | ('a') 0007 [] 'x'", "PUBLISH, QoS 3", ERROR("81"), ERROR_SENT("81"), ERROR_SENT("81")},
+	{"30 | ('a') [ 23 0001 ] 'x'", "PUBLISH, topic alias", ERROR("82"), "publish a 0;", "publish a 0;"},
+	{"30 | () [ 23 0001 ] 'x'", "PUBLISH, only an alias", ERROR("82"), ERROR_SENT("82"),
+	 ERROR_SENT("82")},
+	{"30 | ('a') [ 23 0003 ] 'x'", "PUBLISH, alias over the maximum", ERROR("82"), ERROR_SENT("94"),
+	 ERROR_SENT("94")},
+	{"30 | ('a') [ 23 0000 ] 'x'", "PUBLISH, alias 0", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"30 | () [] 'x'", "PUBLISH without a topic", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"40 | 0001", "PUBACK, unknown", ERROR("82"), "", ""},
+	{"40 | ffff", "PUBACK beyond the window", ERROR("82"), "", ""},
+	{"50 | 0001", "PUBREC", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"62 | 0001", "PUBREL", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"70 | 0001", "PUBCOMP", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"82 | 0001 [] ('a') 00", "SUBSCRIBE", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"90 | 0005 [] 00", "SUBACK", ERROR("82"), ERROR_SENT("82"), "suback 00;"},
+	{"90 | 0005 [] 87", "SUBACK, refused", ERROR("82"), ERROR_SENT("82"), "suback 87;"},
+	{"90 | 0005 [] 00 00", "SUBACK for two filters", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"90 | 0006 [] 00", "SUBACK, other identifier", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"a2 | 0001 [] ('a')", "UNSUBSCRIBE", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"b0 | 0006 [] 00", "UNSUBACK", ERROR("82"), ERROR_SENT("82"), "unsuback 00;"},
+	{"b0 | 0006 [] 11", "UNSUBACK, none existed", ERROR("82"), ERROR_SENT("82"), "unsuback 11;"},
+	{"b0 | 0006 [] 00 00", "UNSUBACK for two filters", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"b0 | 0005 [] 00", "UNSUBACK, other identifier", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"c0 | ", "PINGREQ", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"d0 | ", "PINGRESP", ERROR("82"), "", ""},
+	{"e0 | ", "DISCONNECT", "disconnect 00; end", "disconnect 00; end", "disconnect 00; end"},
+	{"e0 | 8e", "DISCONNECT, taken over", "disconnect 8e; end", "disconnect 8e; end",
+	 "disconnect 8e; end"},
+	{"f0 | 18 [ 15 ('SAS') ]", "AUTH", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("83")},
+	{"f0 | ", "AUTH, empty", ERROR("82"), ERROR_SENT("82"), "auth 00;"},
+	{"f0 | 00 [ 15 ('SAS') ]", "AUTH, success", ERROR("82"), ERROR_SENT("82"), "auth 00;"},
+	{"f0 | 00 [ 15 ('X509') ]", "AUTH, other method", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"f0 | 19 [ 15 ('SAS') ]", "AUTH, re-authenticate", ERROR("82"), ERROR_SENT("82"), ERROR_SENT("82")},
+	{"e0 | 87", "DISCONNECT, not authorized", "disconnect 87; end", "disconnect 87; end",
+	 "disconnect 87; end"},
 };
 
 static void check_reaction(struct fixture_session *self, const struct row *row, const char *want)
@@ -89,6 +109,16 @@ TEST_F(session, every_packet_in_every_state)
 
 		online(self);
 		check_reaction(self, &rows[i], rows[i].online);
+		mqtt_session_lost(self->s);
+
+		online(self);
+		ASSERT_EQ(subscribe(self, MQTT_SUBSCRIBE, "a"), 0);
+		ASSERT_EQ(subscribe(self, MQTT_UNSUBSCRIBE, "b"), 0);
+		ASSERT_EQ(authenticate(self, 5), 0);
+		expect_packet(self, MQTT_SUBSCRIBE);
+		expect_packet(self, MQTT_UNSUBSCRIBE);
+		expect_packet(self, MQTT_AUTH);
+		check_reaction(self, &rows[i], rows[i].awaiting);
 		mqtt_session_lost(self->s);
 
 		start(self, KEEP_ALIVE_S);

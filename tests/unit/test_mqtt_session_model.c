@@ -75,6 +75,8 @@ static const struct mqtt_session_ops model_ops = {
 	.on_connack = model_on_connack,
 	.on_puback = model_on_puback,
 	.on_publish = on_publish,
+	.on_suback = on_suback,
+	.on_auth = on_auth,
 	.on_disconnect = on_disconnect,
 	.on_error = on_error,
 };

@@ -212,8 +212,14 @@ TEST_F(session, answers)
 	expect_packet(self, MQTT_PUBACK);
 	EXPECT_EQ(self->packet.ack.reason, 0x83);
 	EXPECT_EQ(self->packet.properties.repeatable.len, sizeof(status) - 1);
-	EXPECT_EQ(mqtt_session_puback(self->s, 0, 0, BYTES(NULL, 0)), -EINVAL);
-	EXPECT_EQ(mqtt_session_puback(self->s, 1, 0, BYTES(large, sizeof(large))), -EMSGSIZE);
+	/* Once, and only what is there to be answered. */
+	EXPECT_EQ(mqtt_session_puback(self->s, 1, 0, BYTES(NULL, 0)), -ENOENT);
+	EXPECT_EQ(mqtt_session_puback(self->s, 0, 0, BYTES(NULL, 0)), -ENOENT);
+	input(self, "32 | ('a') 0002 []");
+	EXPECT_EQ(mqtt_session_puback(self->s, 2, 0, BYTES(large, sizeof(large))), -EMSGSIZE);
+	EXPECT_EQ(mqtt_session_puback(self->s, 2, 0, BYTES(NULL, 0)), 0);
+	expect_told(self, "publish a 2;");
+	expect_packet(self, MQTT_PUBACK);
 	expect_no_packet(self);
 	mqtt_session_lost(self->s);
 
