@@ -58,18 +58,18 @@ TEST_F(hubctl, helps_with_every_command)
 	struct hubctl_run *h = &self->h;
 	char usage[64];
 
-	EXPECT_EQ(hubctl_run(h, "--help", NULL), 0);
+	EXPECT_EQ(hubctl_run(h, "--help"), 0);
 	for (size_t i = 0; i < N_ALL; i++)
 		EXPECT_CONTAINS(h->out, all[i][2]);
 	for (size_t i = 0; i < N_ALL; i++) {
-		EXPECT_EQ(hubctl_run(h, all[i][0], all[i][1] ? all[i][1] : "--help", "--help", NULL), 0);
+		EXPECT_EQ(hubctl_run(h, all[i][0], all[i][1] ? all[i][1] : "--help", "--help"), 0);
 		snprintf(usage, sizeof(usage), "Usage: hubctl %s", all[i][2]);
 		EXPECT_EQ(strncmp(h->out, usage, strlen(usage)), 0);
 		EXPECT_CONTAINS(h->out, "--json");
 		EXPECT_CONTAINS(h->out, "--timeout");
 		EXPECT_STREQ(h->err, "");
 	}
-	EXPECT_EQ(hubctl_run(h, "twin", "--help", NULL), 0);
+	EXPECT_EQ(hubctl_run(h, "twin", "--help"), 0);
 	EXPECT_CONTAINS(h->out, "twin patch");
 	EXPECT_TRUE(strstr(h->out, "fault") == NULL);
 }
@@ -128,12 +128,12 @@ TEST_F(hubctl, says_what_is_wrong_with_a_command_line)
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
 		const char *const *w = lines[i].words;
 
-		EXPECT_EQ(hubctl_run(h, w[0], w[1], w[2], w[3], w[4], w[5], NULL), 2);
+		EXPECT_EQ(hubctl_run(h, w[0], w[1], w[2], w[3], w[4], w[5]), 2);
 		expect_one_line(h);
 		EXPECT_CONTAINS(h->err, lines[i].says);
 		EXPECT_STREQ(h->out, "");
 	}
-	EXPECT_EQ(hubctl_run(h, "twin", NULL), 2);
+	EXPECT_EQ(hubctl_run(h, "twin"), 2);
 	EXPECT_CONTAINS(h->err, "twin patch");
 }
 
@@ -141,15 +141,15 @@ TEST_F(hubctl, says_what_is_wrong_with_a_patch)
 {
 	struct hubctl_run *h = &self->h;
 
-	EXPECT_EQ(hubctl_run(h, "twin", "patch", "dev1", "{a:1}", NULL), 1);
+	EXPECT_EQ(hubctl_run(h, "twin", "patch", "dev1", "{a:1}"), 1);
 	EXPECT_CONTAINS(h->err, "hubctl: the patch is not JSON: ");
-	EXPECT_EQ(hubctl_run(h, "twin", "patch", "dev1", "[1]", NULL), 1);
+	EXPECT_EQ(hubctl_run(h, "twin", "patch", "dev1", "[1]"), 1);
 	EXPECT_STREQ(h->err, "hubctl: the patch is not a JSON object, such as {\"interval\":5}\n");
-	EXPECT_EQ(hubctl_run(h, "twin", "patch", "dev1", "{\"a\":1} {}", NULL), 1);
+	EXPECT_EQ(hubctl_run(h, "twin", "patch", "dev1", "{\"a\":1} {}"), 1);
 	EXPECT_CONTAINS(h->err, "hubctl: the patch is not JSON: ");
-	EXPECT_EQ(hubctl_run_input(h, "{\"a\":", "twin", "patch", "dev1", NULL), 1);
+	EXPECT_EQ(hubctl_run_input(h, "{\"a\":", "twin", "patch", "dev1"), 1);
 	EXPECT_CONTAINS(h->err, "hubctl: the patch is not JSON: ");
-	EXPECT_EQ(hubctl_run(h, "twin", "patch", "dev1", "--file=/nowhere", NULL), 1);
+	EXPECT_EQ(hubctl_run(h, "twin", "patch", "dev1", "--file=/nowhere"), 1);
 	EXPECT_STREQ(h->err, "hubctl: /nowhere: No such file or directory\n");
 }
 
@@ -157,7 +157,7 @@ TEST_F(hubctl, does_not_read_for_ever)
 {
 	struct hubctl_run *h = &self->h;
 
-	EXPECT_EQ(hubctl_run(h, "command", "send", "dev1", "--file=/dev/zero", NULL), 1);
+	EXPECT_EQ(hubctl_run(h, "command", "send", "dev1", "--file=/dev/zero"), 1);
 	EXPECT_STREQ(h->err, "hubctl: /dev/zero: too long\n");
 }
 
@@ -177,11 +177,11 @@ TEST_F(hubctl, does_not_wait_for_ever)
 		 "HostName=127.0.0.1;SharedAccessKeyName=service;SharedAccessKey=AAAA;Port=%u",
 		 ntohs(address.sin_port));
 	hubctl_write_file(h, "service.connection-string", text, strlen(text));
-	EXPECT_EQ(hubctl_run(h, "devices", "list", "--timeout=0.3", NULL), 1);
+	EXPECT_EQ(hubctl_run(h, "devices", "list", "--timeout=0.3"), 1);
 	EXPECT_STREQ(h->err, "hubctl: 127.0.0.1 did not take the connection within 0.3 s\n");
 	EXPECT_STREQ(h->out, "");
 	close(fd);
-	EXPECT_EQ(hubctl_run(h, "devices", "list", NULL), 1);
+	EXPECT_EQ(hubctl_run(h, "devices", "list"), 1);
 	EXPECT_CONTAINS(h->err, "hubctl: cannot connect to 127.0.0.1:");
 	EXPECT_CONTAINS(h->err, "Connection refused");
 }
@@ -200,13 +200,13 @@ TEST_F(hubctl, every_command_says_when_it_is_not_authorized)
 		bool has_device = verb && strcmp(verb, "list") != 0 && strcmp(group, "fault") != 0;
 
 		if (strcmp(group, "method") == 0)
-			EXPECT_EQ(hubctl_run(h, group, verb, "dev1", "m", NULL), 1);
+			EXPECT_EQ(hubctl_run(h, group, verb, "dev1", "m"), 1);
 		else if (strcmp(group, "command") == 0 || has_device)
-			EXPECT_EQ(hubctl_run_input(h, "{}", group, verb, "dev1", NULL), 1);
+			EXPECT_EQ(hubctl_run_input(h, "{}", group, verb, "dev1"), 1);
 		else if (verb && strcmp(verb, "set") == 0)
-			EXPECT_EQ(hubctl_run(h, group, verb, "lose-puback", NULL), 1);
+			EXPECT_EQ(hubctl_run(h, group, verb, "lose-puback"), 1);
 		else
-			EXPECT_EQ(hubctl_run(h, group, verb, NULL), 1);
+			EXPECT_EQ(hubctl_run(h, group, verb), 1);
 		EXPECT_STREQ(h->err,
 			     "hubctl: localhost refused the connection: Not authorized (status 0101)\n");
 		EXPECT_STREQ(h->out, "");

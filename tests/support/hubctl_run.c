@@ -6,7 +6,6 @@
 #include "tests/support/hubctl_run.h"
 
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,7 +79,7 @@ static void redirect(int fd, const char *path, int flags)
 	close(opened);
 }
 
-static void spawn(struct hubctl_run *h, const char *input, int ready_fd, const char *first, va_list list)
+static void spawn(struct hubctl_run *h, const char *input, int ready_fd, const char *const *args)
 {
 	const char *argv[N_ARGS_MAX + 1], *service = hubctl_file(h, "service.connection-string");
 	const char *in = input ? hubctl_file(h, "hubctl.in") : "/dev/null";
@@ -90,8 +89,8 @@ static void spawn(struct hubctl_run *h, const char *input, int ready_fd, const c
 
 	emu_program_path("hubctl", program);
 	argv[n++] = program;
-	for (const char *arg = first; arg && n < N_ARGS_MAX; arg = va_arg(list, const char *))
-		argv[n++] = arg;
+	while (*args && n < N_ARGS_MAX)
+		argv[n++] = *args++;
 	argv[n] = NULL;
 	if (input)
 		hubctl_write_file(h, "hubctl.in", input, strlen(input));
@@ -123,41 +122,22 @@ int hubctl_wait(struct hubctl_run *h)
 	return code;
 }
 
-int hubctl_run(struct hubctl_run *h, const char *first, ...)
+int hubctl_run_argv(struct hubctl_run *h, const char *input, const char *const *args)
 {
-	va_list list;
-
-	va_start(list, first);
-	spawn(h, NULL, -1, first, list);
-	va_end(list);
+	spawn(h, input, -1, args);
 	return hubctl_wait(h);
 }
 
-int hubctl_run_input(struct hubctl_run *h, const char *input, const char *first, ...)
-{
-	va_list list;
-
-	va_start(list, first);
-	spawn(h, input, -1, first, list);
-	va_end(list);
-	return hubctl_wait(h);
-}
-
-void hubctl_start(struct hubctl_run *h, const char *first, ...)
+void hubctl_start_argv(struct hubctl_run *h, const char *const *args)
 {
 	bool is_waited_for = false;
 	char ready[16];
-	va_list list;
 	int fds[2];
 
 	ASSERT_EQ(pipe2(fds, O_CLOEXEC), 0);
-	va_start(list, first);
-	for (const char *arg = first; arg; arg = va_arg(list, const char *))
-		is_waited_for |= strcmp(arg, "--ready-fd=3") == 0;
-	va_end(list);
-	va_start(list, first);
-	spawn(h, NULL, is_waited_for ? fds[1] : -1, first, list);
-	va_end(list);
+	for (size_t i = 0; args[i]; i++)
+		is_waited_for |= strcmp(args[i], "--ready-fd=3") == 0;
+	spawn(h, NULL, is_waited_for ? fds[1] : -1, args);
 	close(fds[1]);
 	if (is_waited_for)
 		ASSERT_EQ(read(fds[0], ready, sizeof(ready)), 6);

@@ -34,14 +34,17 @@ void hubctl_run_deinit(struct hubctl_run *h);
 const char *hubctl_file(const struct hubctl_run *h, const char *name);
 void hubctl_write_file(const struct hubctl_run *h, const char *name, const char *data, size_t len);
 
-/* Runs it with these arguments, up to a NULL, and the service's connection string. Returns the exit code. */
-int hubctl_run(struct hubctl_run *h, const char *first, ...) __attribute__((sentinel));
+/* Runs it with these arguments and the service's connection string. Returns the exit code. */
+#define hubctl_run(h, ...) hubctl_run_argv(h, NULL, HUBCTL_ARGS(__VA_ARGS__))
 /* The same, reading @input. */
-int hubctl_run_input(struct hubctl_run *h, const char *input, const char *first, ...)
-	__attribute__((sentinel));
+#define hubctl_run_input(h, input, ...) hubctl_run_argv(h, input, HUBCTL_ARGS(__VA_ARGS__))
 
 /* Starts it; hubctl_wait() is to follow. With `--ready-fd=3` among the arguments waits until it is ready. */
-void hubctl_start(struct hubctl_run *h, const char *first, ...) __attribute__((sentinel));
+#define hubctl_start(h, ...) hubctl_start_argv(h, HUBCTL_ARGS(__VA_ARGS__))
+
+#define HUBCTL_ARGS(...)     ((const char *const[]){__VA_ARGS__, NULL})
+int hubctl_run_argv(struct hubctl_run *h, const char *input, const char *const *args);
+void hubctl_start_argv(struct hubctl_run *h, const char *const *args);
 int hubctl_wait(struct hubctl_run *h);
 
 /* What was printed as JSON, strictly one value; the caller's reference. */

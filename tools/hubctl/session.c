@@ -266,6 +266,8 @@ static int wait_until(struct session *s, bool (*is_done)(const struct session *s
 					    s->target.host, what, s->timeout_ms / MSEC_PER_SEC,
 					    s->timeout_ms % MSEC_PER_SEC / 100);
 		r = session_turn(s, deadline_ms - at_ms);
+		if (r == -EINTR)
+			return session_fail(s, "interrupted");
 		if (r < 0)
 			return r;
 	}

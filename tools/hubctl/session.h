@@ -8,7 +8,7 @@
  * session_turn() takes what comes. What goes wrong is said on standard error, once, in one line; after that
  * every call returns the error again.
  *
- * Results are 0 or a negative errno: -EINTR when a signal asks to end, which is not said.
+ * Results are 0 or a negative errno.
  */
 
 #include <stdbool.h>
@@ -82,7 +82,8 @@ const char *session_reply_property(const struct session_reply *reply, const char
 				   size_t size);
 void session_reply_deinit(struct session_reply *reply);
 
-/* Waits at most @timeout_ms and takes what came; for commands that listen. */
+/* Waits at most @timeout_ms and takes what came; for commands that listen. -EINTR, not said, when a signal
+ * asks to end. */
 int session_turn(struct session *s, uint64_t timeout_ms);
 
 /* Says what went wrong, unless something was said before; returns -EIO. */
