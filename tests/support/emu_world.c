@@ -20,7 +20,7 @@ int emu_world_init(struct emu_world *w, const struct emu_hub_options *options)
 {
 	struct emu_hub_options defaults = EMU_HUB_OPTIONS_DEFAULT;
 	static const char *const ids[] = {"dev1", "dev1/mod", "dev2"};
-	int r = emu_registry_load(&w->registry, "/nonexistent/iothub-emulator", NULL);
+	int r = emu_registry_load(&w->registry, NULL, NULL);
 
 	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]) && r == 0; i++)
 		r = emu_registry_add(w->registry, ids[i]);
@@ -53,7 +53,7 @@ void emu_world_pass_ms(struct emu_world *w, uint64_t ms)
 
 struct bytes emu_world_key(struct emu_world *w, const char *id, size_t which)
 {
-	return emu_key_bytes(&emu_registry_find(w->registry, bytes_from_str(id))->keys[which]);
+	return emu_key_bytes(&emu_registry_find(w->registry, bytes_from_str(id))->credentials.keys[which]);
 }
 
 struct bytes emu_world_policy_key(struct emu_world *w, const char *name)

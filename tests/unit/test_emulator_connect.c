@@ -376,8 +376,11 @@ TEST_F(connect, a_second_one_is_a_protocol_error)
 
 TEST_F(connect, refused_on_demand)
 {
-	self->w.hub.fault.left.refuse_connect_n = 2;
-	self->w.hub.fault.left.refuse_connect_reason = 0x9f;
+	struct emu_fault fault = emu_fault_make(FAULT_REFUSE);
+
+	fault.left = 2;
+	fault.reason = 0x9f;
+	emu_faults_add(&self->w.hub.faults, &fault);
 	EXPECT_EQ(try_connect(self), 0x9f);
 	/* The service side is not asked to suffer. */
 	emu_peer_close(emu_peer_service(&self->w, "service/x"));

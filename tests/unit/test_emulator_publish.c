@@ -66,6 +66,18 @@ static int disconnect(struct fixture_publish *self)
 	return self->answer.disconnect.reason;
 }
 
+/* A fault of telemetry in the table, to be filled in. */
+static struct emu_fault *set_fault(struct fixture_publish *self, enum emu_fault_kind kind)
+{
+	struct emu_faults *faults = &self->w.hub.faults;
+	struct emu_fault fault = emu_fault_make(kind);
+
+	fault.operation = OPERATION_TELEMETRY;
+	if (!emu_faults_add(faults, &fault))
+		abort();
+	return &faults->table[faults->n - 1];
+}
+
 static const char *property(struct fixture_publish *self, const char *name)
 {
 	return hub_property(&self->answer, name, self->text, sizeof(self->text));
@@ -228,7 +240,7 @@ TEST_F(publish, receive_maximum)
 
 TEST_F(publish, delayed_acknowledgements)
 {
-	self->w.hub.options.fault.puback_delay_ms = 500;
+	set_fault(self, FAULT_DELAY)->ms = 500;
 	publish(self, TELEMETRY, 1, NULL);
 	emu_world_pass_ms(&self->w, 200);
 	publish(self, TELEMETRY, 1, "colour=red");
@@ -255,10 +267,12 @@ TEST_F(publish, refused_on_demand)
 		{0x0101, 135, "0101"}, {0x0501, 151, "0501"}, {0x0502, 151, "0502"}, {0x0503, 131, "0503"},
 		{0x0601, 131, "0601"}, {0x06a0, 131, "06A0"}, {0x0555, 131, "0555"},
 	};
+	struct emu_fault *fault;
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		self->w.hub.fault.left.refuse_status = rows[i].status;
-		self->w.hub.fault.left.refuse_n = 1;
+		fault = set_fault(self, FAULT_STATUS);
+		fault->status = rows[i].status;
+		fault->left = 1;
 		publish(self, TELEMETRY, 1, NULL);
 		EXPECT_EQ(puback(self), rows[i].reason_code);
 		EXPECT_STREQ(property(self, "status"), rows[i].text);
@@ -266,8 +280,7 @@ TEST_F(publish, refused_on_demand)
 		EXPECT_EQ(puback(self), 0);
 	}
 	EXPECT_EQ(self->w.hub.enqueued_sequence, sizeof(rows) / sizeof(rows[0]));
-	self->w.hub.fault.left.refuse_n = EMU_FAULT_ALWAYS;
-	self->w.hub.fault.left.refuse_status = 0x0603;
+	set_fault(self, FAULT_STATUS)->status = 0x0603;
 	publish(self, TELEMETRY, 0, NULL);
 	EXPECT_EQ(disconnect(self), 131);
 	EXPECT_STREQ(property(self, "status"), "0603");
@@ -277,9 +290,10 @@ TEST_F(publish, refused_on_demand)
 TEST_F(publish, half_of_the_cuts_lose_the_acknowledgement)
 {
 	int n_before = 0, n_after = 0;
+	struct emu_fault *fault = set_fault(self, FAULT_CUT);
 
-	self->w.hub.fault.left.cut_every = 3;
-	self->w.hub.fault.left.cut_n = 20;
+	fault->every = 3;
+	fault->left = 20;
 	for (int i = 0; i < 20; i++) {
 		publish(self, TELEMETRY, 1, NULL);
 		publish(self, TELEMETRY, 1, NULL);
@@ -326,15 +340,15 @@ static void expect_response(struct fixture_publish *self, const char *correlatio
 TEST_F(publish, requests_are_answered)
 {
 	request(self, "$iothub/twin/get", "", "1", NULL);
-	expect_response(self, "1", "0102");
+	expect_response(self, "1", "");
 	request(self, "$iothub/twin/get", "", "1234567890123456", NULL);
-	expect_response(self, "1234567890123456", "0102");
+	expect_response(self, "1234567890123456", "");
 	request(self, "$iothub/twin/get", "x", "2", NULL);
 	expect_response(self, "2", "0100");
 	request(self, "$iothub/twin/get", "", "3", "if-version=1");
 	expect_response(self, "3", "0100");
 	request(self, "$iothub/twin/patch/reported", "{}", "4", "if-version=1");
-	expect_response(self, "4", "0102");
+	expect_response(self, "4", "");
 	request(self, "$iothub/twin/patch/reported", "{}", "5", "if-version=x");
 	expect_response(self, "5", "0100");
 	request(self, "$iothub/responses", "{}", "6", "response-code=200");
@@ -356,16 +370,16 @@ TEST_F(publish, correlation_data_rules)
 	EXPECT_STREQ(property(self, "status"), "0100");
 }
 
-TEST_F(publish, the_service_side_does_not_publish)
+TEST_F(publish, the_service_side_sends_no_telemetry)
 {
 	emu_peer_close(self->peer);
 	self->peer = emu_peer_service(&self->w, "service/x");
 	ASSERT_TRUE(self->peer != NULL);
 	publish(self, TELEMETRY, 1, NULL);
 	EXPECT_EQ(puback(self), 131);
-	EXPECT_STREQ(property(self, "status"), "0102");
+	EXPECT_STREQ(property(self, "status"), "0504");
 	publish(self, TELEMETRY, 0, NULL);
-	EXPECT_EQ(disconnect(self), 131);
+	EXPECT_EQ(disconnect(self), 144);
 	EXPECT_EQ(self->w.hub.enqueued_sequence, 0u);
 }
 

@@ -101,11 +101,11 @@ TEST_F(registry, keys_stay)
 	ASSERT_EQ(emu_registry_add(self->r, "a"), 0);
 	ASSERT_EQ(emu_registry_add(self->r, "dev1/mod"), 0);
 	EXPECT_EQ(emu_registry_add(self->r, "not a name"), -EINVAL);
-	memcpy(keys, find(self, "dev1")->keys, sizeof(keys));
+	memcpy(keys, find(self, "dev1")->credentials.keys, sizeof(keys));
 	policy = emu_registry_policy(self->r, BYTES_LIT("service"))->key;
 	EXPECT_NE(memcmp(&keys[0], &keys[1], sizeof(keys[0])), 0);
 	ASSERT_EQ(emu_registry_add(self->r, "dev1"), 0);
-	EXPECT_EQ(memcmp(keys, find(self, "dev1")->keys, sizeof(keys)), 0);
+	EXPECT_EQ(memcmp(keys, find(self, "dev1")->credentials.keys, sizeof(keys)), 0);
 	ASSERT_EQ(emu_registry_save(self->r), 0);
 
 	ASSERT_EQ(reload(self), 0);
@@ -115,9 +115,9 @@ TEST_F(registry, keys_stay)
 	EXPECT_STREQ(emu_registry_identity(self->r, 2)->id, "dev1/mod");
 	EXPECT_STREQ(emu_identity_module(find(self, "dev1/mod")), "mod");
 	EXPECT_STREQ(emu_identity_module(find(self, "dev1")), "");
-	EXPECT_EQ(find(self, "dev1")->keys[0].len, keys[0].len);
-	EXPECT_MEMEQ(find(self, "dev1")->keys[0].data, keys[0].data, keys[0].len);
-	EXPECT_MEMEQ(find(self, "dev1")->keys[1].data, keys[1].data, keys[1].len);
+	EXPECT_EQ(find(self, "dev1")->credentials.keys[0].len, keys[0].len);
+	EXPECT_MEMEQ(find(self, "dev1")->credentials.keys[0].data, keys[0].data, keys[0].len);
+	EXPECT_MEMEQ(find(self, "dev1")->credentials.keys[1].data, keys[1].data, keys[1].len);
 	EXPECT_MEMEQ(emu_registry_policy(self->r, BYTES_LIT("service"))->key.data, policy.data, policy.len);
 	EXPECT_TRUE(find(self, "dev") == NULL);
 	EXPECT_TRUE(find(self, "dev12") == NULL);

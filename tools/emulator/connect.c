@@ -2,9 +2,8 @@
 /*
  * CONNECT: every rule of section 2, then the session, then CONNACK.
  *
- * The checks run in the order in which a client would be told what to mend: form, properties, host, method,
- * and the signature last. What the signature is about (an unknown device, a wrong key, an expired token) is
- * one answer to the client, Not Authorized, and a line in the log.
+ * The checks run in the order in which a client would be told what to mend: form, properties, host, and what
+ * auth.c has to say about the claim last.
  *
  * The host that is signed is the one of the `host` property, or the SNI without it.
  */
@@ -14,15 +13,10 @@
 #include <stdlib.h>
 #include <strings.h>
 
-#include "client.h"
-
-struct connect_request {
-	const struct mqtt_packet *packet;
-	bool is_service;
-	struct emu_identity *identity; /* NULL: the service side */
-	struct emu_sas_fields sas;
-	uint64_t expiry_ms;
-};
+#include "connect.h"
+#include "deliver.h"
+#include "method.h"
+#include "state.h"
 
 static bool is_service_id(struct bytes client_id)
 {
@@ -34,7 +28,8 @@ static bool is_service_id(struct bytes client_id)
 
 /* --- refusal ---------------------------------------------------------------------------------- */
 
-void emu_refuse_connect(struct emu_client *c, uint8_t reason, const struct emu_outcome *outcome)
+static void refuse(struct emu_client *c, uint8_t reason, const struct emu_outcome *outcome,
+		   const char *server_reference)
 {
 	uint8_t properties[EMU_OUTCOME_PROPERTIES_MAX];
 	struct writer w = writer_init(properties, sizeof(properties));
@@ -42,6 +37,10 @@ void emu_refuse_connect(struct emu_client *c, uint8_t reason, const struct emu_o
 
 	log_info(c->hub->log, "%s: refused: %s%s%s", c->peer, mqtt_reason_name(reason),
 		 outcome->reason[0] ? ": " : "", outcome->reason);
+	if (*server_reference) {
+		packet.properties.server_reference = bytes_from_str(server_reference);
+		mqtt_set(&packet.properties, MQTT_PROP_SERVER_REFERENCE);
+	}
 	emu_outcome_properties(c->hub, outcome, &w);
 	packet.properties.repeatable = writer_bytes(&w);
 	emu_client_put(c, &packet);
@@ -49,6 +48,11 @@ void emu_refuse_connect(struct emu_client *c, uint8_t reason, const struct emu_o
 		return;
 	c->closing = EMU_CLOSE;
 	c->ops->on_wake(c->userdata);
+}
+
+void emu_refuse_connect(struct emu_client *c, uint8_t reason, const struct emu_outcome *outcome)
+{
+	refuse(c, reason, outcome, "");
 }
 
 /* An MQTT 3.1.1 client understands only its own CONNACK (MQTT 3.1.1 section 3.2.2.3, return code 1). */
@@ -68,7 +72,7 @@ static void refuse_level(struct emu_client *c)
 
 /* --- checks: each returns true, or false and the outcome -------------------------------------- */
 
-static bool form_check(const struct connect_request *rq, struct emu_outcome *outcome)
+static bool form_check(const struct emu_claim *rq, struct emu_outcome *outcome)
 {
 	const struct mqtt_connect *connect = &rq->packet->connect;
 	const char *wrong = NULL;
@@ -103,7 +107,7 @@ static bool is_host(struct bytes name, const char *host)
 	return name.len == strlen(host) && strncasecmp((const char *)name.data, host, name.len) == 0;
 }
 
-static bool host_check(const struct emu_client *c, struct connect_request *rq, struct emu_outcome *outcome)
+static bool host_check(const struct emu_client *c, struct emu_claim *rq, struct emu_outcome *outcome)
 {
 	bool has_property = mqtt_user_property_find(rq->packet->properties.repeatable, "host", &rq->sas.host);
 
@@ -120,99 +124,75 @@ static bool host_check(const struct emu_client *c, struct connect_request *rq, s
 	return false;
 }
 
-static bool method_check(const struct mqtt_properties *p, struct emu_outcome *outcome)
+static bool method_check(struct emu_claim *rq, struct emu_outcome *outcome)
 {
-	if (!bytes_equal_str(p->authentication_method, "SAS")) {
-		emu_outcome_set(outcome, STATUS_NOT_AUTHORIZED,
-				"the device is registered for the method SAS");
-		return false;
-	}
-	return true;
-}
-
-static bool sas_times_check(struct connect_request *rq, struct emu_outcome *outcome)
-{
-	struct bytes field = rq->packet->properties.repeatable;
+	const struct mqtt_properties *p = &rq->packet->properties;
 
 	rq->sas.client_id = rq->packet->connect.client_id;
-	mqtt_user_property_find(field, "sas-policy", &rq->sas.policy);
-	mqtt_user_property_find(field, "sas-at", &rq->sas.at);
-	if (!mqtt_user_property_find(field, "sas-expiry", &rq->sas.expiry) ||
-	    time_parse(rq->sas.expiry, &rq->expiry_ms) < 0) {
-		emu_outcome_set(outcome, STATUS_BAD_REQUEST, "sas-expiry is missing");
-		return false;
-	}
-	return true;
+	mqtt_user_property_find(p->repeatable, "sas-policy", &rq->sas.policy);
+	return bytes_equal_str(p->authentication_method, "SAS") ? emu_claim_times_check(rq, outcome) : true;
 }
 
-static bool signed_with_policy(const struct emu_client *c, const struct connect_request *rq, const char **why)
+/* False: refused already. */
+static bool faults_pass(struct emu_client *c, struct bytes client_id)
 {
-	const struct emu_policy *policy = emu_registry_policy(c->hub->registry, rq->sas.policy);
-	enum emu_policy_right right = rq->is_service ? POLICY_SERVICE_CONNECT : POLICY_DEVICE_CONNECT;
+	const struct emu_fault *fault;
+	struct emu_outcome outcome = EMU_SUCCESS;
+	char id[IDENTITY_ID_MAX + 1];
+	int len = client_id.len > IDENTITY_ID_MAX ? IDENTITY_ID_MAX : (int)client_id.len;
 
-	if (!policy)
-		*why = "no such policy";
-	else if (policy->right != right)
-		*why = "the policy does not allow this connection";
-	else if (!emu_sas_is_signed(&rq->sas, emu_key_bytes(&policy->key),
-				    rq->packet->properties.authentication_data))
-		*why = "the policy's key did not sign this";
-	return !*why;
-}
-
-static bool signed_with_own_key(const struct connect_request *rq, const char **why)
-{
-	for (size_t i = 0; rq->identity && i < 2; i++) {
-		if (emu_sas_is_signed(&rq->sas, emu_key_bytes(&rq->identity->keys[i]),
-				      rq->packet->properties.authentication_data))
-			return true;
-	}
-	*why = rq->is_service ? "the service side needs a policy" : "none of the device's keys signed this";
+	snprintf(id, sizeof(id), "%.*s", len, (const char *)client_id.data);
+	fault = emu_faults_take(&c->hub->faults, FAULT_REFUSE, id, OPERATION_CONNECT);
+	if (fault)
+		refuse(c, fault->reason, &outcome, fault->server_reference);
+	else if (emu_faults_refuse(&c->hub->faults, id, OPERATION_CONNECT, &outcome))
+		emu_refuse_connect(c, emu_status_info(outcome.status)->reason_code, &outcome);
+	else
+		return true;
 	return false;
 }
 
-static bool signature_check(const struct emu_client *c, struct connect_request *rq,
-			    struct emu_outcome *outcome)
-{
-	const char *why = NULL;
-	bool has_policy = rq->sas.policy.data != NULL;
-
-	rq->identity = emu_registry_find(c->hub->registry, rq->sas.client_id);
-	if (!rq->identity && !rq->is_service)
-		why = "unknown device";
-	else if (has_policy ? !signed_with_policy(c, rq, &why) : !signed_with_own_key(rq, &why))
-		;
-	else if (rq->expiry_ms <= c->hub->wall_ms)
-		why = "the authentication expired";
-	if (why)
-		emu_outcome_set(outcome, STATUS_NOT_AUTHORIZED, "%.*s: %s",
-				rq->sas.client_id.len > 64 ? 64 : (int)rq->sas.client_id.len,
-				(const char *)rq->sas.client_id.data, why);
-	return !why;
-}
-
 /* 0, or the reason code to refuse with; @outcome stays a success when only the code is to tell. */
-static uint8_t request_check(struct emu_client *c, struct connect_request *rq, struct emu_outcome *outcome)
+static uint8_t request_check(struct emu_client *c, struct emu_claim *rq, struct emu_outcome *outcome)
 {
 	const struct mqtt_packet *packet = rq->packet;
-	uint8_t fault = rq->is_service ? 0 : emu_fault_connect(&c->hub->fault);
 
-	if (fault)
-		return fault;
 	if (packet->connect.client_id.len == 0) {
 		emu_outcome_set(outcome, STATUS_SUCCESS, "client ids are not assigned");
 		return MQTT_REASON_CLIENT_IDENTIFIER_NOT_VALID;
 	}
 	if (form_check(rq, outcome) && version_check(packet->properties.repeatable, outcome) &&
-	    host_check(c, rq, outcome) && method_check(&packet->properties, outcome) &&
-	    sas_times_check(rq, outcome) && signature_check(c, rq, outcome))
+	    host_check(c, rq, outcome) && method_check(rq, outcome) && emu_claim_check(c, rq, outcome))
 		return 0;
 	return emu_status_info(outcome->status)->reason_code;
 }
 
 /* --- acceptance ------------------------------------------------------------------------------- */
 
-static void connack_limits(const struct emu_hub_options *options, struct mqtt_properties *p)
+static void limits_apply(struct emu_client *c)
+{
+	const struct emu_fault *fault =
+		c->identity ? emu_faults_take(&c->hub->faults, FAULT_LIMITS, c->id, OPERATION_CONNECT) : NULL;
+	uint8_t given = fault ? fault->limits_given : 0;
+
+	if (given & EMU_LIMIT_RECEIVE_MAXIMUM)
+		c->limits.receive_maximum = fault->limits.receive_maximum;
+	if (given & EMU_LIMIT_TOPIC_ALIAS_MAXIMUM)
+		c->limits.topic_alias_maximum = fault->limits.topic_alias_maximum;
+	if (given & EMU_LIMIT_KEEP_ALIVE)
+		c->limits.keep_alive_s = fault->limits.keep_alive_s;
+	if (given & EMU_LIMIT_MAXIMUM_PACKET_SIZE)
+		c->limits.maximum_packet_size = fault->limits.maximum_packet_size;
+	if (given & EMU_LIMIT_SESSION_EXPIRY)
+		c->limits.session_expiry_s = fault->limits.session_expiry_s;
+	fault = c->identity ? emu_faults_take(&c->hub->faults, FAULT_SLOW, c->id, OPERATION_CONNECT) : NULL;
+	if (fault) {
+		c->slow_bytes = fault->bytes;
+		c->slow_ns = fault->ms * NSEC_PER_MSEC;
+	}
+}
+
+static void connack_limits(const struct emu_limits *options, struct mqtt_properties *p)
 {
 	p->receive_maximum = options->receive_maximum;
 	mqtt_set(p, MQTT_PROP_RECEIVE_MAXIMUM);
@@ -229,13 +209,13 @@ static void connack_limits(const struct emu_hub_options *options, struct mqtt_pr
 	mqtt_set(p, MQTT_PROP_SHARED_SUBSCRIPTION_AVAILABLE);
 }
 
-static void connack_put(struct emu_client *c, const struct connect_request *rq, bool session_present)
+static void connack_put(struct emu_client *c, const struct emu_claim *rq, bool session_present)
 {
 	uint32_t asked_expiry_s = rq->packet->properties.session_expiry_interval;
 	struct mqtt_packet packet = {.type = MQTT_CONNACK, .connack = {.session_present = session_present}};
 	struct mqtt_properties *p = &packet.properties;
 
-	connack_limits(&c->hub->options, p);
+	connack_limits(&c->limits, p);
 	/* 4.12: the method is repeated. */
 	p->authentication_method = rq->packet->properties.authentication_method;
 	mqtt_set(p, MQTT_PROP_AUTHENTICATION_METHOD);
@@ -251,15 +231,19 @@ static void connack_put(struct emu_client *c, const struct connect_request *rq, 
 }
 
 /* @session is the client's from here on; a connection that has it gives it up. Returns Session Present. */
-static bool session_take(struct emu_client *c, struct emu_session *session, const struct connect_request *rq)
+static bool session_take(struct emu_client *c, struct emu_session *session, const struct emu_claim *rq)
 {
 	bool present;
+
+	uint32_t expiry_s = rq->packet->properties.session_expiry_interval;
 
 	if (session->client)
 		emu_client_end(session->client, MQTT_REASON_SESSION_TAKEN_OVER);
 	present = !rq->packet->connect.clean_start && emu_session_is_present(session, c->hub->now_ns);
 	emu_session_open(session, c, present);
-	session->expiry_s = rq->is_service ? 0 : rq->packet->properties.session_expiry_interval;
+	session->expiry_s = expiry_s < c->limits.session_expiry_s ? expiry_s : c->limits.session_expiry_s;
+	if (rq->is_service)
+		session->expiry_s = 0;
 	c->session = session;
 	return present;
 }
@@ -275,21 +259,35 @@ static void service_take_over(struct emu_client *c)
 	}
 }
 
-static void accept_connect(struct emu_client *c, const struct connect_request *rq)
+/* What the connection goes by from here on. False: no memory. */
+static bool claim_keep(struct emu_client *c, const struct emu_claim *rq)
+{
+	struct bytes policy = rq->sas.policy;
+	bool is_sas = rq->signed_by != SIGNED_BY_CERTIFICATE;
+
+	c->id = strndup((const char *)rq->packet->connect.client_id.data, rq->packet->connect.client_id.len);
+	c->sas_host = is_sas ? strndup((const char *)rq->sas.host.data, rq->sas.host.len) : NULL;
+	c->sas_policy = policy.data ? strndup((const char *)policy.data, policy.len) : NULL;
+	c->identity = rq->is_service ? NULL : rq->identity;
+	if (!c->id || (is_sas && !c->sas_host) || (policy.data && !c->sas_policy))
+		return false;
+	limits_apply(c);
+	c->aliases = calloc(c->limits.topic_alias_maximum + 1u, 1);
+	return c->aliases;
+}
+
+static void accept_connect(struct emu_client *c, const struct emu_claim *rq)
 {
 	const struct mqtt_connect *connect = &rq->packet->connect;
-	const struct emu_hub_options *options = &c->hub->options;
 	bool present;
 
-	c->identity = rq->is_service ? NULL : rq->identity;
-	c->keep_alive_s = connect->keep_alive && connect->keep_alive <= options->keep_alive_s
+	emu_claim_accept(c, rq);
+	c->keep_alive_s = connect->keep_alive && connect->keep_alive <= c->limits.keep_alive_s
 				  ? connect->keep_alive
-				  : options->keep_alive_s;
+				  : c->limits.keep_alive_s;
 	c->connect_by_ns = TIME_NEVER;
-	c->stream.max_packet = options->maximum_packet_size;
-	if (__builtin_mul_overflow(rq->expiry_ms - c->hub->wall_ms, NSEC_PER_MSEC, &c->token_ends_ns) ||
-	    __builtin_add_overflow(c->token_ends_ns, c->hub->now_ns, &c->token_ends_ns))
-		c->token_ends_ns = TIME_NEVER;
+	c->connected_ms = c->hub->wall_ms;
+	c->stream.max_packet = c->limits.maximum_packet_size;
 	if (rq->is_service) {
 		service_take_over(c);
 		c->out.max = EMU_MONITOR_OUT_MAX;
@@ -297,12 +295,17 @@ static void accept_connect(struct emu_client *c, const struct connect_request *r
 	present = session_take(c, c->identity ? &c->identity->session : &c->own_session, rq);
 	log_info(c->hub->log, "%s: connected from %s%s", c->id, c->peer, present ? ", session present" : "");
 	connack_put(c, rq, present);
+	if (!c->identity)
+		return;
+	emu_commands_attached(c, present);
+	emu_state_session(c->hub, c->identity);
+	emu_commands_deliver(c);
+	emu_methods_device_ready(c);
 }
 
 void emu_on_connect(struct emu_client *c, const struct mqtt_packet *packet)
 {
-	struct connect_request rq = {.packet = packet,
-				     .is_service = is_service_id(packet->connect.client_id)};
+	struct emu_claim rq = {.packet = packet, .is_service = is_service_id(packet->connect.client_id)};
 	const struct mqtt_properties *p = &packet->properties;
 	struct emu_outcome outcome = EMU_SUCCESS;
 	uint8_t reason;
@@ -315,13 +318,14 @@ void emu_on_connect(struct emu_client *c, const struct mqtt_packet *packet)
 		c->problem_information = p->request_problem_information;
 	if (mqtt_has(p, MQTT_PROP_MAXIMUM_PACKET_SIZE))
 		c->maximum_packet_size = p->maximum_packet_size;
-	reason = request_check(c, &rq, &outcome);
-	if (reason) {
-		emu_refuse_connect(c, reason, &outcome);
+	if (mqtt_has(p, MQTT_PROP_RECEIVE_MAXIMUM))
+		c->receive_maximum = p->receive_maximum;
+	if (!rq.is_service && !faults_pass(c, packet->connect.client_id))
 		return;
-	}
-	c->id = strndup((const char *)packet->connect.client_id.data, packet->connect.client_id.len);
-	if (!c->id)
+	reason = request_check(c, &rq, &outcome);
+	if (reason)
+		emu_refuse_connect(c, reason, &outcome);
+	else if (!claim_keep(c, &rq))
 		emu_refuse_connect(c, MQTT_REASON_SERVER_BUSY, &outcome);
 	else
 		accept_connect(c, &rq);

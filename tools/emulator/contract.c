@@ -287,6 +287,42 @@ bool emu_connect_properties_check(struct bytes field, struct emu_outcome *outcom
 	return emu_properties_check(field, rules, ARRAY_SIZE(rules), outcome);
 }
 
+bool emu_auth_properties_check(struct bytes field, struct emu_outcome *outcome)
+{
+	static const struct emu_property_rule rules[] = {
+		{"sas-at", PROPERTY_TIME, false},
+		{"sas-expiry", PROPERTY_TIME, true},
+	};
+
+	return emu_properties_check(field, rules, ARRAY_SIZE(rules), outcome);
+}
+
+/* What a device answers a method call with. response-code is for the caller to see: without it the call failed,
+ * which is no error of the connection. */
+bool emu_response_properties_check(struct bytes field, struct emu_outcome *outcome)
+{
+	static const struct emu_property_rule rules[] = {
+		{"response-code", PROPERTY_STRING, false},
+		{"status", PROPERTY_STRING, false},
+		{"reason", PROPERTY_STRING, false},
+		{"trace-id", PROPERTY_STRING, false},
+	};
+
+	return emu_properties_check(field, rules, ARRAY_SIZE(rules), outcome);
+}
+
+/* What a device settles a command with. */
+bool emu_puback_properties_check(struct bytes field, struct emu_outcome *outcome)
+{
+	static const struct emu_property_rule rules[] = {
+		{"status", PROPERTY_STRING, false},
+		{"reason", PROPERTY_STRING, false},
+		{"trace-id", PROPERTY_STRING, false},
+	};
+
+	return emu_properties_check(field, rules, ARRAY_SIZE(rules), outcome);
+}
+
 bool emu_twin_get_properties_check(struct bytes field, struct emu_outcome *outcome)
 {
 	return emu_properties_check(field, NULL, 0, outcome);

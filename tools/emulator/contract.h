@@ -132,8 +132,17 @@ int emu_u64_parse(struct bytes text, uint64_t *out);
 
 bool emu_telemetry_properties_check(struct bytes field, struct emu_outcome *outcome);
 bool emu_connect_properties_check(struct bytes field, struct emu_outcome *outcome);
+bool emu_auth_properties_check(struct bytes field, struct emu_outcome *outcome);
+bool emu_response_properties_check(struct bytes field, struct emu_outcome *outcome);
+bool emu_puback_properties_check(struct bytes field, struct emu_outcome *outcome);
 bool emu_twin_get_properties_check(struct bytes field, struct emu_outcome *outcome);
 bool emu_twin_patch_properties_check(struct bytes field, struct emu_outcome *outcome);
+
+/* Whether @status is an error that may go away by itself, by its bits alone. */
+static inline bool emu_status_is_retryable(uint16_t status)
+{
+	return status & 0x0400;
+}
 
 /* --- SAS (section 2) -------------------------------------------------------------------------- */
 

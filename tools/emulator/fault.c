@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which message is refused and which connection is cut.
+ * The table of faults, asked in the order in which they were added; the first that acts is the answer. A fault
+ * acts when it is about the identity and the operation, has times left, and the draw falls within its
+ * fraction. One that has acted for the last time stays to be looked at until its place is needed.
  *
- * Cuts come in pairs, one before and one after the PUBACK, in an order drawn from the seed: so half of an
- * even number of cuts loses an acknowledgement, whatever the seed.
+ * Cuts of `either` come in pairs, one before and one after the answer, in an order drawn from the seed: so
+ * half of an even number of cuts loses an acknowledgement, whatever the seed.
  */
 
 #include "fault.h"
 
-static uint64_t draw(struct emu_fault *f)
+#include "base/time.h"
+
+#define LEVEL_ONE UINT64_C(1000)
+
+static uint64_t draw(struct emu_faults *f)
 {
 	/* splitmix64 */
 	uint64_t z = f->random += UINT64_C(0x9e3779b97f4a7c15);
@@ -18,43 +24,233 @@ static uint64_t draw(struct emu_fault *f)
 	return z ^ (z >> 31);
 }
 
-void emu_fault_init(struct emu_fault *f, const struct emu_fault_options *options)
+struct emu_fault emu_fault_make(enum emu_fault_kind kind)
 {
-	*f = (struct emu_fault){.left = *options, .random = options->seed};
+	return (struct emu_fault){
+		.kind = kind, .left = EMU_FAULT_ALWAYS, .fraction = EMU_FAULT_FRACTION_ONE, .every = 1};
 }
 
-static bool count_down(uint64_t *n)
+/* --- the table -------------------------------------------------------------------------------- */
+
+static void table_remove(struct emu_faults *f, size_t i)
 {
-	if (*n == 0)
+	memmove(&f->table[i], &f->table[i + 1], (f->n - i - 1) * sizeof(f->table[0]));
+	f->n--;
+}
+
+static void make_room(struct emu_faults *f)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		if (f->table[i].left == 0) {
+			table_remove(f, i);
+			return;
+		}
+	}
+}
+
+const struct emu_fault *emu_faults_add(struct emu_faults *f, const struct emu_fault *fault)
+{
+	struct emu_fault *added;
+
+	if (f->n == EMU_FAULTS_MAX)
+		make_room(f);
+	if (f->n == EMU_FAULTS_MAX)
+		return NULL;
+	added = &f->table[f->n++];
+	*added = *fault;
+	added->id = ++f->last_id;
+	added->hits = 0;
+	added->n_occasions = 0;
+	return added;
+}
+
+size_t emu_faults_clear(struct emu_faults *f, uint32_t id)
+{
+	size_t n = f->n;
+
+	for (size_t i = f->n; i > 0; i--) {
+		if (id == 0 || f->table[i - 1].id == id)
+			table_remove(f, i - 1);
+	}
+	return n - f->n;
+}
+
+void emu_faults_init(struct emu_faults *f, const struct emu_fault_options *options)
+{
+	struct emu_fault fault;
+
+	*f = (struct emu_faults){.random = options->seed};
+	if (options->refuse_n) {
+		fault = emu_fault_make(FAULT_STATUS);
+		fault.operation = OPERATION_TELEMETRY;
+		fault.status = options->refuse_status;
+		fault.left = options->refuse_n;
+		emu_faults_add(f, &fault);
+	}
+	if (options->refuse_connect_n) {
+		fault = emu_fault_make(FAULT_REFUSE);
+		fault.reason = options->refuse_connect_reason;
+		fault.left = options->refuse_connect_n;
+		emu_faults_add(f, &fault);
+	}
+	if (options->cut_every) {
+		fault = emu_fault_make(FAULT_CUT);
+		fault.operation = OPERATION_TELEMETRY;
+		fault.every = options->cut_every;
+		fault.left = options->cut_n;
+		emu_faults_add(f, &fault);
+	}
+	if (options->puback_delay_ms) {
+		fault = emu_fault_make(FAULT_DELAY);
+		fault.operation = OPERATION_TELEMETRY;
+		fault.ms = options->puback_delay_ms;
+		emu_faults_add(f, &fault);
+	}
+}
+
+/* --- occasions -------------------------------------------------------------------------------- */
+
+bool emu_fault_is_about(const struct emu_fault *fault, const char *id)
+{
+	return !fault->device[0] || strcmp(fault->device, id) == 0;
+}
+
+static bool fault_matches(const struct emu_fault *fault, enum emu_fault_kind kind, const char *id,
+			  enum emu_operation operation)
+{
+	return fault->kind == kind && fault->left > 0 && emu_fault_is_about(fault, id) &&
+	       (fault->operation == OPERATION_ANY || operation == OPERATION_ANY ||
+		fault->operation == operation);
+}
+
+static bool fault_act(struct emu_faults *f, struct emu_fault *fault)
+{
+	if (fault->fraction < EMU_FAULT_FRACTION_ONE && draw(f) % EMU_FAULT_FRACTION_ONE >= fault->fraction)
 		return false;
-	if (*n != EMU_FAULT_ALWAYS)
-		--*n;
+	if (fault->left != EMU_FAULT_ALWAYS)
+		fault->left--;
+	fault->hits++;
 	return true;
 }
 
-uint8_t emu_fault_connect(struct emu_fault *f)
+const struct emu_fault *emu_faults_take(struct emu_faults *f, enum emu_fault_kind kind, const char *id,
+					enum emu_operation operation)
 {
-	return count_down(&f->left.refuse_connect_n) ? f->left.refuse_connect_reason : 0;
+	for (size_t i = 0; i < f->n; i++) {
+		if (fault_matches(&f->table[i], kind, id, operation) && fault_act(f, &f->table[i]))
+			return &f->table[i];
+	}
+	return NULL;
 }
 
-bool emu_fault_telemetry(struct emu_fault *f, struct emu_outcome *outcome)
+bool emu_faults_refuse(struct emu_faults *f, const char *id, enum emu_operation operation,
+		       struct emu_outcome *outcome)
 {
-	if (!count_down(&f->left.refuse_n))
-		return false;
-	emu_outcome_set(outcome, f->left.refuse_status, "refused on demand");
-	return true;
+	const struct emu_fault *fault = emu_faults_take(f, FAULT_STATUS, id, operation);
+
+	if (fault)
+		emu_outcome_set(outcome, fault->status, "refused on demand");
+	return fault;
 }
 
-enum emu_cut emu_fault_cut(struct emu_fault *f)
+/* A bucket of @burst messages that fills by @rate. */
+static bool over_rate(const struct emu_fault *fault, struct emu_meter *meter, uint64_t now_ns)
 {
-	if (f->left.cut_every == 0 || ++f->n_messages < f->left.cut_every)
-		return EMU_CUT_NONE;
-	f->n_messages = 0;
-	if (!count_down(&f->left.cut_n))
-		return EMU_CUT_NONE;
-	if (f->n_cuts++ % 2 == 0)
-		f->next_cut = draw(f) & 1 ? EMU_CUT_BEFORE_ACK : EMU_CUT_AFTER_ACK;
+	uint64_t full = fault->burst * LEVEL_ONE, gained;
+
+	if (meter->fault_id != fault->id)
+		*meter = (struct emu_meter){.fault_id = fault->id, .last_ns = now_ns, .level = full};
+	gained = (now_ns - meter->last_ns) / NSEC_PER_USEC;
+	gained = gained > NSEC_PER_SEC ? full : gained * fault->rate / (NSEC_PER_MSEC / LEVEL_ONE);
+	if (gained > 0) {
+		meter->level = meter->level + gained > full ? full : meter->level + gained;
+		meter->last_ns = now_ns;
+	}
+	if (meter->level < LEVEL_ONE)
+		return true;
+	meter->level -= LEVEL_ONE;
+	return false;
+}
+
+static bool over_quota(const struct emu_fault *fault, struct emu_meter *meter)
+{
+	if (meter->fault_id != fault->id)
+		*meter = (struct emu_meter){.fault_id = fault->id};
+	if (meter->level >= fault->messages)
+		return true;
+	meter->level++;
+	return false;
+}
+
+bool emu_faults_meter(struct emu_faults *f, const char *id, struct emu_meter *throttle,
+		      struct emu_meter *quota, uint64_t now_ns, struct emu_outcome *outcome)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		struct emu_fault *fault = &f->table[i];
+
+		if (fault_matches(fault, FAULT_THROTTLE, id, OPERATION_TELEMETRY) &&
+		    over_rate(fault, throttle, now_ns) && fault_act(f, fault)) {
+			emu_outcome_set(outcome, STATUS_THROTTLED, "over the rate");
+			return true;
+		}
+		if (fault_matches(fault, FAULT_QUOTA, id, OPERATION_TELEMETRY) && over_quota(fault, quota) &&
+		    fault_act(f, fault)) {
+			emu_outcome_set(outcome, STATUS_QUOTA_EXCEEDED, "over the quota");
+			return true;
+		}
+	}
+	return false;
+}
+
+static enum emu_cut cut_draw(struct emu_faults *f, struct emu_fault *fault)
+{
+	switch (fault->when) {
+	case CUT_BEFORE:
+		return EMU_CUT_BEFORE;
+	case CUT_UNANSWERED:
+		return EMU_CUT_BEFORE_ACK;
+	case CUT_AFTER:
+		return EMU_CUT_AFTER_ACK;
+	case CUT_EITHER:
+		break;
+	}
+	if (fault->hits % 2 == 1)
+		fault->next_cut = draw(f) & 1 ? EMU_CUT_BEFORE_ACK : EMU_CUT_AFTER_ACK;
 	else
-		f->next_cut = f->next_cut == EMU_CUT_AFTER_ACK ? EMU_CUT_BEFORE_ACK : EMU_CUT_AFTER_ACK;
-	return f->next_cut;
+		fault->next_cut =
+			fault->next_cut == EMU_CUT_AFTER_ACK ? EMU_CUT_BEFORE_ACK : EMU_CUT_AFTER_ACK;
+	return fault->next_cut;
+}
+
+enum emu_cut emu_faults_cut(struct emu_faults *f, const char *id, enum emu_operation operation)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		struct emu_fault *fault = &f->table[i];
+
+		if (!fault_matches(fault, FAULT_CUT, id, operation) || ++fault->n_occasions < fault->every)
+			continue;
+		fault->n_occasions = 0;
+		if (fault_act(f, fault))
+			return cut_draw(f, fault);
+	}
+	return EMU_CUT_NONE;
+}
+
+uint8_t emu_faults_suback(struct emu_faults *f, const char *id, struct bytes topic)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		struct emu_fault *fault = &f->table[i];
+
+		if (fault_matches(fault, FAULT_SUBACK, id, OPERATION_SUBSCRIBE) &&
+		    (!fault->topic[0] || bytes_equal_str(topic, fault->topic)) && fault_act(f, fault))
+			return fault->reason;
+	}
+	return 0;
+}
+
+uint64_t emu_faults_delay_ms(struct emu_faults *f, const char *id, enum emu_operation operation)
+{
+	const struct emu_fault *fault = emu_faults_take(f, FAULT_DELAY, id, operation);
+
+	return fault ? fault->ms : 0;
 }

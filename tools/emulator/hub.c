@@ -13,6 +13,8 @@
 #include <stdlib.h>
 
 #include "client.h"
+#include "state.h"
+#include "store.h"
 
 /* What posting adds to the properties at most: device-id, module-id, time, sequence, dropped, longer names.
  */
@@ -27,11 +29,12 @@ int emu_hub_init(struct emu_hub *hub, const struct emu_hub_options *options, str
 		.registry = registry,
 		.wall_ms = wall_ms,
 		.trace_prefix = wall_ms,
-		.scratch_size = options->maximum_packet_size + POSTING_OVERHEAD,
+		.scratch_size = options->maximum_packet_size + COMMAND_SIZE_MAX + POSTING_OVERHEAD,
 	};
 	list_init(&hub->clients);
+	list_init(&hub->calls);
 	list_init(&hub->monitors);
-	emu_fault_init(&hub->fault, &options->fault);
+	emu_faults_init(&hub->faults, &options->fault);
 	time_format_iso(0, hub->enqueued_time);
 	hub->scratch = malloc(hub->scratch_size);
 	return hub->scratch ? 0 : -ENOMEM;
@@ -39,9 +42,20 @@ int emu_hub_init(struct emu_hub *hub, const struct emu_hub_options *options, str
 
 void emu_hub_deinit(struct emu_hub *hub)
 {
-	assert(list_is_empty(&hub->clients) && list_is_empty(&hub->monitors));
+	assert(list_is_empty(&hub->clients) && list_is_empty(&hub->monitors) && list_is_empty(&hub->calls));
+	emu_store_free(hub->store);
+	hub->store = NULL;
 	free(hub->scratch);
 	hub->scratch = NULL;
+}
+
+int emu_hub_commit(struct emu_hub *hub)
+{
+	int r = hub->store ? emu_store_commit(hub->store) : 0;
+
+	if (r == 0)
+		emu_state_compact(hub);
+	return r;
 }
 
 void emu_hub_shut_down(struct emu_hub *hub)

@@ -35,11 +35,19 @@ struct emu_hub_options {
 #define EMU_PACKET_SIZE_MIN 128
 #define EMU_PACKET_SIZE_MAX (8u * 1024 * 1024)
 
+struct emu_store;
+
 struct emu_hub {
 	struct log *log;
 	struct emu_hub_options options;
 	struct emu_registry *registry; /* borrowed */
-	struct emu_fault fault;
+	struct emu_faults faults;
+	struct emu_store *store;   /* NULL: nothing is kept on disk */
+	uint64_t store_floor;      /* bytes before it is written anew */
+	uint64_t command_sequence; /* the last number given to a command */
+	struct list calls;         /* of methods, in order of id */
+	size_t n_calls;
+	uint64_t call_id; /* the last one */
 	struct list clients;
 	struct list monitors; /* clients of the service side with a subscription */
 	uint64_t now_ns;
@@ -67,6 +75,10 @@ static inline void emu_hub_set_time(struct emu_hub *hub, uint64_t now_ns, uint64
 	hub->now_ns = now_ns;
 	hub->wall_ms = wall_ms;
 }
+
+/* Everything that was noted is on disk when it returns 0: before any output of this turn is sent. After an error,
+ * which was logged, the hub cannot go on. */
+int emu_hub_commit(struct emu_hub *hub);
 
 /* Says goodbye (DISCONNECT 0x8b) to every client. */
 void emu_hub_shut_down(struct emu_hub *hub);

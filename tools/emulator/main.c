@@ -4,7 +4,7 @@
  * modules.
  *
  * State directory, mode 0700: ca.pem, ca.key (made once), server.pem, server.key (issued at every start for
- * the names of the day), devices.json, devices/<id>.connection-string, service.connection-string. It belongs
+ * the names of the day), devices.json, state.log (twins, commands, sessions), devices/<id>.connection-string, service.connection-string. It belongs
  * to one emulator at a time.
  */
 
@@ -31,6 +31,7 @@
 #include "net/tls.h"
 #include "options.h"
 #include "server.h"
+#include "state.h"
 
 struct emulator {
 	struct emu_options options;
@@ -161,6 +162,18 @@ static void raise_file_limit(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* Twins, commands and sessions. The loop has not read its clocks yet. */
+static int state_restore(struct emulator *e)
+{
+	char path[PATH_MAX];
+	struct timespec ts;
+	int r = state_path(e, "state.log", path);
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	emu_hub_set_time(&e->hub, (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec, wall_clock_ms());
+	return r < 0 ? r : emu_state_open(&e->hub, path);
+}
+
 static int start(struct emulator *e)
 {
 	static const int signals[] = {SIGTERM, SIGINT, SIGUSR1};
@@ -180,6 +193,9 @@ static int start(struct emulator *e)
 	if (r < 0)
 		return r;
 	e->has_hub = true;
+	r = state_restore(e);
+	if (r < 0)
+		return r;
 	r = emu_server_new(&e->server, e->loop, &e->hub, e->tls, &e->log);
 	if (r == 0)
 		r = emu_server_listen(e->server, e->options.listen, e->options.port);
@@ -234,8 +250,10 @@ static void stop(struct emulator *e)
 		if (loop_turn(e->loop, TIME_NEVER) < 0)
 			break;
 	}
-	if (e->has_hub)
+	if (e->has_hub) {
+		emu_hub_commit(&e->hub);
 		emu_hub_deinit(&e->hub);
+	}
 	loop_free(e->loop);
 	tls_context_free(e->tls);
 	emu_registry_free(e->registry);
@@ -264,6 +282,8 @@ int main(int argc, char **argv)
 	}
 	if (r == 0)
 		r = loop_run(e.loop);
+	if (e.server && emu_server_failed(e.server))
+		r = -EIO;
 	stop(&e);
 	return r < 0 ? 1 : 0;
 }

@@ -19,26 +19,32 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define TOPIC_PREFIX  "$service/telemetry"
-#define PUBLISH_BOUND 64
+#define TOPIC_TELEMETRY_POSTED "$service/telemetry"
+#define TOPIC_TWIN_CHANGES     "$service/twin/changes"
+#define TOPIC_PREFIX_MAX       sizeof(TOPIC_TWIN_CHANGES)
+#define PUBLISH_BOUND          64
 
 /* --- subscriptions ---------------------------------------------------------------------------- */
 
-bool emu_monitor_filter_is_known(struct bytes topic)
+static bool filter_is(struct bytes topic, const char *prefix)
 {
-	struct bytes prefix = BYTES_LIT(TOPIC_PREFIX);
 	char id[IDENTITY_ID_MAX + 1];
 
-	if (!bytes_start_with(topic, prefix))
+	if (!bytes_start_with(topic, bytes_from_str(prefix)))
 		return false;
-	if (topic.len == prefix.len)
+	topic = BYTES(topic.data + strlen(prefix), topic.len - strlen(prefix));
+	if (topic.len == 0)
 		return true;
-	topic = BYTES(topic.data + prefix.len, topic.len - prefix.len);
 	if (topic.data[0] != '/' || topic.len - 1 > IDENTITY_ID_MAX)
 		return false;
 	memcpy(id, topic.data + 1, topic.len - 1);
 	id[topic.len - 1] = '\0';
-	return emu_identity_id_is_valid(id);
+	return strlen(id) == topic.len - 1 && emu_identity_id_is_valid(id);
+}
+
+bool emu_monitor_filter_is_known(struct bytes topic)
+{
+	return filter_is(topic, TOPIC_TELEMETRY_POSTED) || filter_is(topic, TOPIC_TWIN_CHANGES);
 }
 
 void emu_monitor_update(struct emu_client *c)
@@ -52,10 +58,12 @@ void emu_monitor_update(struct emu_client *c)
 }
 
 /* A device's subscription includes its modules. */
-static bool subscription_covers(const char *topic, const struct emu_identity *from)
+static bool subscription_covers(const char *topic, const char *prefix, const struct emu_identity *from)
 {
-	const char *id = topic + sizeof(TOPIC_PREFIX) - 1;
+	const char *id = topic + strlen(prefix);
 
+	if (strncmp(topic, prefix, strlen(prefix)) != 0)
+		return false;
 	if (*id == '\0')
 		return true;
 	id++;
@@ -63,10 +71,10 @@ static bool subscription_covers(const char *topic, const struct emu_identity *fr
 	       (strlen(id) == from->device_len && memcmp(id, from->id, from->device_len) == 0);
 }
 
-static bool monitor_wants(const struct emu_client *c, const struct emu_identity *from)
+static bool monitor_wants(const struct emu_client *c, const char *prefix, const struct emu_identity *from)
 {
 	for (size_t i = 0; i < c->session->n_subscriptions; i++) {
-		if (subscription_covers(c->session->subscriptions[i].topic, from))
+		if (subscription_covers(c->session->subscriptions[i].topic, prefix, from))
 			return true;
 	}
 	return false;
@@ -88,14 +96,6 @@ static void property_put(struct writer *w, const char *key, struct bytes value)
 	mqtt_user_property_put(w, bytes_from_str(key), value);
 }
 
-static void number_put(struct writer *w, const char *key, uint64_t value)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "%" PRIu64, value);
-	property_put(w, key, bytes_from_str(text));
-}
-
 static void creation_time_put(struct writer *w, struct bytes value)
 {
 	char text[TIME_ISO_LEN + 1];
@@ -108,10 +108,8 @@ static void creation_time_put(struct writer *w, struct bytes value)
 	}
 }
 
-static void properties_put(struct emu_hub *hub, const struct emu_identity *from, struct bytes field,
-			   struct writer *w)
+static void properties_put(struct bytes field, struct writer *w)
 {
-	const char *module = emu_identity_module(from);
 	struct bytes key, value;
 	size_t pos = 0;
 
@@ -121,11 +119,6 @@ static void properties_put(struct emu_hub *hub, const struct emu_identity *from,
 		else
 			mqtt_user_property_put(w, key, value);
 	}
-	property_put(w, "device-id", BYTES(from->id, from->device_len));
-	if (*module)
-		property_put(w, "module-id", bytes_from_str(module));
-	property_put(w, "enqueued-time", bytes_from_str(enqueued_time(hub)));
-	number_put(w, "enqueued-sequence", hub->enqueued_sequence);
 }
 
 /* --- delivery --------------------------------------------------------------------------------- */
@@ -146,7 +139,7 @@ static void deliver(struct emu_client *c, struct mqtt_packet *packet, struct wri
 	uint8_t *dst;
 
 	if (c->n_dropped > 0)
-		number_put(&w, "dropped", c->n_dropped);
+		emu_property_put_number(&w, "dropped", c->n_dropped);
 	packet->properties.repeatable = writer_bytes(&w);
 	bound = PUBLISH_BOUND + packet->publish.topic.len + packet->publish.payload.len + writer_len(&w) +
 		packet->properties.content_type.len;
@@ -164,9 +157,44 @@ static void deliver(struct emu_client *c, struct mqtt_packet *packet, struct wri
 	c->ops->on_wake(c->userdata);
 }
 
+/* A topic name has no `+` and `#`, an id may. */
+static void topic_make(const char *prefix, const struct emu_identity *from,
+		       char out[static TOPIC_PREFIX_MAX + 1 + IDENTITY_ID_MAX])
+{
+	sprintf(out, "%s/%s", prefix, from->id);
+	for (char *c = out; *c; c++) {
+		if (*c == '+' || *c == '#')
+			*c = '_';
+	}
+}
+
+/* Delivers @posted with the properties in @w to everyone who wants it. */
+static void post(struct emu_hub *hub, const char *prefix, const struct emu_identity *from,
+		 struct mqtt_packet *posted, struct writer w)
+{
+	char topic[TOPIC_PREFIX_MAX + 1 + IDENTITY_ID_MAX];
+
+	topic_make(prefix, from, topic);
+	posted->publish.topic = bytes_from_str(topic);
+	list_for_each (link, &hub->monitors) {
+		struct emu_client *c = container_of(link, struct emu_client, monitor_link);
+
+		if (monitor_wants(c, prefix, from))
+			deliver(c, posted, w);
+	}
+}
+
+static void identity_put(struct writer *w, const struct emu_identity *identity)
+{
+	const char *module = emu_identity_module(identity);
+
+	property_put(w, "device-id", BYTES(identity->id, identity->device_len));
+	if (*module)
+		property_put(w, "module-id", bytes_from_str(module));
+}
+
 void emu_monitor_post(struct emu_hub *hub, const struct emu_identity *from, const struct mqtt_packet *packet)
 {
-	char topic[sizeof(TOPIC_PREFIX) + 1 + IDENTITY_ID_MAX];
 	struct writer w = writer_init(hub->scratch, hub->scratch_size);
 	struct mqtt_packet posted = {
 		.type = MQTT_PUBLISH,
@@ -177,15 +205,25 @@ void emu_monitor_post(struct emu_hub *hub, const struct emu_identity *from, cons
 	hub->enqueued_sequence++;
 	if (list_is_empty(&hub->monitors))
 		return;
-	snprintf(topic, sizeof(topic), TOPIC_PREFIX "/%s", from->id);
-	posted.publish.topic = bytes_from_str(topic);
 	if (mqtt_has(&packet->properties, MQTT_PROP_CONTENT_TYPE))
 		mqtt_set(&posted.properties, MQTT_PROP_CONTENT_TYPE);
-	properties_put(hub, from, packet->properties.repeatable, &w);
-	list_for_each (link, &hub->monitors) {
-		struct emu_client *c = container_of(link, struct emu_client, monitor_link);
+	properties_put(packet->properties.repeatable, &w);
+	identity_put(&w, from);
+	property_put(&w, "enqueued-time", bytes_from_str(enqueued_time(hub)));
+	emu_property_put_number(&w, "enqueued-sequence", hub->enqueued_sequence);
+	post(hub, TOPIC_TELEMETRY_POSTED, from, &posted, w);
+}
 
-		if (monitor_wants(c, from))
-			deliver(c, &posted, w);
-	}
+void emu_monitor_post_twin(struct emu_hub *hub, const struct emu_identity *of, enum emu_twin_part part,
+			   uint64_t version, struct bytes patch)
+{
+	struct writer w = writer_init(hub->scratch, hub->scratch_size);
+	struct mqtt_packet posted = {.type = MQTT_PUBLISH, .publish = {.payload = patch}};
+
+	if (list_is_empty(&hub->monitors))
+		return;
+	identity_put(&w, of);
+	emu_property_put(&w, "part", emu_twin_part_name(part));
+	emu_property_put_number(&w, "version", version);
+	post(hub, TOPIC_TWIN_CHANGES, of, &posted, w);
 }

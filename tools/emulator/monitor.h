@@ -3,15 +3,15 @@
 #define EMULATOR_MONITOR_H
 
 /*
- * The service side: what devices send is posted to every monitor, a client of the policy `service` that
- * subscribed to
- * `$service/telemetry` (all) or `$service/telemetry/<device>[/<module>]`. The emulator's own interface,
- * described in iothub-emulator(1).
+ * The service side: what devices send, and how twins change, is posted to every monitor, a client of the policy
+ * `service` that subscribed to `$service/telemetry` or `$service/twin/changes` (all), or one of these followed by
+ * `/<device>[/<module>]`. The emulator's own interface, described in iothub-emulator(1).
  */
 
 #include <stdbool.h>
 
 #include "client.h"
+#include "twin.h"
 
 /* Whether the service side can subscribe to @topic. */
 bool emu_monitor_filter_is_known(struct bytes topic);
@@ -21,5 +21,9 @@ void emu_monitor_update(struct emu_client *c);
 
 /* Posts an accepted telemetry message of @from. */
 void emu_monitor_post(struct emu_hub *hub, const struct emu_identity *from, const struct mqtt_packet *packet);
+
+/* Posts a change of a twin of @of. */
+void emu_monitor_post_twin(struct emu_hub *hub, const struct emu_identity *of, enum emu_twin_part part,
+			   uint64_t version, struct bytes patch);
 
 #endif

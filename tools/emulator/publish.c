@@ -7,7 +7,10 @@
  */
 
 #include "client.h"
+#include "method.h"
 #include "monitor.h"
+#include "service.h"
+#include "twin_ops.h"
 
 /* --- the rules of the packet ------------------------------------------------------------------ */
 
@@ -20,7 +23,7 @@ static enum emu_topic topic_resolve(struct emu_client *c, const struct mqtt_pack
 
 	if (!mqtt_has(&packet->properties, MQTT_PROP_TOPIC_ALIAS))
 		return topic;
-	if (alias == 0 || alias > c->hub->options.topic_alias_maximum) {
+	if (alias == 0 || alias > c->limits.topic_alias_maximum) {
 		emu_client_end(c, MQTT_REASON_TOPIC_ALIAS_INVALID);
 		return TOPIC_NONE;
 	}
@@ -38,7 +41,7 @@ static bool publish_check(struct emu_client *c, const struct mqtt_publish *publi
 		emu_client_end(c, MQTT_REASON_RETAIN_NOT_SUPPORTED);
 	else if (publish->qos > 1)
 		emu_client_end(c, MQTT_REASON_QOS_NOT_SUPPORTED);
-	else if (publish->qos == 1 && c->n_unacked >= c->hub->options.receive_maximum)
+	else if (publish->qos == 1 && c->n_unacked >= c->limits.receive_maximum)
 		emu_client_end(c, MQTT_REASON_RECEIVE_MAXIMUM_EXCEEDED);
 	else
 		return true;
@@ -46,58 +49,40 @@ static bool publish_check(struct emu_client *c, const struct mqtt_publish *publi
 }
 
 static void settle(struct emu_client *c, const struct mqtt_publish *publish,
-		   const struct emu_outcome *outcome)
+		   const struct emu_outcome *outcome, uint64_t delay_ms)
 {
 	if (publish->qos == 1)
-		emu_client_puback(c, publish->packet_id, outcome);
+		emu_client_puback(c, publish->packet_id, outcome, delay_ms);
 	else if (emu_status_info(outcome->status)->reason_code)
 		emu_client_end_outcome(c, outcome);
 }
 
-/* --- telemetry -------------------------------------------------------------------------------- */
+/* --- telemetry
+ * ------------------------------------------------------------------------------------------------- */
 
 static void on_telemetry(struct emu_client *c, const struct mqtt_packet *packet)
 {
+	struct emu_faults *faults = &c->hub->faults;
+	struct emu_identity *identity = c->identity;
 	struct emu_outcome outcome = EMU_SUCCESS;
+	uint64_t delay_ms;
 
 	if (emu_telemetry_properties_check(packet->properties.repeatable, &outcome) &&
-	    !emu_fault_telemetry(&c->hub->fault, &outcome))
-		emu_monitor_post(c->hub, c->identity, packet);
+	    !emu_faults_refuse(faults, c->id, OPERATION_TELEMETRY, &outcome) &&
+	    !emu_faults_meter(faults, c->id, &identity->throttle, &identity->quota, c->hub->now_ns, &outcome))
+		emu_monitor_post(c->hub, identity, packet);
 	if (outcome.status)
 		log_debug(c->hub->log, "%s: telemetry refused: %04X %s", c->id, outcome.status,
 			  outcome.reason);
-
-	switch (emu_fault_cut(&c->hub->fault)) {
-	case EMU_CUT_NONE:
-		settle(c, &packet->publish, &outcome);
-		break;
-	case EMU_CUT_BEFORE_ACK:
-		emu_client_cut(c);
-		break;
-	case EMU_CUT_AFTER_ACK:
-		settle(c, &packet->publish, &outcome);
-		emu_client_cut_flush(c);
-		break;
-	}
+	if (packet->publish.qos == 1 &&
+	    emu_faults_take(faults, FAULT_LOSE_PUBACK, c->id, OPERATION_TELEMETRY))
+		return;
+	delay_ms = emu_faults_delay_ms(faults, c->id, OPERATION_TELEMETRY);
+	settle(c, &packet->publish, &outcome, delay_ms);
 }
 
-/* --- requests --------------------------------------------------------------------------------- */
-
-static void respond(struct emu_client *c, struct bytes correlation_data, const struct emu_outcome *outcome)
-{
-	uint8_t properties[EMU_OUTCOME_PROPERTIES_MAX];
-	struct writer w = writer_init(properties, sizeof(properties));
-	struct mqtt_packet packet = {
-		.type = MQTT_PUBLISH,
-		.properties = {.correlation_data = correlation_data},
-		.publish = {.topic = BYTES_LIT("$iothub/responses")},
-	};
-
-	mqtt_set(&packet.properties, MQTT_PROP_CORRELATION_DATA);
-	emu_outcome_properties(c->hub, outcome, &w);
-	packet.properties.repeatable = writer_bytes(&w);
-	emu_client_put(c, &packet);
-}
+/* --- requests
+ * -------------------------------------------------------------------------------------------------- */
 
 /* False: answered already, with a PUBACK or the end of the connection. */
 static bool correlation_check(struct emu_client *c, const struct mqtt_packet *packet)
@@ -107,7 +92,7 @@ static bool correlation_check(struct emu_client *c, const struct mqtt_packet *pa
 
 	if (packet->publish.qos != 0) {
 		emu_outcome_set(&outcome, STATUS_BAD_REQUEST, "requests and responses are sent at QoS 0");
-		emu_client_puback(c, packet->publish.packet_id, &outcome);
+		emu_client_puback(c, packet->publish.packet_id, &outcome, 0);
 		return false;
 	}
 	if (len >= 1 && len <= CONTRACT_CORRELATION_DATA_MAX)
@@ -120,45 +105,37 @@ static bool correlation_check(struct emu_client *c, const struct mqtt_packet *pa
 
 static void on_twin_get(struct emu_client *c, const struct mqtt_packet *packet)
 {
-	struct emu_outcome outcome;
-
-	if (!correlation_check(c, packet))
-		return;
-	if (packet->publish.payload.len > 0)
-		emu_outcome_set(&outcome, STATUS_BAD_REQUEST, "the payload must be empty");
-	else if (emu_twin_get_properties_check(packet->properties.repeatable, &outcome))
-		emu_outcome_set(&outcome, STATUS_NOT_ALLOWED, "twins are not in this version");
-	respond(c, packet->properties.correlation_data, &outcome);
+	if (correlation_check(c, packet))
+		emu_on_twin_get(c, packet);
 }
 
 static void on_twin_patch(struct emu_client *c, const struct mqtt_packet *packet)
 {
-	struct emu_outcome outcome;
-
-	if (!correlation_check(c, packet))
-		return;
-	if (emu_twin_patch_properties_check(packet->properties.repeatable, &outcome))
-		emu_outcome_set(&outcome, STATUS_NOT_ALLOWED, "twins are not in this version");
-	respond(c, packet->properties.correlation_data, &outcome);
+	if (correlation_check(c, packet))
+		emu_on_twin_patch(c, packet);
 }
 
-/* A response answers a method call. There are none in this version, and one that comes too late is nothing
- * new. */
 static void on_response(struct emu_client *c, const struct mqtt_packet *packet)
 {
 	if (correlation_check(c, packet))
-		log_debug(c->hub->log, "%s: a response to no call", c->id);
+		emu_on_method_response(c, packet);
+}
+
+static void on_service_request(struct emu_client *c, const struct mqtt_packet *packet)
+{
+	if (correlation_check(c, packet))
+		emu_on_service_request(c, packet);
 }
 
 /* --- dispatch --------------------------------------------------------------------------------- */
 
-static void on_unknown(struct emu_client *c, const struct mqtt_publish *publish)
+static void on_unknown(struct emu_client *c, const struct mqtt_packet *packet)
 {
 	struct emu_outcome outcome;
 
 	emu_outcome_set(&outcome, STATUS_NOT_FOUND, "no such topic");
-	if (publish->qos == 1)
-		emu_client_puback(c, publish->packet_id, &outcome);
+	if (packet->publish.qos == 1)
+		emu_client_puback(c, packet->publish.packet_id, &outcome, 0);
 	else
 		emu_client_end(c, MQTT_REASON_TOPIC_NAME_INVALID);
 }
@@ -169,39 +146,47 @@ static void on_topic(struct emu_client *c, enum emu_topic topic, const struct mq
 	case TOPIC_NONE:
 		break;
 	case TOPIC_UNKNOWN:
-		on_unknown(c, &packet->publish);
+		emu_with_cut(c, OPERATION_OTHER, packet, on_unknown);
 		break;
 	case TOPIC_TELEMETRY:
-		on_telemetry(c, packet);
+		emu_with_cut(c, OPERATION_TELEMETRY, packet, on_telemetry);
 		break;
 	case TOPIC_TWIN_GET:
-		on_twin_get(c, packet);
+		emu_with_cut(c, OPERATION_TWIN_GET, packet, on_twin_get);
 		break;
 	case TOPIC_TWIN_PATCH_REPORTED:
-		on_twin_patch(c, packet);
+		emu_with_cut(c, OPERATION_TWIN_PATCH, packet, on_twin_patch);
 		break;
 	case TOPIC_RESPONSES:
-		on_response(c, packet);
+		emu_with_cut(c, OPERATION_OTHER, packet, on_response);
 		break;
 	}
 }
 
+/* The service side has topics of its own, and no aliases. */
+static void on_service_publish(struct emu_client *c, const struct mqtt_packet *packet)
+{
+	if (mqtt_has(&packet->properties, MQTT_PROP_TOPIC_ALIAS))
+		emu_client_end(c, MQTT_REASON_TOPIC_ALIAS_INVALID);
+	else if (emu_service_topic_is_known(packet->publish.topic))
+		on_service_request(c, packet);
+	else
+		on_unknown(c, packet);
+}
+
 void emu_on_publish(struct emu_client *c, const struct mqtt_packet *packet)
 {
-	struct emu_outcome outcome;
 	enum emu_topic topic;
 
 	if (!publish_check(c, &packet->publish))
 		return;
-	topic = topic_resolve(c, packet);
-	if (c->closing)
-		return;
 	if (packet->publish.qos == 1)
 		c->n_unacked++;
 	if (emu_client_is_service(c)) {
-		emu_outcome_set(&outcome, STATUS_NOT_ALLOWED, "the service side does not publish");
-		settle(c, &packet->publish, &outcome);
+		on_service_publish(c, packet);
 		return;
 	}
-	on_topic(c, topic, packet);
+	topic = topic_resolve(c, packet);
+	if (!c->closing)
+		on_topic(c, topic, packet);
 }

@@ -40,6 +40,7 @@ struct emu_server {
 	struct log *log;
 	struct listener *listeners[N_LISTENERS];
 	struct list ports;
+	bool failed;
 	emu_server_stopped_fn stopped_fn; /* set while stopping */
 	void *stopped_userdata;
 };
@@ -109,8 +110,16 @@ static void port_arm(struct port *port, uint64_t at_ns)
 static void on_flush(struct loop_deferred *deferred)
 {
 	struct port *port = container_of(deferred, struct port, flush);
+	struct emu_server *s = port->server;
 	enum emu_closing closing = emu_client_closing(port->client);
 
+	/* What the output says must be true after a crash, too. */
+	port_set_time(port);
+	if (emu_hub_commit(s->hub) < 0) {
+		s->failed = true;
+		loop_stop(s->loop);
+		return;
+	}
 	if (closing != EMU_CUT)
 		port_send(port, closing == EMU_OPEN ? QUEUED_MAX : QUEUED_MAX_CLOSING);
 	switch (closing) {
@@ -273,6 +282,11 @@ int emu_server_listen(struct emu_server *s, const char *address, uint16_t port)
 	/* Without IPv6 there is no ::1, and nobody will look for it there. */
 	listener_new(&s->listeners[1], s->loop, "::1", emu_server_port(s), on_accept, s, NULL);
 	return 0;
+}
+
+bool emu_server_failed(const struct emu_server *s)
+{
+	return s->failed;
 }
 
 uint16_t emu_server_port(const struct emu_server *s)

@@ -7,6 +7,7 @@
  * client.h.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/log.h"
@@ -40,5 +41,8 @@ void emu_server_stop(struct emu_server *s, emu_server_stopped_fn fn, void *userd
 
 /* Drops the connections of all devices without a word. */
 void emu_server_cut_devices(struct emu_server *s);
+
+/* The state could not be written and the loop was stopped: nothing that was not written has been told. */
+bool emu_server_failed(const struct emu_server *s);
 
 #endif

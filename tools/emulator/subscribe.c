@@ -12,7 +12,10 @@
 
 #include "base/cleanup.h"
 #include "client.h"
+#include "deliver.h"
+#include "method.h"
 #include "monitor.h"
+#include "state.h"
 
 #define REASON_NO_SUBSCRIPTION_EXISTED  0x11
 #define REASON_SHARED_SUBSCRIPTIONS     0x9e
@@ -20,6 +23,27 @@
 
 /* Smallest filter in the packet: length and one character. */
 #define FILTER_LEN_MIN 3
+
+static bool topic_is_for_method(struct bytes topic, struct bytes method)
+{
+	if (bytes_equal(topic, BYTES_LIT("$iothub/methods/+")))
+		return true;
+	return topic.len > method.len && topic.data[topic.len - method.len - 1] == '/' &&
+	       bytes_equal(BYTES(topic.data + topic.len - method.len, method.len), method);
+}
+
+const struct emu_subscription *emu_client_subscription(const struct emu_client *c, enum emu_filter filter,
+						       struct bytes method)
+{
+	for (size_t i = 0; c->session && i < c->session->n_subscriptions; i++) {
+		struct bytes topic = bytes_from_str(c->session->subscriptions[i].topic);
+
+		if (emu_filter_from_topic(topic) == filter &&
+		    (filter != FILTER_METHODS || topic_is_for_method(topic, method)))
+			return &c->session->subscriptions[i];
+	}
+	return NULL;
+}
 
 static uint8_t session_add(struct emu_client *c, struct bytes topic, uint8_t qos)
 {
@@ -35,10 +59,13 @@ static uint8_t session_add(struct emu_client *c, struct bytes topic, uint8_t qos
 
 static uint8_t device_subscribe(struct emu_client *c, const struct mqtt_filter *f)
 {
+	uint8_t fault = emu_faults_suback(&c->hub->faults, c->id, f->topic);
 	enum emu_filter filter = emu_filter_from_topic(f->topic);
 	uint8_t qos = f->options & 3;
 	uint8_t max = emu_filter_max_qos(filter);
 
+	if (fault)
+		return fault;
 	switch (filter) {
 	case FILTER_UNKNOWN:
 		return MQTT_REASON_TOPIC_FILTER_INVALID;
@@ -60,6 +87,8 @@ static uint8_t service_subscribe(struct emu_client *c, const struct mqtt_filter 
 {
 	if (emu_monitor_filter_is_known(f->topic))
 		return session_add(c, f->topic, 0);
+	if (bytes_equal(f->topic, BYTES_LIT("$service/responses")))
+		return 0;
 	if (memchr(f->topic.data, '#', f->topic.len) || memchr(f->topic.data, '+', f->topic.len))
 		return MQTT_REASON_WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED;
 	return MQTT_REASON_TOPIC_FILTER_INVALID;
@@ -67,7 +96,10 @@ static uint8_t service_subscribe(struct emu_client *c, const struct mqtt_filter 
 
 static uint8_t unsubscribe(struct emu_client *c, const struct mqtt_filter *f)
 {
-	if (!emu_client_is_service(c) && emu_filter_from_topic(f->topic) == FILTER_RESPONSES)
+	bool is_responses = emu_client_is_service(c) ? bytes_equal(f->topic, BYTES_LIT("$service/responses"))
+						     : emu_filter_from_topic(f->topic) == FILTER_RESPONSES;
+
+	if (is_responses)
 		return 0;
 	return emu_session_unsubscribe(c->session, f->topic) ? 0 : REASON_NO_SUBSCRIPTION_EXISTED;
 }
@@ -100,8 +132,14 @@ static void filters_apply(struct emu_client *c, const struct mqtt_packet *packet
 	};
 	/* The answer first: a monitor that reads SUBACK gets what is posted from then on. */
 	emu_client_put(c, &ack);
-	if (!c->closing)
-		emu_monitor_update(c);
+	if (c->closing)
+		return;
+	emu_monitor_update(c);
+	if (!c->identity)
+		return;
+	emu_state_session(c->hub, c->identity);
+	emu_commands_deliver(c);
+	emu_methods_device_ready(c);
 }
 
 void emu_on_subscribe(struct emu_client *c, const struct mqtt_packet *packet)

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Delivery of commands.
+ *
+ * A command in flight has a packet identifier. It belongs to the session, not to the connection: a session that
+ * is resumed gets it again under the same identifier and with DUP (MQTT 5 section 4.4), any other end of the
+ * session gives it back to the queue. `sent` says that this connection has it, and client.n_commands counts
+ * those.
+ *
+ * Settlement by PUBACK: success takes it out; an error is an abandon when its status is retryable, a reject when
+ * not. Without a status (131 alone, say) nothing tells that it is for ever, so it is an abandon. Each delivery
+ * counts; what comes back after COMMAND_DELIVERIES_MAX of them is a dead letter.
+ */
+
+#include "deliver.h"
+
+#include <errno.h>
+
+#include "state.h"
+
+/* Output in bytes beyond which commands wait for it to drain. */
+#define OUT_ENOUGH           (256u * 1024)
+
+#define PROPERTIES_ADDED_MAX 256
+
+/* --- states of a command
+ * --------------------------------------------------------------------------------------- */
+
+static void command_kill(struct emu_hub *hub, struct emu_identity *identity, struct emu_command *command,
+			 enum emu_dead_reason reason)
+{
+	uint64_t dropped;
+
+	log_debug(hub->log, "%s: command %llu is a dead letter: %s", identity->id,
+		  (unsigned long long)command->sequence_no, emu_dead_reason_name(reason));
+	dropped = emu_command_kill(&identity->commands, command, reason);
+	if (dropped)
+		emu_state_command_gone(hub, identity, dropped);
+	emu_state_command_moved(hub, identity, command);
+}
+
+static void command_gone(struct emu_hub *hub, struct emu_identity *identity, struct emu_command *command)
+{
+	if (!command->purged)
+		emu_state_command_gone(hub, identity, command->sequence_no);
+	emu_command_free(&identity->commands, command);
+}
+
+/* Back to those that wait, unless it was delivered often enough. */
+static void command_return(struct emu_hub *hub, struct emu_identity *identity, struct emu_command *command)
+{
+	command->packet_id = 0;
+	command->sent = false;
+	if (command->purged)
+		command_gone(hub, identity, command);
+	else if (command->delivery_count >= COMMAND_DELIVERIES_MAX)
+		command_kill(hub, identity, command, DEAD_DELIVERY_COUNT);
+	else
+		emu_state_command_moved(hub, identity, command);
+}
+
+void emu_commands_expire(struct emu_hub *hub, struct emu_identity *identity)
+{
+	struct emu_command *command;
+
+	while ((command = emu_commands_expired(&identity->commands, hub->wall_ms)))
+		command_kill(hub, identity, command, DEAD_EXPIRED);
+}
+
+static void return_in_flight(struct emu_hub *hub, struct emu_identity *identity)
+{
+	list_for_each_safe (link, &identity->commands.queue) {
+		struct emu_command *command = container_of(link, struct emu_command, link);
+
+		if (command->packet_id)
+			command_return(hub, identity, command);
+	}
+}
+
+void emu_commands_attached(struct emu_client *c, bool resumed)
+{
+	struct emu_commands *cs = &c->identity->commands;
+
+	if (!resumed) {
+		return_in_flight(c->hub, c->identity);
+		return;
+	}
+	/* What was delivered often enough is not delivered again. */
+	list_for_each_safe (link, &cs->queue) {
+		struct emu_command *command = container_of(link, struct emu_command, link);
+
+		if (command->packet_id &&
+		    (command->purged || command->delivery_count >= COMMAND_DELIVERIES_MAX))
+			command_return(c->hub, c->identity, command);
+	}
+}
+
+void emu_commands_detached(struct emu_hub *hub, struct emu_identity *identity)
+{
+	list_for_each (link, &identity->commands.queue)
+		container_of(link, struct emu_command, link)->sent = false;
+	if (identity->session.ends_at_ns == 0)
+		return_in_flight(hub, identity);
+}
+
+/* --- sending
+ * --------------------------------------------------------------------------------------------------- */
+
+static uint16_t packet_id_next(struct emu_client *c)
+{
+	/* There are more identifiers than commands in a queue. */
+	do {
+		if (++c->packet_id == 0)
+			c->packet_id = 1;
+	} while (emu_commands_in_flight(&c->identity->commands, c->packet_id));
+	return c->packet_id;
+}
+
+static struct bytes properties_make(struct emu_client *c, const struct emu_command *command)
+{
+	struct writer w = writer_init(c->hub->scratch, c->hub->scratch_size);
+	char time[TIME_ISO_LEN + 1];
+
+	emu_property_put_number(&w, "sequence-no", command->sequence_no);
+	time_format_iso(command->enqueued_ms, time);
+	emu_property_put(&w, "enqueued-time", time);
+	emu_property_put_number(&w, "delivery-count", command->delivery_count + 1);
+	writer_bytes_put(&w, command->message.properties);
+	return writer_bytes(&w);
+}
+
+static int command_put(struct emu_client *c, const struct emu_command *command, uint8_t qos,
+		       uint16_t packet_id)
+{
+	struct mqtt_packet packet = {
+		.type = MQTT_PUBLISH,
+		.properties = {.repeatable = properties_make(c, command),
+			       .content_type = command->message.content_type},
+		.publish = {.topic = BYTES_LIT("$iothub/commands"),
+			    .qos = qos,
+			    .dup = command->packet_id != 0,
+			    .packet_id = packet_id,
+			    .payload = command->message.payload},
+	};
+
+	if (command->message.has_content_type)
+		mqtt_set(&packet.properties, MQTT_PROP_CONTENT_TYPE);
+	return emu_client_try_put(c, &packet);
+}
+
+/* Sends one. False: there is no room now. */
+static bool command_send(struct emu_client *c, struct emu_command *command, uint8_t qos)
+{
+	struct emu_identity *identity = c->identity;
+	uint16_t packet_id = 0;
+	int r;
+
+	if (qos > 0)
+		packet_id = command->packet_id ? command->packet_id : packet_id_next(c);
+	r = command_put(c, command, qos, packet_id);
+	if (r == -ENOBUFS || c->closing)
+		return false;
+	if (r == -EMSGSIZE) {
+		command_kill(c->hub, identity, command, DEAD_TOO_LARGE);
+		return true;
+	}
+	if (qos == 0) {
+		command_gone(c->hub, identity, command);
+		return true;
+	}
+	command->packet_id = packet_id;
+	command->sent = true;
+	command->delivery_count++;
+	c->n_commands++;
+	emu_state_command_moved(c->hub, identity, command);
+	return true;
+}
+
+/* In flight in the session, but not on this connection. */
+static struct emu_command *first_to_resend(struct emu_commands *cs)
+{
+	list_for_each (link, &cs->queue) {
+		struct emu_command *command = container_of(link, struct emu_command, link);
+
+		if (command->packet_id && !command->sent)
+			return command;
+	}
+	return NULL;
+}
+
+void emu_commands_deliver(struct emu_client *c)
+{
+	const struct emu_subscription *subscription =
+		emu_client_subscription(c, FILTER_COMMANDS, BYTES(NULL, 0));
+	struct emu_identity *identity = c->identity;
+	bool go_on = identity->commands.n_queue > 0;
+
+	if (go_on)
+		emu_commands_expire(c->hub, identity);
+	while (go_on && !c->closing && c->n_commands < c->receive_maximum && buf_len(&c->out) < OUT_ENOUGH) {
+		struct emu_command *command = first_to_resend(&identity->commands);
+
+		if (command) {
+			go_on = command_send(c, command, 1);
+			continue;
+		}
+		command = subscription ? emu_commands_next(&identity->commands) : NULL;
+		go_on = command && command_send(c, command, subscription->qos);
+	}
+}
+
+void emu_commands_offer(struct emu_identity *identity)
+{
+	if (identity->session.client)
+		emu_commands_deliver(identity->session.client);
+}
+
+/* --- settlement
+ * ------------------------------------------------------------------------------------------------ */
+
+static bool is_abandon(const struct mqtt_packet *packet)
+{
+	struct bytes text;
+	uint16_t status;
+
+	if (packet->ack.reason == MQTT_REASON_NOT_AUTHORIZED)
+		return false;
+	if (!mqtt_user_property_find(packet->properties.repeatable, "status", &text) ||
+	    emu_status_parse(text, &status) < 0)
+		return true;
+	return emu_status_is_retryable(status);
+}
+
+static void settle(struct emu_client *c, struct emu_command *command, const struct mqtt_packet *packet)
+{
+	c->n_commands--;
+	if (packet->ack.reason < 0x80 || command->purged)
+		command_gone(c->hub, c->identity, command);
+	else if (is_abandon(packet))
+		command_return(c->hub, c->identity, command);
+	else
+		command_kill(c->hub, c->identity, command, DEAD_REJECTED);
+}
+
+void emu_on_puback(struct emu_client *c, const struct mqtt_packet *packet)
+{
+	struct emu_outcome outcome = EMU_SUCCESS;
+	struct emu_command *command =
+		c->identity ? emu_commands_in_flight(&c->identity->commands, packet->ack.packet_id) : NULL;
+
+	if (!command || !command->sent) {
+		emu_client_end(c, MQTT_REASON_PROTOCOL_ERROR);
+		return;
+	}
+	if (!emu_puback_properties_check(packet->properties.repeatable, &outcome)) {
+		emu_client_end_outcome(c, &outcome);
+		return;
+	}
+	settle(c, command, packet);
+	emu_commands_deliver(c);
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The service side's commands: send, list, purge.
+ *
+ * A command keeps the User Properties of its request but those that are the request's own, encoded, as the
+ * device will get them.
+ */
+
+#include <errno.h>
+
+#include "base/base64.h"
+#include "base/cleanup.h"
+#include "base/utf8.h"
+#include "deliver.h"
+#include "service.h"
+#include "state.h"
+
+/* --- send
+ * ------------------------------------------------------------------------------------------------------ */
+
+static struct bytes message_properties(struct emu_hub *hub, struct bytes field)
+{
+	struct writer w = writer_init(hub->scratch, hub->scratch_size);
+	struct bytes key, value;
+	size_t pos = 0;
+
+	while (mqtt_user_property_next(field, &pos, &key, &value)) {
+		if (!bytes_equal_str(key, "device") && !bytes_equal_str(key, "ttl"))
+			mqtt_user_property_put(&w, key, value);
+	}
+	return w.error ? BYTES(NULL, SIZE_MAX) : writer_bytes(&w);
+}
+
+/* True; or false and the outcome. */
+static bool send_check(struct emu_service_request *rq, struct emu_command_message *message, uint64_t ttl_s)
+{
+	const struct mqtt_properties *p = &rq->packet->properties;
+
+	message->has_content_type = mqtt_has(p, MQTT_PROP_CONTENT_TYPE);
+	message->content_type = p->content_type;
+	message->payload = rq->packet->publish.payload;
+	message->properties = message_properties(rq->client->hub, rq->field);
+	if (ttl_s < 1 || ttl_s > COMMAND_TTL_MAX_S)
+		emu_outcome_set(rq->outcome, STATUS_BAD_REQUEST, "ttl is 1 to %d seconds", COMMAND_TTL_MAX_S);
+	else if (message->payload.len > COMMAND_SIZE_MAX || message->properties.len > COMMAND_SIZE_MAX ||
+		 message->payload.len + message->properties.len + message->content_type.len >
+			 COMMAND_SIZE_MAX)
+		emu_outcome_set(rq->outcome, STATUS_BAD_REQUEST, "a command has up to %d bytes",
+				COMMAND_SIZE_MAX);
+	else if (rq->identity->commands.n_queue >= COMMANDS_QUEUED_MAX)
+		emu_outcome_set(rq->outcome, STATUS_QUOTA_EXCEEDED, "the queue is full");
+	else
+		return true;
+	return false;
+}
+
+void emu_service_commands_send(struct emu_service_request *rq)
+{
+	struct emu_hub *hub = rq->client->hub;
+	uint64_t ttl_s = emu_service_number(rq, "ttl", COMMAND_TTL_DEFAULT_S);
+	struct emu_command_message message;
+	struct emu_command *command;
+	char time[TIME_ISO_LEN + 1];
+
+	emu_commands_expire(hub, rq->identity);
+	if (!send_check(rq, &message, ttl_s))
+		return;
+	if (emu_commands_add(&rq->identity->commands, hub->command_sequence + 1, &message, DEAD_NOT,
+			     &command) < 0) {
+		emu_outcome_set(rq->outcome, STATUS_SERVER_ERROR, "no memory");
+		return;
+	}
+	hub->command_sequence++;
+	command->enqueued_ms = hub->wall_ms;
+	command->expires_ms = hub->wall_ms + ttl_s * MSEC_PER_SEC;
+	emu_state_command(hub, rq->identity, command);
+	time_format_iso(command->enqueued_ms, time);
+	emu_property_put_number(rq->properties, "sequence-no", command->sequence_no);
+	emu_property_put(rq->properties, "enqueued-time", time);
+	emu_commands_offer(rq->identity);
+}
+
+/* --- list
+ * ------------------------------------------------------------------------------------------------------ */
+
+static json_object *text_to_json(struct bytes text)
+{
+	return json_object_new_string_len((const char *)text.data, (int)text.len);
+}
+
+static void time_add(json_object *object, const char *name, uint64_t ms)
+{
+	char time[TIME_ISO_LEN + 1];
+
+	time_format_iso(ms, time);
+	json_object_object_add(object, name, json_object_new_string(time));
+}
+
+static void payload_add(json_object *object, struct bytes payload)
+{
+	_cleanup_(free_ptr) char *text = NULL;
+
+	if (payload.len == 0 || utf8_is_valid(payload)) {
+		json_object_object_add(object, "payload",
+				       payload.len ? text_to_json(payload) : json_object_new_string(""));
+		return;
+	}
+	text = malloc(BASE64_LEN(payload.len) + 1);
+	if (!text)
+		return;
+	base64_encode(payload, text);
+	json_object_object_add(object, "payload-base64", json_object_new_string(text));
+}
+
+static json_object *properties_to_json(const struct emu_command_message *message)
+{
+	json_object *object = json_object_new_object();
+	struct bytes key, value;
+	size_t pos = 0;
+
+	if (message->has_content_type)
+		json_object_object_add(object, "content-type", text_to_json(message->content_type));
+	while (mqtt_user_property_next(message->properties, &pos, &key, &value)) {
+		_cleanup_(free_ptr) char *name = strndup((const char *)key.data, key.len);
+
+		if (name)
+			json_object_object_add(object, name, text_to_json(value));
+	}
+	return object;
+}
+
+static json_object *command_to_json(const struct emu_command *command)
+{
+	json_object *object = json_object_new_object();
+	const char *state = command->dead ? "dead-lettered" : command->sent ? "in-flight" : "queued";
+
+	json_object_object_add(object, "sequence-no", json_object_new_uint64(command->sequence_no));
+	json_object_object_add(object, "state", json_object_new_string(state));
+	time_add(object, "enqueued-time", command->enqueued_ms);
+	time_add(object, "expires-at", command->expires_ms);
+	json_object_object_add(object, "delivery-count", json_object_new_uint64(command->delivery_count));
+	if (command->dead)
+		json_object_object_add(object, "dead-letter-reason",
+				       json_object_new_string(emu_dead_reason_name(command->dead)));
+	json_object_object_add(object, "properties", properties_to_json(&command->message));
+	payload_add(object, command->message.payload);
+	return object;
+}
+
+/* The living command or dead letter with the lowest number above @after; NULL when there is none. */
+static const struct emu_command *command_after(struct emu_commands *cs, uint64_t after)
+{
+	struct list *lists[] = {&cs->queue, &cs->dead};
+	const struct emu_command *found = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		list_for_each (link, lists[i]) {
+			const struct emu_command *command = container_of(link, struct emu_command, link);
+
+			if (!command->purged && command->sequence_no > after &&
+			    (!found || command->sequence_no < found->sequence_no))
+				found = command;
+		}
+	}
+	return found;
+}
+
+void emu_service_commands_list(struct emu_service_request *rq)
+{
+	struct emu_commands *cs = &rq->identity->commands;
+	uint64_t after = emu_service_number(rq, "after", 0);
+	const struct emu_command *command;
+
+	emu_commands_expire(rq->client->hub, rq->identity);
+	rq->payload = json_object_new_array();
+	while ((command = command_after(cs, after))) {
+		if (json_object_array_length(rq->payload) == SERVICE_COMMANDS_MAX) {
+			emu_property_put(rq->properties, "more", "1");
+			break;
+		}
+		json_object_array_add(rq->payload, command_to_json(command));
+		after = command->sequence_no;
+	}
+}
+
+/* --- purge
+ * ----------------------------------------------------------------------------------------------------- */
+
+/* One in flight stays until its acknowledgement, so that this finds it; nobody else does. */
+static uint64_t list_purge(struct emu_hub *hub, struct emu_identity *identity, struct list *list)
+{
+	uint64_t n = 0;
+
+	list_for_each_safe (link, list) {
+		struct emu_command *command = container_of(link, struct emu_command, link);
+
+		if (command->purged)
+			continue;
+		n++;
+		emu_state_command_gone(hub, identity, command->sequence_no);
+		if (command->packet_id)
+			command->purged = true;
+		else
+			emu_command_free(&identity->commands, command);
+	}
+	return n;
+}
+
+void emu_service_commands_purge(struct emu_service_request *rq)
+{
+	struct emu_hub *hub = rq->client->hub;
+	struct emu_commands *cs = &rq->identity->commands;
+	struct bytes state = BYTES(NULL, 0);
+	bool all = !mqtt_user_property_find(rq->field, "state", &state);
+	bool queued = all || bytes_equal_str(state, "queued");
+	bool dead = all || bytes_equal_str(state, "dead-lettered");
+	uint64_t n = 0;
+
+	if (!queued && !dead) {
+		emu_outcome_set(rq->outcome, STATUS_BAD_REQUEST, "state is queued or dead-lettered");
+		return;
+	}
+	emu_commands_expire(hub, rq->identity);
+	if (queued)
+		n += list_purge(hub, rq->identity, &cs->queue);
+	if (dead)
+		n += list_purge(hub, rq->identity, &cs->dead);
+	rq->payload = json_object_new_object();
+	json_object_object_add(rq->payload, "purged", json_object_new_uint64(n));
+}
