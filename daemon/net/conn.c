@@ -522,6 +522,11 @@ const char *conn_cipher(const struct conn *conn)
 	return tls_cipher(conn->tls);
 }
 
+bool conn_peer_certificate(const struct conn *conn, struct tls_certificate *out)
+{
+	return tls_peer_certificate(conn->tls, out);
+}
+
 const char *conn_peer(const struct conn *conn)
 {
 	return conn->peer;

@@ -96,6 +96,10 @@ const char *conn_cipher(const struct conn *conn);
 /* `192.0.2.1:8883` or `[2001:db8::1]:8883` of the peer, "" before it is connected. Borrowed. */
 const char *conn_peer(const struct conn *conn);
 
+/* Server side, once open: as tls_peer_certificate(). */
+struct tls_certificate;
+bool conn_peer_certificate(const struct conn *conn, struct tls_certificate *out);
+
 /*
  * Ends the connection: sends what is queued and close_notify, gives up after five seconds, then frees itself.
  * No callback after this, the handle is invalid. NULL is fine. @abort: at once, dropping what is queued.

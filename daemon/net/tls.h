@@ -10,6 +10,7 @@
  * is an address literal); nothing turns that off. No renegotiation, no compression, no ALPN.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,6 +46,13 @@ int tls_context_new_client(struct tls_context **out, const char *ca_file, struct
  * above. */
 int tls_context_new_server(struct tls_context **out, const char *cert_file, const char *key_file,
 			   struct log *log);
+
+/*
+ * A server asks its clients for a certificate from here on: none or any is fine for the handshake, and what was
+ * shown is for tls_peer_certificate() to tell. A chain that ends at one of the certificates in the PEM file
+ * @ca_file counts as trusted; can be called again for more files. Sessions are not resumed. Returns as above.
+ */
+int tls_context_ask_client(struct tls_context *ctx, const char *ca_file, struct log *log);
 
 /* Sessions of it must be gone. NULL is fine. */
 void tls_context_free(struct tls_context *ctx);
@@ -87,5 +95,18 @@ const char *tls_cipher(const struct tls *tls);
 
 /* Client: the name sent as SNI, server: the name received; NULL when there is none. */
 const char *tls_server_name(const struct tls *tls);
+
+#define TLS_FINGERPRINT_LEN 32
+#define TLS_COMMON_NAME_MAX 128
+
+struct tls_certificate {
+	bool is_trusted;                          /* the chain is valid now, for a client */
+	uint8_t fingerprint[TLS_FINGERPRINT_LEN]; /* SHA-256 of the certificate */
+	char common_name[TLS_COMMON_NAME_MAX +
+			 1]; /* UTF-8; "" when there is none, or not exactly one that fits */
+};
+
+/* Server, after the handshake: the certificate the client showed, or false. */
+bool tls_peer_certificate(const struct tls *tls, struct tls_certificate *out);
 
 #endif

@@ -46,6 +46,7 @@ struct tls {
 	char *host; /* NULL on the server side */
 	struct bytes input;
 	bool input_ended;
+	bool client_untrusted;  /* server: what the client showed is no valid chain */
 	bool input_seen;        /* @first_bytes are set */
 	uint8_t first_bytes[2]; /* of the peer, to tell what is not TLS at all */
 	struct buf *output;
@@ -239,6 +240,38 @@ int tls_context_new_server(struct tls_context **out, const char *cert_file, cons
 		return r;
 	}
 	*out = ctx;
+	return 0;
+}
+
+/* Notes that the chain is not trusted, and lets the handshake go on. */
+static int on_verify_client(int ok, X509_STORE_CTX *store)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tls *tls = SSL_get_app_data(ssl);
+
+	if (!ok)
+		tls->client_untrusted = true;
+	return 1;
+}
+
+int tls_context_ask_client(struct tls_context *ctx, const char *ca_file, struct log *log)
+{
+	static const char advice[] = "give a PEM file with the certificate of the CA that signs clients'";
+	int r = file_check("CA file", ca_file, advice, log);
+
+	if (r)
+		return r;
+	ERR_clear_error();
+	if (!SSL_CTX_load_verify_file(ctx->ssl, ca_file)) {
+		log_error(log, "there is no certificate in the CA file \"%s\": %s; %s", ca_file, ssl_reason(),
+			  advice);
+		return -EINVAL;
+	}
+	/* A resumed session would not show its certificate to on_verify_client(). */
+	SSL_CTX_set_session_cache_mode(ctx->ssl, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_options(ctx->ssl, SSL_OP_NO_TICKET);
+	SSL_CTX_set_num_tickets(ctx->ssl, 0);
+	SSL_CTX_set_verify(ctx->ssl, SSL_VERIFY_PEER, on_verify_client);
 	return 0;
 }
 
@@ -512,4 +545,35 @@ const char *tls_cipher(const struct tls *tls)
 const char *tls_server_name(const struct tls *tls)
 {
 	return SSL_get_servername(tls->ssl, TLSEXT_NAMETYPE_host_name);
+}
+
+/* The only common name of the subject, when it fits and is one string. */
+static void common_name_of(X509 *cert, char out[static TLS_COMMON_NAME_MAX + 1])
+{
+	const X509_NAME *subject = X509_get_subject_name(cert);
+	int i = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+	unsigned char *text = NULL;
+	int len;
+
+	out[0] = '\0';
+	if (i < 0 || X509_NAME_get_index_by_NID(subject, NID_commonName, i) >= 0)
+		return;
+	len = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, i)));
+	if (len > 0 && len <= TLS_COMMON_NAME_MAX && !memchr(text, '\0', (size_t)len)) {
+		memcpy(out, text, (size_t)len);
+		out[len] = '\0';
+	}
+	OPENSSL_free(text);
+}
+
+bool tls_peer_certificate(const struct tls *tls, struct tls_certificate *out)
+{
+	X509 *cert = SSL_get0_peer_certificate(tls->ssl);
+	unsigned int len = TLS_FINGERPRINT_LEN;
+
+	if (!cert || !X509_digest(cert, EVP_sha256(), out->fingerprint, &len) || len != TLS_FINGERPRINT_LEN)
+		return false;
+	out->is_trusted = !tls->client_untrusted && SSL_get_verify_result(tls->ssl) == X509_V_OK;
+	common_name_of(cert, out->common_name);
+	return true;
 }

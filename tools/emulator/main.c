@@ -118,7 +118,16 @@ static int tls_open(struct emulator *e)
 				       &e->log);
 	if (r == -EINVAL)
 		log_error(&e->log, "--host %s: not a host name", e->options.hub.host);
-	return r < 0 ? r : tls_context_new_server(&e->tls, cert, key, &e->log);
+	if (r == 0)
+		r = tls_context_new_server(&e->tls, cert, key, &e->log);
+	/* What its own authority signed is good for devices, too. */
+	if (r == 0)
+		r = state_path(e, "ca.pem", cert);
+	if (r == 0)
+		r = tls_context_ask_client(e->tls, cert, &e->log);
+	if (r == 0 && e->options.client_ca)
+		r = tls_context_ask_client(e->tls, e->options.client_ca, &e->log);
+	return r;
 }
 
 static int devices_open(struct emulator *e)

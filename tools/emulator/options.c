@@ -20,6 +20,7 @@ enum option_id {
 	OPT_HOST,
 	OPT_STATE,
 	OPT_DEVICE,
+	OPT_CLIENT_CA,
 	OPT_READY_FD,
 	OPT_SEED,
 	OPT_PUBACK_DELAY,
@@ -42,6 +43,7 @@ static const struct option long_options[] = {
 	{"host", required_argument, NULL, OPT_HOST},
 	{"state", required_argument, NULL, OPT_STATE},
 	{"device", required_argument, NULL, OPT_DEVICE},
+	{"client-ca", required_argument, NULL, OPT_CLIENT_CA},
 	{"ready-fd", required_argument, NULL, OPT_READY_FD},
 	{"seed", required_argument, NULL, OPT_SEED},
 	{"puback-delay", required_argument, NULL, OPT_PUBACK_DELAY},
@@ -69,6 +71,8 @@ static const char help[] =
 	"  --state DIR              keys, certificates, devices; default /var/lib/iothub-emulator\n"
 	"                           as root, else $XDG_STATE_HOME/iothub-emulator\n"
 	"  --device ID[/MODULE]     make this device if it is not there; can be repeated\n"
+	"  --client-ca FILE         devices may show certificates that an authority in this PEM file\n"
+	"                           signed, beside the emulator's own\n"
 	"  --ready-fd N             write the port and a newline to descriptor N once it listens\n"
 	"  -q, --quiet              warnings and errors only\n"
 	"  -v, --verbose            debug lines\n"
@@ -205,6 +209,9 @@ static int text_set(struct emu_options *o, int id, const char *text)
 	switch (id) {
 	case OPT_LISTEN:
 		o->listen = text;
+		return 0;
+	case OPT_CLIENT_CA:
+		o->client_ca = text;
 		return 0;
 	case OPT_HOST:
 		return host_set(text, &o->hub);

@@ -12,8 +12,9 @@
 struct emu_options {
 	const char *listen; /* NULL: loopback */
 	uint16_t port;
-	char *state;          /* owned */
-	const char **devices; /* owned array of borrowed names */
+	char *state;           /* owned */
+	const char *client_ca; /* NULL: only its own authority */
+	const char **devices;  /* owned array of borrowed names */
 	size_t n_devices;
 	enum log_level level;
 	int ready_fd; /* -1: none */

@@ -45,6 +45,9 @@ struct emu_server {
 	void *stopped_userdata;
 };
 
+_Static_assert(TLS_FINGERPRINT_LEN == THUMBPRINT_LEN && TLS_COMMON_NAME_MAX == EMU_COMMON_NAME_MAX,
+	       "a certificate is the same on both layers");
+
 struct port {
 	struct emu_server *server;
 	struct list link;
@@ -165,6 +168,19 @@ static void on_timer(struct loop_timer *timer, uint64_t now_ns)
 
 /* --- connections ------------------------------------------------------------------------------ */
 
+static void certificate_tell(const struct port *port)
+{
+	struct emu_certificate certificate = {.is_present = true};
+	struct tls_certificate shown;
+
+	if (!conn_peer_certificate(port->conn, &shown))
+		return;
+	certificate.is_trusted = shown.is_trusted;
+	memcpy(certificate.thumbprint, shown.fingerprint, sizeof(certificate.thumbprint));
+	strcpy(certificate.common_name, shown.common_name);
+	emu_client_set_certificate(port->client, &certificate);
+}
+
 static void on_open(void *userdata)
 {
 	struct port *port = userdata;
@@ -176,6 +192,7 @@ static void on_open(void *userdata)
 		port_abort(port);
 		return;
 	}
+	certificate_tell(port);
 	loop_defer(s->loop, &port->flush);
 }
 
