@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The link, see link.h. Owns the session for its whole life and one connection at a time. Events: the
- * connection's (open, data, drained, closed), the session's (CONNACK, PUBACK, DISCONNECT, error) and two
- * timers: `retry` for the next attempt, `alive` for keep-alive and the end of the token.
+ * connection's (open, data, drained, closed), the session's (CONNACK, PUBACK, error here; the rest in the other
+ * files of the link) and two timers: `retry` for the next attempt, `alive` for keep-alive and the renewal of the
+ * signature.
  *
  * Invariants: conn is non-NULL exactly in CONNECTING, AUTHENTICATING and ONLINE; the session is OFFLINE
  * exactly when the state is none of AUTHENTICATING and ONLINE.
@@ -11,10 +12,8 @@
  * PUBACK packets become one run of TLS records and one send.
  */
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,53 +21,9 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
-#include "flow/link.h"
-#include "hub/contract.h"
-#include "hub/sas.h"
-#include "mqtt/session.h"
-#include "net/backoff.h"
-#include "net/conn.h"
-
-/* Our own Receive Maximum and Maximum Packet Size. */
-#define LINK_RECEIVE_MAX      16
-#define LINK_PACKET_BYTES_MAX HUB_PACKET_BYTES_MAX
-/* Above this the session is not asked for more until the kernel has taken it. */
-#define LINK_QUEUED_SOFT_MAX (1024 * 1024)
-/* Floors of the back-off: nothing is gained by asking again at once. */
-#define LINK_PATIENCE_AUTH_NS     (10 * NSEC_PER_SEC)
-#define LINK_PATIENCE_TAKEOVER_NS (30 * NSEC_PER_SEC)
-#define LINK_PATIENCE_BUSY_NS     (5 * NSEC_PER_SEC)
-
-#define LINK_ERROR_SIZE           512
-
-struct link {
-	struct loop *loop;
-	struct log *log;
-	const struct config *config;
-	struct resolver *resolver;
-	struct tls_context *tls;
-	const struct link_ops *ops;
-	void *userdata;
-
-	enum link_state state;
-	uint64_t since_ms;
-	uint64_t n_connects;
-	uint64_t n_attempts;
-	struct conn *conn;
-	struct mqtt_session *session;
-	struct backoff backoff;
-	struct loop_timer retry;
-	struct loop_timer alive;
-	struct loop_deferred flush;
-	uint64_t token_renew_ns; /* when the connection has to be made anew with a fresh token */
-	uint32_t packet_bytes_max;
-	char error[LINK_ERROR_SIZE];
-	struct log_once logged;
-	bool paused; /* reading from the connection */
-};
+#include "flow/link_internal.h"
 
 static void link_attempt(struct link *link);
-static void link_lost(struct link *link, uint64_t patience_ns);
 
 const char *link_state_name(enum link_state state)
 {
@@ -94,8 +49,12 @@ static void link_set_state(struct link *link, enum link_state state)
 	link->ops->on_changed(link->userdata);
 }
 
-/* Notes what went wrong: in the status file at once, in the log when it is news. */
-__attribute__((format(printf, 2, 3))) static void link_error(struct link *link, const char *fmt, ...)
+const char *link_server(const struct link *link)
+{
+	return link->server[0] ? link->server : link->config->host;
+}
+
+void link_error(struct link *link, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -109,7 +68,7 @@ __attribute__((format(printf, 2, 3))) static void link_error(struct link *link, 
 
 /* Arms `alive` for the session's next deadline. It is left alone when it fires too early: a deadline that
  * moves with every packet is cheaper looked at again than re-armed. */
-static void link_arm_alive(struct link *link)
+void link_arm_alive(struct link *link)
 {
 	uint64_t at_ns = mqtt_session_deadline_ns(link->session);
 
@@ -124,13 +83,9 @@ static void link_on_alive(struct loop_timer *timer, uint64_t now_ns)
 	struct link *link = container_of(timer, struct link, alive);
 
 	if (link->state == LINK_ONLINE && now_ns >= link->token_renew_ns) {
-		log_debug(link->log, "token is about to expire: connecting anew");
-		mqtt_session_end(link->session, MQTT_REASON_SUCCESS);
-		link_lost(link, 0);
-		/* Our own doing, no failure: at once. */
-		backoff_progress(&link->backoff);
-		loop_timer_arm(link->loop, &link->retry, now_ns);
-		return;
+		link_renew(link);
+		if (link->state != LINK_ONLINE)
+			return;
 	}
 	mqtt_session_tick(link->session, now_ns);
 	if (link->state == LINK_AUTHENTICATING || link->state == LINK_ONLINE) {
@@ -173,6 +128,7 @@ static void link_flush(struct loop_deferred *deferred)
 	struct link *link = container_of(deferred, struct link, flush);
 
 	if (link->state == LINK_ONLINE) {
+		link_topics_sync(link);
 		while (conn_n_queued(link->conn) < LINK_QUEUED_SOFT_MAX) {
 			link->ops->on_writable(link->userdata);
 			if (!mqtt_session_output(link->session).len)
@@ -208,9 +164,7 @@ void link_drop(struct link *link, uint16_t packet_id)
 
 /* --- the end of a connection ------------------------------------------------------------------ */
 
-/* The connection is over or given up: says good-bye if the session has something to say, and arranges the
- * next attempt. */
-static void link_lost(struct link *link, uint64_t patience_ns)
+void link_lost(struct link *link, uint64_t patience_ns)
 {
 	bool was_online = link->state == LINK_ONLINE;
 	uint64_t random = 0, wait_ns;
@@ -223,77 +177,30 @@ static void link_lost(struct link *link, uint64_t patience_ns)
 	mqtt_session_lost(link->session);
 	loop_timer_disarm(&link->alive);
 	loop_undefer(&link->flush);
+	/* Another server that does not work is no reason not to try the hub. */
+	if (!was_online)
+		link->server[0] = '\0';
 	if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
 		random = loop_now_ns(link->loop);
 	wait_ns = backoff_failed(&link->backoff, loop_now_ns(link->loop), random, patience_ns);
 	loop_timer_arm(link->loop, &link->retry, loop_now_ns(link->loop) + wait_ns);
 	link_set_state(link, LINK_WAITING);
-	if (was_online)
-		link->ops->on_offline(link->userdata);
+	if (!was_online)
+		return;
+	link_topics_offline(link);
+	link->ops->on_offline(link->userdata);
+	link_requests_offline(link);
+}
+
+void link_reconnect(struct link *link)
+{
+	link_lost(link, 0);
+	/* Our own doing, no failure. */
+	backoff_progress(&link->backoff);
+	loop_timer_arm(link->loop, &link->retry, loop_now_ns(link->loop));
 }
 
 /* --- the session's events --------------------------------------------------------------------- */
-
-/* `status`, `reason` and the Reason String of a refusal as text; @out of LINK_ERROR_SIZE / 2. */
-static void packet_explain(const struct mqtt_packet *packet, uint8_t reason_code, char *out, size_t size)
-{
-	struct bytes reason = packet->properties.reason_string, value, text = BYTES(NULL, 0);
-	char status_text[HUB_STATUS_TEXT_SIZE];
-	struct hub_status status;
-
-	mqtt_user_property_find(packet->properties.repeatable, HUB_PROP_STATUS, &text);
-	if (mqtt_user_property_find(packet->properties.repeatable, HUB_PROP_REASON, &value))
-		reason = value;
-	status = hub_status_from_packet(reason_code, text);
-	hub_status_format(&status, status_text);
-	snprintf(out, size, "%s%s%.*s", status.has_code ? status_text : mqtt_reason_name(reason_code),
-		 reason.len ? ": " : "", (int)(reason.len < 200 ? reason.len : 200),
-		 reason.len ? (const char *)reason.data : "");
-}
-
-static void link_on_refused(struct link *link, const struct mqtt_packet *connack)
-{
-	uint8_t reason = connack->connack.reason;
-	uint64_t patience_ns = 0;
-	char text[LINK_ERROR_SIZE / 2];
-
-	packet_explain(connack, reason, text, sizeof(text));
-	switch (reason) {
-	case MQTT_REASON_NOT_AUTHORIZED:
-	case MQTT_REASON_BAD_USER_NAME_OR_PASSWORD:
-		patience_ns = LINK_PATIENCE_AUTH_NS;
-		if (link->config->authentication == CONFIG_AUTHENTICATION_NONE) {
-			link_error(
-				link,
-				"%s refused device %s: %s; it does not do with \"authentication\": \"none\"",
-				link->config->host, link->config->client_id, text);
-			break;
-		}
-		link_error(link,
-			   "%s refused device %s: %s; check the device id and key in %s, and this machine's "
-			   "clock",
-			   link->config->host, link->config->client_id, text, link->config->identity_path);
-		break;
-	case MQTT_REASON_BAD_AUTHENTICATION_METHOD:
-		link_error(link,
-			   "%s refused device %s: %s; for a plain MQTT broker set "
-			   "\"authentication\" to \"none\"",
-			   link->config->host, link->config->client_id, text);
-		patience_ns = LINK_PATIENCE_AUTH_NS;
-		break;
-	case MQTT_REASON_QUOTA_EXCEEDED:
-	case MQTT_REASON_SERVER_BUSY:
-	case MQTT_REASON_CONNECTION_RATE_EXCEEDED:
-		link_error(link, "%s has no room for device %s now: %s", link->config->host,
-			   link->config->client_id, text);
-		patience_ns = LINK_PATIENCE_BUSY_NS;
-		break;
-	default:
-		link_error(link, "%s refused the connection: %s", link->config->host, text);
-		break;
-	}
-	link_lost(link, patience_ns);
-}
 
 static void link_on_connack(void *userdata, const struct mqtt_packet *connack)
 {
@@ -312,12 +219,14 @@ static void link_on_connack(void *userdata, const struct mqtt_packet *connack)
 	link->packet_bytes_max = limits->packet_bytes_max < HUB_PACKET_BYTES_MAX ? limits->packet_bytes_max
 										 : HUB_PACKET_BYTES_MAX;
 	link->error[0] = '\0';
+	link->clock_matters = false;
 	log_once_reset(&link->logged);
 	backoff_connected(&link->backoff, loop_now_ns(link->loop));
 	link_set_state(link, LINK_ONLINE);
 	link_arm_alive(link);
-	log_info(link->log, "connected to %s as %s (%s, %s)", link->config->host, link->config->client_id,
+	log_info(link->log, "connected to %s as %s (%s, %s)", link_server(link), link->config->client_id,
 		 conn_peer(link->conn), conn_cipher(link->conn));
+	link_topics_online(link, limits->session_present);
 	link->ops->on_online(link->userdata, limits->session_present);
 	loop_defer(link->loop, &link->flush);
 }
@@ -331,51 +240,12 @@ static void link_on_puback(void *userdata, uint64_t cookie, const struct mqtt_pa
 	mqtt_user_property_find(puback->properties.repeatable, HUB_PROP_STATUS, &text);
 	mqtt_user_property_find(puback->properties.repeatable, HUB_PROP_REASON, &reason);
 	status = hub_status_from_packet(puback->ack.reason, text);
-	if (status.class == HUB_SUCCESS)
+	if (status.class == HUB_SUCCESS) {
 		backoff_progress(&link->backoff);
+		link->n_unauthorized = 0;
+	}
 	link->ops->on_puback(link->userdata, cookie, &status, reason);
 	loop_defer(link->loop, &link->flush);
-}
-
-/* Nothing is subscribed to here. A session that another client left behind can still be: its commands stay with
- * the hub, which keeps what has no answer. */
-static void link_on_publish(void *userdata, const struct mqtt_packet *publish)
-{
-	struct link *link = userdata;
-
-	log_debug(link->log, "message to %.*s is left unanswered", (int)publish->publish.topic.len,
-		  (const char *)publish->publish.topic.data);
-}
-
-static void link_on_disconnect(void *userdata, const struct mqtt_packet *disconnect)
-{
-	struct link *link = userdata;
-	uint8_t reason = disconnect->disconnect.reason;
-	uint64_t patience_ns = 0;
-	char text[LINK_ERROR_SIZE / 2];
-
-	packet_explain(disconnect, reason, text, sizeof(text));
-	switch (reason) {
-	case MQTT_REASON_SESSION_TAKEN_OVER:
-		link_error(link, "another client connected to %s as %s: every device needs an id of its own",
-			   link->config->host, link->config->client_id);
-		patience_ns = LINK_PATIENCE_TAKEOVER_NS;
-		break;
-	case MQTT_REASON_NOT_AUTHORIZED:
-		link_error(link, "%s ended the connection: %s; the token expired or the credentials changed",
-			   link->config->host, text);
-		break;
-	case MQTT_REASON_QUOTA_EXCEEDED:
-	case MQTT_REASON_CONNECTION_RATE_EXCEEDED:
-	case MQTT_REASON_SERVER_BUSY:
-		link_error(link, "%s ended the connection: %s", link->config->host, text);
-		patience_ns = LINK_PATIENCE_BUSY_NS;
-		break;
-	default:
-		link_error(link, "%s ended the connection: %s", link->config->host, text);
-		break;
-	}
-	link_lost(link, patience_ns);
 }
 
 static void link_on_error(void *userdata, uint8_t reason, const char *text)
@@ -383,7 +253,13 @@ static void link_on_error(void *userdata, uint8_t reason, const char *text)
 	struct link *link = userdata;
 
 	(void)reason;
-	link_error(link, "connection to %s given up: %s", link->config->host, text);
+	if (mqtt_session_is_authenticating(link->session)) {
+		log_info(link->log, "%s does not renew the authentication: %s; connecting anew",
+			 link_server(link), text);
+		link_reconnect(link);
+		return;
+	}
+	link_error(link, "connection to %s given up: %s", link_server(link), text);
 	link_lost(link, 0);
 }
 
@@ -391,93 +267,11 @@ static const struct mqtt_session_ops link_session_ops = {
 	.on_connack = link_on_connack,
 	.on_puback = link_on_puback,
 	.on_publish = link_on_publish,
+	.on_suback = link_on_suback,
+	.on_auth = link_on_auth,
 	.on_disconnect = link_on_disconnect,
 	.on_error = link_on_error,
 };
-
-/* --- CONNECT ---------------------------------------------------------------------------------- */
-
-/* TLS sends no name for an address. */
-static bool host_is_address(const char *host)
-{
-	struct in6_addr address;
-
-	return inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1;
-}
-
-/* The user properties of CONNECT (HUB-CONTRACT section 2); @sas is NULL without authentication. */
-static void connect_put_properties(struct writer *w, const struct config *config, const struct hub_sas *sas)
-{
-	mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_API_VERSION), BYTES_LIT(HUB_API_VERSION));
-	/* The name of the TLS connection is the gateway's, or there is none: the hub has to be told which one is
-	 * meant. */
-	if (config->gateway_host || host_is_address(config->host))
-		mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_HOST), bytes_from_str(config->host));
-	if (sas) {
-		mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_SAS_AT), bytes_from_str(sas->at));
-		mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_SAS_EXPIRY), bytes_from_str(sas->expiry));
-	}
-	if (sas && config->key_name)
-		mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_SAS_POLICY), bytes_from_str(config->key_name));
-	mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_CLIENT_AGENT), BYTES_LIT("iothubd/" IOTHUB_VERSION));
-}
-
-/* Adds a fresh signature, which borrows @sas, and notes when it has to be renewed. */
-static int connect_sign(struct link *link, struct mqtt_properties *p, struct hub_sas *sas)
-{
-	const struct config *config = link->config;
-	uint64_t lifetime_ms = config->token_lifetime_s * MSEC_PER_SEC;
-	int r = hub_sas_make(sas, &config->key, config->host, config->client_id, config->key_name,
-			     loop_wall_ms(link->loop), lifetime_ms);
-
-	if (r)
-		return r;
-	p->authentication_method = BYTES_LIT(HUB_AUTH_SAS);
-	mqtt_set(p, MQTT_PROP_AUTHENTICATION_METHOD);
-	p->authentication_data = BYTES(sas->signature, sizeof(sas->signature));
-	mqtt_set(p, MQTT_PROP_AUTHENTICATION_DATA);
-	/* Early enough that a slow connection and a clock that runs a little fast do not meet the expiry. */
-	link->token_renew_ns = loop_now_ns(link->loop) + lifetime_ms * NSEC_PER_MSEC / 10 * 9;
-	return 0;
-}
-
-/* Queues CONNECT. */
-static int link_send_connect(struct link *link)
-{
-	const struct config *config = link->config;
-	bool with_sas = config->authentication == CONFIG_AUTHENTICATION_SAS;
-	struct mqtt_packet connect = {
-		.type = MQTT_CONNECT,
-		.connect =
-			{
-				.level = MQTT_LEVEL_5,
-				.keep_alive = config->keep_alive_s,
-				.client_id = bytes_from_str(config->client_id),
-			},
-	};
-	struct mqtt_properties *p = &connect.properties;
-	uint8_t properties[2048];
-	struct writer w = writer_init(properties, sizeof(properties));
-	struct hub_sas sas;
-	int r = 0;
-
-	link->token_renew_ns = TIME_NEVER;
-	if (with_sas)
-		r = connect_sign(link, p, &sas);
-	if (r)
-		return r;
-	connect_put_properties(&w, config, with_sas ? &sas : NULL);
-	if (w.error)
-		return w.error;
-	p->session_expiry_interval = config->session_expiry_s;
-	mqtt_set(p, MQTT_PROP_SESSION_EXPIRY_INTERVAL);
-	p->receive_maximum = LINK_RECEIVE_MAX;
-	mqtt_set(p, MQTT_PROP_RECEIVE_MAXIMUM);
-	p->maximum_packet_size = LINK_PACKET_BYTES_MAX;
-	mqtt_set(p, MQTT_PROP_MAXIMUM_PACKET_SIZE);
-	p->repeatable = writer_bytes(&w);
-	return mqtt_session_start(link->session, &connect, loop_now_ns(link->loop));
-}
 
 /* --- the connection's events ------------------------------------------------------------------ */
 
@@ -487,7 +281,7 @@ static void link_on_open(void *userdata)
 	int r = link_send_connect(link);
 
 	if (r) {
-		link_error(link, "cannot make the token for %s: %s", link->config->host, strerror(-r));
+		link_error(link, "cannot make the token for %s: %s", link_server(link), strerror(-r));
 		link_lost(link, 0);
 		return;
 	}
@@ -523,8 +317,10 @@ static void link_on_closed(void *userdata, enum conn_end end, const char *text)
 	struct link *link = userdata;
 
 	link->conn = NULL;
+	if (end == CONN_END_VERIFY)
+		link->clock_matters = true;
 	if (end == CONN_END_PEER && link->state == LINK_AUTHENTICATING)
-		link_error(link, "%s closed the connection without an answer to CONNECT", link->config->host);
+		link_error(link, "%s closed the connection without an answer to CONNECT", link_server(link));
 	else
 		link_error(link, "%s", text);
 	link_lost(link, 0);
@@ -545,8 +341,10 @@ static void link_attempt(struct link *link)
 		.log = link->log,
 		.resolver = link->resolver,
 		.tls = link->tls,
-		.host = config->gateway_host ? config->gateway_host : config->host,
-		.port = config->port,
+		.host = link->server[0]        ? link->server
+			: config->gateway_host ? config->gateway_host
+					       : config->host,
+		.port = link->server[0] ? link->server_port : config->port,
 		.ops = &link_conn_ops,
 		.userdata = link,
 	};
@@ -554,6 +352,16 @@ static void link_attempt(struct link *link)
 
 	assert(!link->conn);
 	link->paused = false;
+	link->attempted = (struct hub_token){
+		.signed_ns = loop_now_ns(link->loop),
+		.signed_ms = loop_wall_ms(link->loop),
+		.lifetime_ms = config->token_lifetime_s * MSEC_PER_SEC,
+	};
+	if (!hub_clock_is_set(link->attempted.signed_ms))
+		log_write_once(
+			link->log, &link->clock_logged, LOG_LEVEL_WARNING,
+			"this machine's clock is not set (it is before 2024): signatures and certificates "
+			"are not valid until it is");
 	++link->n_attempts;
 	link_set_state(link, LINK_CONNECTING);
 	r = conn_connect(&link->conn, &options);
@@ -572,6 +380,7 @@ int link_new(struct link **out, const struct link_options *options)
 		.ops = &link_session_ops,
 		.window_max = LINK_WINDOW_MAX,
 		.receive_maximum = LINK_RECEIVE_MAX,
+		.topic_alias_maximum = LINK_TOPIC_ALIAS_MAX,
 		.packet_bytes_max = LINK_PACKET_BYTES_MAX,
 	};
 	struct link *link;
@@ -593,9 +402,15 @@ int link_new(struct link **out, const struct link_options *options)
 	loop_timer_init(&link->retry, link_on_retry);
 	loop_timer_init(&link->alive, link_on_alive);
 	loop_deferred_init(&link->flush, link_flush);
+	link_topics_init(link);
 	session.userdata = link;
-	r = mqtt_session_new(&link->session, &session);
+	r = link_requests_init(link);
+	if (!r)
+		r = mqtt_session_new(&link->session, &session);
+	if (!r)
+		r = link_clock_new(&link->clock, link);
 	if (r) {
+		mqtt_session_free(link->session);
 		free(link);
 		return r;
 	}
@@ -620,8 +435,10 @@ void link_stop(struct link *link)
 		link->conn = NULL;
 	}
 	mqtt_session_lost(link->session);
+	link_topics_offline(link);
 	loop_timer_disarm(&link->alive);
 	loop_timer_disarm(&link->retry);
+	loop_timer_disarm(&link->request_timer);
 	loop_undefer(&link->flush);
 	link->state = LINK_STOPPED;
 }
@@ -631,6 +448,8 @@ void link_free(struct link *link)
 	if (!link)
 		return;
 	link_stop(link);
+	link_clock_free(link->clock);
+	link_topics_deinit(link);
 	mqtt_session_free(link->session);
 	free(link);
 }
@@ -645,6 +464,8 @@ void link_info(const struct link *link, struct link_info *out)
 		.since_ms = link->since_ms,
 		.n_connects = link->n_connects,
 		.n_attempts = link->n_attempts,
+		.n_renewals = link->n_renewals,
+		.server = link->server,
 		.last_error = link->error,
 		.peer = link->conn ? conn_peer(link->conn) : "",
 		.cipher = link->conn ? conn_cipher(link->conn) : "",

@@ -68,6 +68,8 @@ static void status_render_link(const struct status *status, struct status_text *
 	text_line(text, "hub", "%s", config->host);
 	if (config->gateway_host)
 		text_line(text, "gateway", "%s", config->gateway_host);
+	if (info.server[0])
+		text_line(text, "server", "%s", info.server);
 	text_line(text, "device", "%s", config->client_id);
 	if (info.state == LINK_WAITING)
 		text_line(text, "retry-in", "%" PRIu64 ".%" PRIu64 " s", info.retry_in_ns / NSEC_PER_SEC,
@@ -84,6 +86,7 @@ static void status_render_link(const struct status *status, struct status_text *
 	}
 	text_line(text, "connects", "%" PRIu64, info.n_connects);
 	text_line(text, "attempts", "%" PRIu64, info.n_attempts);
+	text_line(text, "renewals", "%" PRIu64, info.n_renewals);
 }
 
 static void status_render_telemetry(const struct status *status, struct status_text *text)

@@ -39,7 +39,13 @@
 #define HUB_PROP_MESSAGE_ID       "message-id"
 #define HUB_PROP_USER_ID          "user-id"
 #define HUB_PROP_CORRELATION_ID   "correlation-id"
-#define HUB_PROP_CREATION_TIME    "creation-time" /* time */
+#define HUB_PROP_CREATION_TIME    "creation-time"  /* time */
+#define HUB_PROP_SEQUENCE_NO      "sequence-no"    /* u64, of a command */
+#define HUB_PROP_ENQUEUED_TIME    "enqueued-time"  /* time */
+#define HUB_PROP_DELIVERY_COUNT   "delivery-count" /* u32 */
+#define HUB_PROP_RESPONSE_CODE    "response-code"  /* u32, of a method */
+#define HUB_PROP_VERSION          "version"        /* u64, of the twin */
+#define HUB_PROP_IF_VERSION       "if-version"     /* u64 */
 
 /* A User Property whose name starts with this belongs to the application. */
 #define HUB_APPLICATION_PREFIX '@'

@@ -170,8 +170,8 @@ TEST_F(link, a_killed_hub_gets_what_was_in_flight_again)
 		expect_payload(lab, again, text);
 	}
 	ASSERT_EQ(fsync(fd), 0);
-	/* The session died with the hub. */
-	expect_status(lab, "session", "new");
+	/* Sessions outlive the hub. */
+	expect_status(lab, "session", "resumed");
 	EXPECT_EQ(lab_status_number(lab, "sent-again"), 16u);
 	EXPECT_EQ(lab_status_number(lab, "acknowledged"), 20u);
 }
@@ -425,108 +425,6 @@ static void takeover(struct lab *lab, struct lab *other)
 	expect_log_lines(other, "another client connected", 1);
 }
 
-/* Writes numbers, each acknowledged before the next, until the connection was renewed twice. */
-static uint64_t write_over_renewals(struct lab *lab, uint64_t *longest_ms)
-{
-	_cleanup_(close_fd) int fd = open_file(lab, "telemetry.raw", O_SYNC);
-	char text[32];
-	uint64_t n;
-
-	*longest_ms = 0;
-	for (n = 0; n % 16 || lab_status_number(lab, "connects") < 3; ++n) {
-		uint64_t start = now_ms(), passed;
-
-		snprintf(text, sizeof(text), "%" PRIu64, n);
-		write_text(fd, text);
-		passed = now_ms() - start;
-		*longest_ms = passed > *longest_ms ? passed : *longest_ms;
-	}
-	return n;
-}
-
-static void token_renewal(struct lab *lab, struct lab *other)
-{
-	static const char *const options[] = {"--puback-delay", "5", NULL};
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, options, "\"token-lifetime\": 10");
-	uint64_t n, n_again = 0, longest_ms;
-	char last_id[64] = "", text[32];
-
-	(void)other;
-	n = write_over_renewals(lab, &longest_ms);
-	TEST_LOG("%" PRIu64 " messages over two renewals, longest write %" PRIu64 " ms", n, longest_ms);
-	/* No back-off: nothing failed. */
-	EXPECT_LT(longest_ms, 400u);
-	expect_status(lab, "last-error", "none");
-	EXPECT_EQ(lab_status_number(lab, "refused"), 0u);
-	EXPECT_EQ(lab_status_number(lab, "rejected"), 0u);
-	expect_log_lines(lab, "warning: ", 0);
-	for (uint64_t i = 0; i < n;) {
-		struct lab_message message;
-
-		lab_next_message(lab, monitor, &message);
-		snprintf(text, sizeof(text), "%" PRIu64, i);
-		if (strcmp(message.payload, text) == 0) {
-			++i;
-		} else {
-			EXPECT_STREQ(message.message_id, last_id);
-			++n_again;
-		}
-		snprintf(last_id, sizeof(last_id), "%s", message.message_id);
-		lab_message_clear(&message);
-	}
-	/* What was on its way to a connection that closed need not have arrived the first time. */
-	EXPECT_LE(n_again, lab_status_number(lab, "sent-again"));
-}
-
-/* A renewal with a full window and a queue behind it. */
-static void token_renewal_under_load(struct lab *lab, struct lab *other)
-{
-	static const char *const options[] = {"--puback-delay", "2", NULL};
-	static const char config[] = "\"token-lifetime\": 10, \"queue-bytes\": 1048576";
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, options, config);
-	_cleanup_(close_fd) int fd = open_file(lab, "telemetry", 0);
-	struct pollfd p = {.fd = fd, .events = POLLOUT};
-	uint64_t n = 0, next = 0;
-	pid_t pid;
-
-	(void)other;
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		while (n % 256 || lab_status_number(lab, "connects") < 3) {
-			char text[64];
-			int len = snprintf(text, sizeof(text), "%" PRIu64 "\n", n);
-
-			if (write(fd, text, (size_t)len) == len)
-				++n;
-			else
-				poll(&p, 1, -1);
-		}
-		_exit(write(fd, "end\n", 4) != 4 || fsync(fd) != 0);
-	}
-	for (;;) {
-		struct lab_message message;
-		uint64_t got;
-		bool end;
-
-		lab_next_message(lab, monitor, &message);
-		EXPECT_EQ(message.n_dropped, 0u);
-		end = strcmp(message.payload, "end") == 0;
-		got = strtoull(message.payload, NULL, 10);
-		lab_message_clear(&message);
-		if (end)
-			break;
-		ASSERT_LE(got, next);
-		next += got == next;
-	}
-	EXPECT_EQ(process_stop(&pid, 0), 0);
-	EXPECT_EQ(lab_status_number(lab, "acknowledged"), next + 1);
-	EXPECT_EQ(lab_status_number(lab, "written"), next + 1);
-	expect_log_lines(lab, "warning: ", 0);
-	TEST_LOG("%" PRIu64 " messages over two renewals, %" PRIu64 " sent again", next,
-		 lab_status_number(lab, "sent-again"));
-}
-
 /* The writer waits as long as its message has a chance, and not for a hub that does not answer. */
 static void sigterm_with_a_synchronous_writer(struct lab *lab, struct lab *other)
 {
@@ -561,8 +459,6 @@ static const struct scenario scenarios[] = {
 	{"half-open connection", half_open_connection},
 	{"server keep-alive", server_keep_alive},
 	{"takeover", takeover},
-	{"token renewal", token_renewal},
-	{"token renewal under load", token_renewal_under_load},
 	{"SIGTERM with a synchronous writer", sigterm_with_a_synchronous_writer},
 };
 
