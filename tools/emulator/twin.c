@@ -5,8 +5,8 @@
  * A patch is checked on its own (keys, strings, levels, numbers that are some) and the result of a merge for
  * its size. The merge works on a copy, so that one that is refused leaves no trace.
  *
- * json-c reads more than JSON has: NaN and Infinity are refused as numbers, and an escaped NUL, which it would
- * take for the end of a key, before anything is read.
+ * json-c reads more than JSON has: NaN and Infinity are refused as numbers, and names in single quotes, as an
+ * escaped NUL, which it would take for the end of a name, before anything is read.
  */
 
 #include "twin.h"
@@ -135,14 +135,21 @@ static size_t value_size(json_object *value)
 
 /* --- patches ---------------------------------------------------------------------------------- */
 
-static bool has_escaped_nul(struct bytes text)
+/* What the library would take for JSON: an escaped NUL, and names in single quotes. */
+static bool is_lenient(struct bytes text)
 {
-	for (size_t i = 0; i + 1 < text.len; i++) {
-		if (text.data[i] != '\\')
-			continue;
-		if (text.len - i >= 6 && memcmp(text.data + i, "\\u0000", 6) == 0)
+	bool in_string = false;
+
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.data[i] == '"')
+			in_string = !in_string;
+		else if (!in_string && text.data[i] == '\'')
 			return true;
-		i++;
+		else if (in_string && text.data[i] == '\\') {
+			if (text.len - i >= 6 && memcmp(text.data + i, "\\u0000", 6) == 0)
+				return true;
+			i++;
+		}
 	}
 	return false;
 }
@@ -168,8 +175,8 @@ bool emu_twin_patch_parse(struct bytes text, json_object **out, struct emu_outco
 	_cleanup_(json_object_put_ptr) json_object *patch = NULL;
 	const char *wrong = NULL;
 
-	if (!utf8_is_valid(text) || has_escaped_nul(text))
-		wrong = "not UTF-8, or a NUL in it";
+	if (!utf8_is_valid(text) || is_lenient(text))
+		wrong = "not UTF-8, a NUL in it, or single quotes";
 	else if (!(patch = parse(text)) || !json_object_is_type(patch, json_type_object))
 		wrong = "not a JSON object";
 	else
