@@ -86,6 +86,7 @@ static void spawn(struct hubctl_run *h, const char *input, int ready_fd, const c
 	const char *out = hubctl_file(h, "hubctl.out"), *err = hubctl_file(h, "hubctl.err");
 	char program[EMU_PROCESS_PATH_MAX];
 	size_t n = 0;
+	pid_t pid;
 
 	emu_program_path("hubctl", program);
 	argv[n++] = program;
@@ -94,10 +95,13 @@ static void spawn(struct hubctl_run *h, const char *input, int ready_fd, const c
 	argv[n] = NULL;
 	if (input)
 		hubctl_write_file(h, "hubctl.in", input, strlen(input));
-	h->pid = fork();
-	ASSERT_GE(h->pid, 0);
-	if (h->pid > 0)
+	/* @h may lie in memory that the child shares. */
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (pid > 0) {
+		h->pid = pid;
 		return;
+	}
 	setenv("IOTHUB_SERVICE_CONNECTION_STRING_FILE", service, 1);
 	redirect(STDIN_FILENO, in, O_RDONLY);
 	redirect(STDOUT_FILENO, out, O_WRONLY | O_CREAT | O_TRUNC);

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <mqtt_protocol.h>
-
 #include "base/cleanup.h"
 #include "commands.h"
 #include "input.h"
@@ -114,9 +112,7 @@ static void send_properties(struct request *q, const struct send_options *o)
 		request_property_number(q, "ttl", o->expiry_s);
 	for (size_t i = 0; i < o->n_properties; i++)
 		application_property(q, o->properties[i]);
-	if (o->content_type && q->error == MOSQ_ERR_SUCCESS)
-		q->error = mosquitto_property_add_string(&q->properties, MQTT_PROP_CONTENT_TYPE,
-							 o->content_type);
+	request_content_type(q, o->content_type);
 }
 
 static int print_sent(struct session *s, const struct args *args, const struct session_reply *reply,

@@ -15,6 +15,7 @@
 #include <mqtt_protocol.h>
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "output.h"
 
 /* Pages of a list; a hub that never ends it is not waited for. */
@@ -27,11 +28,35 @@ static void properties_free(mosquitto_property **p)
 
 /* --- properties ------------------------------------------------------------------------------- */
 
+/* libmosquitto would send anything, and the hub end the connection. */
+static int string_check(const char *text)
+{
+	struct bytes b = bytes_from_str(text);
+
+	if (b.len > UINT16_MAX)
+		return MOSQ_ERR_PAYLOAD_SIZE;
+	return utf8_is_mqtt_string(b) ? MOSQ_ERR_SUCCESS : MOSQ_ERR_MALFORMED_UTF8;
+}
+
 void request_property(struct request *q, const char *name, const char *value)
 {
-	if (value && q->error == MOSQ_ERR_SUCCESS)
+	if (!value || q->error != MOSQ_ERR_SUCCESS)
+		return;
+	q->error = string_check(name);
+	if (q->error == MOSQ_ERR_SUCCESS)
+		q->error = string_check(value);
+	if (q->error == MOSQ_ERR_SUCCESS)
 		q->error = mosquitto_property_add_string_pair(&q->properties, MQTT_PROP_USER_PROPERTY, name,
 							      value);
+}
+
+void request_content_type(struct request *q, const char *value)
+{
+	if (!value || q->error != MOSQ_ERR_SUCCESS)
+		return;
+	q->error = string_check(value);
+	if (q->error == MOSQ_ERR_SUCCESS)
+		q->error = mosquitto_property_add_string(&q->properties, MQTT_PROP_CONTENT_TYPE, value);
 }
 
 void request_property_number(struct request *q, const char *name, uint64_t value)
@@ -105,6 +130,18 @@ static void error_print(const struct args *args, const char *about, struct sessi
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
+static const char *property_problem(int error)
+{
+	switch (error) {
+	case MOSQ_ERR_MALFORMED_UTF8:
+		return "it is not UTF-8";
+	case MOSQ_ERR_PAYLOAD_SIZE:
+		return "it is longer than 65535 bytes";
+	default:
+		return mosquitto_strerror(error);
+	}
+}
+
 int request_send(struct session *s, const struct args *args, struct request *q, struct session_reply *reply)
 {
 	_cleanup_(properties_free) mosquitto_property *properties = TAKE_PTR(q->properties);
@@ -112,7 +149,7 @@ int request_send(struct session *s, const struct args *args, struct request *q, 
 
 	*reply = (struct session_reply){.is_here = false};
 	if (q->error != MOSQ_ERR_SUCCESS) {
-		session_fail(s, "%s: a property is not valid: %s", q->about, mosquitto_strerror(q->error));
+		session_fail(s, "%s: a property is not valid: %s", q->about, property_problem(q->error));
 		return -1;
 	}
 	r = session_request(s, q->topic, q->payload, TAKE_PTR(properties), reply);

@@ -21,6 +21,7 @@ struct request {
 
 /* Adds a User Property. A NULL @value adds none. Errors wait for request_send(). */
 void request_property(struct request *q, const char *name, const char *value);
+void request_content_type(struct request *q, const char *value);
 void request_property_number(struct request *q, const char *name, uint64_t value);
 
 /*

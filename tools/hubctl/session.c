@@ -85,6 +85,9 @@ static const char *tls_problem(const struct session *s)
 {
 	if (strstr(s->tls_error, "certificate verify failed"))
 		return "its certificate is not trusted; name the right CA with --ca-file";
+	/* It went without a word, which is no matter of TLS. */
+	if (strstr(s->tls_error, "unexpected eof"))
+		return NULL;
 	return s->tls_error[0] ? s->tls_error : NULL;
 }
 
