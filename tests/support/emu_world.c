@@ -5,7 +5,10 @@
 
 #include "tests/support/emu_world.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+#include "tools/emulator/state.h"
 
 #define INBOX_MAX (128u * 1024 * 1024)
 
@@ -16,14 +19,16 @@ static void on_wake(void *userdata)
 
 static const struct emu_client_ops client_ops = {.on_wake = on_wake};
 
-int emu_world_init(struct emu_world *w, const struct emu_hub_options *options)
+static int world_init(struct emu_world *w, const struct emu_hub_options *options, const char *dir)
 {
 	struct emu_hub_options defaults = EMU_HUB_OPTIONS_DEFAULT;
 	static const char *const ids[] = {"dev1", "dev1/mod", "dev2"};
-	int r = emu_registry_load(&w->registry, NULL, NULL);
+	int r = emu_registry_load(&w->registry, dir, NULL);
 
 	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]) && r == 0; i++)
 		r = emu_registry_add(w->registry, ids[i]);
+	if (r == 0)
+		r = emu_registry_save(w->registry);
 	if (r < 0)
 		return r;
 	if (options)
@@ -32,6 +37,20 @@ int emu_world_init(struct emu_world *w, const struct emu_hub_options *options)
 	r = emu_hub_init(&w->hub, &defaults, w->registry, NULL, EMU_WORLD_START_MS);
 	emu_hub_set_time(&w->hub, NSEC_PER_SEC, EMU_WORLD_START_MS);
 	return r;
+}
+
+int emu_world_init(struct emu_world *w, const struct emu_hub_options *options)
+{
+	return world_init(w, options, NULL);
+}
+
+int emu_world_init_kept(struct emu_world *w, const char *dir)
+{
+	char path[256];
+	int r = world_init(w, NULL, dir);
+
+	snprintf(path, sizeof(path), "%s/state.log", dir);
+	return r < 0 ? r : emu_state_open(&w->hub, path);
 }
 
 void emu_world_deinit(struct emu_world *w)
@@ -107,6 +126,8 @@ static bool inbox_fill(struct emu_peer *p)
 
 	if (out.len == 0 || emu_client_closing(p->client) == EMU_CUT)
 		return false;
+	if (emu_hub_commit(&p->world->hub) < 0)
+		abort();
 	buf_consume(&p->inbox, buf_len(&p->inbox));
 	if (buf_append(&p->inbox, out) < 0)
 		abort();

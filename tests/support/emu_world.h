@@ -32,6 +32,8 @@ struct emu_peer {
 
 /* @options may be NULL. Returns 0 or a negative errno. */
 int emu_world_init(struct emu_world *w, const struct emu_hub_options *options);
+/* The same with what was kept in the directory @dir, which must be there. */
+int emu_world_init_kept(struct emu_world *w, const char *dir);
 /* All peers must be closed. */
 void emu_world_deinit(struct emu_world *w);
 
