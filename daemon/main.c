@@ -15,6 +15,7 @@
 
 #include "app/app.h"
 #include "config/config.h"
+#include "net/tls.h"
 
 enum {
 	EXIT_OK = 0,
@@ -73,8 +74,8 @@ enum {
 	OPT_READY_FD,
 };
 
-/* Returns -1 to go on, or the exit code. */
-static int parse_option(int option, struct arguments *arguments)
+/* @word: the argument it came from. Returns -1 to go on, or the exit code. */
+static int parse_option(int option, const char *word, struct arguments *arguments)
 {
 	struct config_source *source = arguments->source;
 
@@ -106,7 +107,7 @@ static int parse_option(int option, struct arguments *arguments)
 		printf("iothubd %s\n", IOTHUB_VERSION);
 		return EXIT_OK;
 	default:
-		fprintf(stderr, "iothubd: see iothubd --help\n");
+		fprintf(stderr, "iothubd: %s is no option, or lacks its value: see iothubd --help\n", word);
 		return EXIT_USAGE;
 	}
 }
@@ -128,8 +129,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 	};
 	int c;
 
+	opterr = 0;
 	while ((c = getopt_long(argc, argv, "c:m:l:hV", options, NULL)) >= 0) {
-		int r = parse_option(c, arguments);
+		int r = parse_option(c, argv[optind - 1], arguments);
 
 		if (r >= 0)
 			return r;
@@ -151,6 +153,17 @@ static void tell_ready(int fd)
 	n = write(fd, "ready\n", 6);
 	(void)n;
 	close(fd);
+}
+
+/* What can be wrong with a configuration that is well formed, short of connecting. */
+static int check(const struct config *config, struct log *log)
+{
+	struct tls_context *tls;
+
+	if (tls_context_new_client(&tls, config->ca_file, log))
+		return EXIT_USAGE;
+	tls_context_free(tls);
+	return EXIT_OK;
 }
 
 static int run(const struct config *config, struct log *log, int ready_fd)
@@ -203,7 +216,7 @@ int main(int argc, char **argv)
 	if (r)
 		return r == -EINVAL || r == -ENOENT ? EXIT_USAGE : EXIT_FAILED;
 	log.level = config.log_level;
-	r = arguments.check_only ? EXIT_OK : run(&config, &log, arguments.ready_fd);
+	r = arguments.check_only ? check(&config, &log) : run(&config, &log, arguments.ready_fd);
 	config_deinit(&config);
 	return r;
 }

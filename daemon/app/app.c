@@ -317,8 +317,8 @@ static void app_stop(struct app *app)
 	telemetry_stats(app->telemetry, &stats);
 	if (stats.n_queued)
 		log_warning(app->log,
-			    "%" PRIu64 " messages did not reach the hub and are lost with the queue in memory",
-			    stats.n_queued);
+			    "%" PRIu64 " message%s did not reach the hub: lost with the queue in memory",
+			    stats.n_queued, stats.n_queued == 1 ? "" : "s");
 }
 
 int app_run(struct app *app)

@@ -53,7 +53,7 @@ struct telemetry {
 	uint64_t n_resend;
 	uint64_t n_in_flight;
 	unsigned int n_refusals; /* in a row */
-	bool was_full; /* somebody may wait for room */
+	bool was_full;           /* somebody may wait for room */
 	bool closed;
 	struct loop_timer retry;
 	struct loop_deferred release;

@@ -68,7 +68,8 @@ static struct tfile *tfile_of(const struct fuse_file *file)
 
 static uint64_t tfile_hold_bytes(size_t n_partial)
 {
-	return n_partial ? (n_partial + HOLD_STEP - 1) / HOLD_STEP * HOLD_STEP + TELEMETRY_MESSAGE_OVERHEAD : 0;
+	return n_partial ? (n_partial + HOLD_STEP - 1) / HOLD_STEP * HOLD_STEP + TELEMETRY_MESSAGE_OVERHEAD
+			 : 0;
 }
 
 static void tfile_unhold(struct tfile *f)

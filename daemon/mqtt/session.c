@@ -247,7 +247,8 @@ void mqtt_session_tick(struct mqtt_session *s, uint64_t now_ns)
 		return;
 	}
 	if (session_queue(s, &ping, SESSION_CONTROL_MAX)) {
-		session_fail(s, MQTT_REASON_UNSPECIFIED_ERROR, "no room for a PINGREQ: the hub takes nothing");
+		session_fail(s, MQTT_REASON_UNSPECIFIED_ERROR,
+			     "no room for a PINGREQ: the hub takes nothing");
 		return;
 	}
 	s->ping_pending = true;

@@ -559,7 +559,7 @@ static void sigterm_with_a_synchronous_writer(struct lab *lab, struct lab *other
 	EXPECT_LT(now_ms() - start, 7000u);
 	EXPECT_EQ(process_stop(&lab->daemon, 0), 0);
 	EXPECT_GE(now_ms() - start, 4500u);
-	expect_log_lines(lab, "1 messages did not reach the hub", 1);
+	expect_log_lines(lab, "1 message did not reach the hub", 1);
 }
 
 struct scenario {

@@ -183,8 +183,7 @@ static void open_file(struct fixture_files *self, struct opened *o, enum kind ki
 
 static int write_file(struct fixture_files *self, struct opened *o, struct bytes data)
 {
-	return fuse_line_result(&self->line,
-				fuse_line_write(&self->line, o->node, o->fh, O_WRONLY, data));
+	return fuse_line_result(&self->line, fuse_line_write(&self->line, o->node, o->fh, O_WRONLY, data));
 }
 
 static int write_text(struct fixture_files *self, struct opened *o, const char *text)
