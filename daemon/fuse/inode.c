@@ -98,13 +98,18 @@ static struct fuse_inode *inode_new(struct fuse_node *node)
 	return inode;
 }
 
+static bool inode_is_reserved(const struct fuse_inode *inode, uint64_t now_ns)
+{
+	return inode->reserved_for && now_ns < inode->reserved_until_ns;
+}
+
 /* Ends an inode that nobody can name any more. */
 static void inode_put(struct fuse_inode *inode)
 {
 	struct fuse_node *node = inode->node;
 
-	if (inode->n_lookup > 0 || inode->n_open > 0 || inode->reserved_for || inode == node->current ||
-	    inode == &node->first)
+	if (inode->n_lookup > 0 || inode->n_open > 0 || inode == node->current || inode == &node->first ||
+	    inode_is_reserved(inode, tree_now_ns(node->tree)))
 		return;
 	inode_deinit(inode);
 	free(inode);
@@ -134,11 +139,6 @@ static bool node_is_apart(const struct fuse_node *node, uint64_t now_ns)
 	return node->n_waiting > 0 || now_ns < node->apart_until_ns;
 }
 
-static bool inode_is_reserved(const struct fuse_inode *inode, uint64_t now_ns)
-{
-	return inode->reserved_for && now_ns < inode->reserved_until_ns;
-}
-
 static bool inode_is_taken(const struct fuse_inode *inode, uint64_t now_ns)
 {
 	if (inode_is_reserved(inode, now_ns))
@@ -154,10 +154,8 @@ static struct fuse_inode *node_spare_inode(struct fuse_node *node, uint64_t now_
 	list_for_each (l, &node->inodes) {
 		struct fuse_inode *inode = container_of(l, struct fuse_inode, node_link);
 
-		if (inode->n_open == 0 && !inode_is_reserved(inode, now_ns)) {
-			inode->reserved_for = 0;
+		if (inode->n_open == 0 && !inode_is_reserved(inode, now_ns))
 			return inode;
-		}
 	}
 	return inode_new(node);
 }
