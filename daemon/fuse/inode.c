@@ -9,8 +9,8 @@
  *
  * What the kernel takes for an inode is the identifier that LOOKUP answers. So an OPEN on an inode that is
  * taken is answered -ESTALE: the kernel then walks the path again with a LOOKUP of each name, finds another
- * identifier, drops the name it had cached and opens the other inode, with a free lock. The user sees none
- * of it: inode numbers, attributes and contents are the node's. Open files stay where they are.
+ * identifier, drops the name it had cached and opens the other inode, with a free lock. The inode number and
+ * attributes that users see are the node's. Open files stay where they are.
  *
  * When an inode is taken, for the next OPEN:
  *  - its node is apart, and a file is open on it. A node is apart while a WRITE or FSYNC of it waits, and
@@ -31,6 +31,8 @@
  * The first inode is part of the node. Others come when needed, are used again when no file is open on them,
  * and end when the kernel forgets them. A node has at most FUSE_MAX_INODES; then nothing is refused, and
  * files share what there is.
+ *
+ * What this leaves to users is in iothub(7), "Waiting beside others".
  *
  * Directories and documents have one inode: what is in the kernel per inode (flock(2) and fcntl(2) locks,
  * watches of inotify(7)) is whole there. Writes of documents should not wait.
