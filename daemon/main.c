@@ -15,7 +15,6 @@
 
 #include "app/app.h"
 #include "config/config.h"
-#include "net/tls.h"
 
 enum {
 	EXIT_OK = 0,
@@ -155,17 +154,6 @@ static void tell_ready(int fd)
 	close(fd);
 }
 
-/* What can be wrong with a configuration that is well formed, short of connecting. */
-static int check(const struct config *config, struct log *log)
-{
-	struct tls_context *tls;
-
-	if (tls_context_new_client(&tls, config->ca_file, log))
-		return EXIT_USAGE;
-	tls_context_free(tls);
-	return EXIT_OK;
-}
-
 static int run(const struct config *config, struct log *log, int ready_fd)
 {
 	struct app *app;
@@ -216,7 +204,10 @@ int main(int argc, char **argv)
 	if (r)
 		return r == -EINVAL || r == -ENOENT ? EXIT_USAGE : EXIT_FAILED;
 	log.level = config.log_level;
-	r = arguments.check_only ? check(&config, &log) : run(&config, &log, arguments.ready_fd);
+	if (arguments.check_only)
+		r = app_check(&config, &log) ? EXIT_USAGE : EXIT_OK;
+	else
+		r = run(&config, &log, arguments.ready_fd);
 	config_deinit(&config);
 	return r;
 }

@@ -242,6 +242,16 @@ static int app_start_files(struct app *app)
 	return fuse_dev_new(&app->dev, app->loop, app->tree, app->mount.fd, app->log);
 }
 
+int app_check(const struct config *config, struct log *log)
+{
+	struct tls_context *tls;
+	int r = tls_context_new_client(&tls, config->ca_file, log);
+
+	if (!r)
+		tls_context_free(tls);
+	return r;
+}
+
 int app_new(struct app **out, const struct config *config, struct log *log)
 {
 	struct app *app = calloc(1, sizeof(*app));
