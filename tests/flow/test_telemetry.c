@@ -353,6 +353,7 @@ TEST_F(telemetry, a_final_refusal_is_dropped_and_reported_by_fsync)
 	static const char *const options[] = {"--refuse", "0100:1", NULL};
 	_cleanup_(fclose_ptr) FILE *monitor = start_all(&self->lab, options, NULL);
 	_cleanup_(close_fd) int fd = open(lab_path(&self->lab, "telemetry"), O_WRONLY | O_CLOEXEC);
+	char why[256];
 
 	ASSERT_EQ(write(fd, "bad\ngood\n", 9), 9);
 	EXPECT_EQ(fsync(fd), -1);
@@ -360,6 +361,8 @@ TEST_F(telemetry, a_final_refusal_is_dropped_and_reported_by_fsync)
 	EXPECT_EQ(fsync(fd), 0);
 	expect_payload(&self->lab, monitor, "good");
 	EXPECT_EQ(lab_status_number(&self->lab, "rejected"), 1u);
+	lab_status_text(&self->lab, "last-refusal", why, sizeof(why));
+	EXPECT_CONTAINS(why, "0100");
 }
 
 TEST_F(telemetry, no_hub_within_the_ack_timeout_is_etimedout)
