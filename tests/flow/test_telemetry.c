@@ -325,8 +325,9 @@ TEST_F(telemetry, a_refused_synchronous_write_has_the_hubs_errno)
 TEST_F(telemetry, dd_fails_when_the_hub_refuses)
 {
 	static const char *const options[] = {"--refuse", "0502", NULL};
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(&self->lab, options, NULL);
 
+	lab_start_emulator(&self->lab, options);
+	lab_start_daemon(&self->lab);
 	EXPECT_EQ(lab_shell(&self->lab, "bash",
 			    "echo now | LC_ALL=C dd oflag=sync of=$M/telemetry.raw 2> $D/err && exit 9; "
 			    "grep -q 'Disk quota exceeded' $D/err"),
