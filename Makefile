@@ -140,7 +140,7 @@ quickcheck:
 	@tests/run.sh $(BUILD) $(filter $(BUILD)/tests/unit/%,$(test_bin)) $(replay_bin) \
 		$(filter tests/unit/%,$(test_scripts))
 
-c_files := $(sort $(wildcard uapi/*.h daemon/*.c daemon/*/*.[ch] tools/*/*.[ch] tests/*.h tests/*/*.[ch]))
+c_files := $(sort $(wildcard uapi/*.h daemon/*.c daemon/*/*.[ch] tools/*/*.[ch] tools/*/*/*.[ch] tests/*.h tests/*/*.[ch]))
 
 lint: deps
 	@+$(parallel) $(BUILD)/libdaemon.a $(BUILD)/libemulator.a

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <unistd.h>
 
 #include "app/app.h"
 #include "config/config.h"
@@ -73,8 +72,8 @@ enum {
 	OPT_READY_FD,
 };
 
-/* Returns -1 to go on, or the exit code. */
-static int parse_option(int option, struct arguments *arguments)
+/* @word: the argument it came from. Returns -1 to go on, or the exit code. */
+static int parse_option(int option, const char *word, struct arguments *arguments)
 {
 	struct config_source *source = arguments->source;
 
@@ -106,7 +105,7 @@ static int parse_option(int option, struct arguments *arguments)
 		printf("iothubd %s\n", IOTHUB_VERSION);
 		return EXIT_OK;
 	default:
-		fprintf(stderr, "iothubd: see iothubd --help\n");
+		fprintf(stderr, "iothubd: %s is no option, or lacks its value: see iothubd --help\n", word);
 		return EXIT_USAGE;
 	}
 }
@@ -128,8 +127,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 	};
 	int c;
 
+	opterr = 0;
 	while ((c = getopt_long(argc, argv, "c:m:l:hV", options, NULL)) >= 0) {
-		int r = parse_option(c, arguments);
+		int r = parse_option(c, argv[optind - 1], arguments);
 
 		if (r >= 0)
 			return r;
@@ -203,7 +203,10 @@ int main(int argc, char **argv)
 	if (r)
 		return r == -EINVAL || r == -ENOENT ? EXIT_USAGE : EXIT_FAILED;
 	log.level = config.log_level;
-	r = arguments.check_only ? EXIT_OK : run(&config, &log, arguments.ready_fd);
+	if (arguments.check_only)
+		r = app_check(&config, &log) ? EXIT_USAGE : EXIT_OK;
+	else
+		r = run(&config, &log, arguments.ready_fd);
 	config_deinit(&config);
 	return r;
 }

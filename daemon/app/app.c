@@ -242,6 +242,16 @@ static int app_start_files(struct app *app)
 	return fuse_dev_new(&app->dev, app->loop, app->tree, app->mount.fd, app->log);
 }
 
+int app_check(const struct config *config, struct log *log)
+{
+	struct tls_context *tls;
+	int r = tls_context_new_client(&tls, config->ca_file, log);
+
+	if (!r)
+		tls_context_free(tls);
+	return r;
+}
+
 int app_new(struct app **out, const struct config *config, struct log *log)
 {
 	struct app *app = calloc(1, sizeof(*app));
@@ -317,8 +327,8 @@ static void app_stop(struct app *app)
 	telemetry_stats(app->telemetry, &stats);
 	if (stats.n_queued)
 		log_warning(app->log,
-			    "%" PRIu64 " messages did not reach the hub and are lost with the queue in memory",
-			    stats.n_queued);
+			    "%" PRIu64 " message%s did not reach the hub: lost with the queue in memory",
+			    stats.n_queued, stats.n_queued == 1 ? "" : "s");
 }
 
 int app_run(struct app *app)

@@ -12,6 +12,10 @@
 
 struct app;
 
+/* Looks at what can be wrong with a configuration that is well formed, short of connecting: what fails has logged one
+ * line. Returns 0 or a negative error. */
+int app_check(const struct config *config, struct log *log);
+
 /*
  * Builds everything up to the mount, so that files are there when this returns. What fails has logged one
  * line. @config is borrowed. Returns 0 or a negative error.

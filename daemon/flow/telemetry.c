@@ -53,7 +53,7 @@ struct telemetry {
 	uint64_t n_resend;
 	uint64_t n_in_flight;
 	unsigned int n_refusals; /* in a row */
-	bool was_full; /* somebody may wait for room */
+	bool was_full;           /* somebody may wait for room */
 	bool closed;
 	struct loop_timer retry;
 	struct loop_deferred release;
@@ -215,7 +215,7 @@ int telemetry_append(struct telemetry *t, struct origin *origin, struct bytes he
 /* --- send_next -------------------------------------------------------------------------------- */
 
 static void telemetry_done(struct telemetry *t, uint64_t sequence, int error);
-static void telemetry_reject(struct telemetry *t, uint64_t sequence, int error, const char *why);
+static void telemetry_reject_oversized(struct telemetry *t, uint64_t sequence);
 static void telemetry_arm_retry(struct telemetry *t);
 
 static int telemetry_publish(struct telemetry *t, struct flight *flight)
@@ -247,7 +247,7 @@ static int telemetry_send_again(struct telemetry *t)
 			/* The hub takes less than on the connection before. */
 			if (flight->packet_id)
 				link_drop(t->link, flight->packet_id);
-			telemetry_reject(t, s, -EMSGSIZE, "larger than the hub's Maximum Packet Size");
+			telemetry_reject_oversized(t, s);
 			continue;
 		}
 		++t->stats.n_sent;
@@ -273,7 +273,7 @@ static int telemetry_send_new(struct telemetry *t)
 		t->next = journal_next(t->journal, t->next);
 		++t->n_in_flight;
 		if (r)
-			telemetry_reject(t, sequence, -EMSGSIZE, "larger than the hub's Maximum Packet Size");
+			telemetry_reject_oversized(t, sequence);
 		else
 			++t->stats.n_sent;
 	}
@@ -361,7 +361,8 @@ static void telemetry_refused(struct telemetry *t, struct flight *flight, struct
 	telemetry_arm_retry(t);
 }
 
-static void telemetry_reject(struct telemetry *t, uint64_t sequence, int error, const char *why)
+/* The reason is in last_refusal. */
+static void telemetry_reject(struct telemetry *t, uint64_t sequence, int error)
 {
 	struct journal_record record;
 	struct origin *origin;
@@ -369,14 +370,20 @@ static void telemetry_reject(struct telemetry *t, uint64_t sequence, int error, 
 	journal_read(t->journal, flight_of(t, sequence)->at, &record);
 	origin = origin_find(t->waiters, record.origin);
 	++t->stats.n_rejected;
-	snprintf(t->last_refusal, sizeof(t->last_refusal), "%s", why);
-	log_write_once(t->log, &t->logged, LOG_LEVEL_WARNING, "the hub does not take messages: %s", why);
+	log_write_once(t->log, &t->logged, LOG_LEVEL_WARNING, "the hub does not take messages: %s",
+		       t->last_refusal);
 	log_debug(t->log, "message %.*s was dropped: %s", HUB_MESSAGE_ID_LEN,
-		  (const char *)record.properties.data + t->stamp.id_at, why);
+		  (const char *)record.properties.data + t->stamp.id_at, t->last_refusal);
 	/* A parked write gets the error itself. */
 	if (origin && !origin->error && !origin_waits_for(origin, sequence))
 		origin->error = error;
 	telemetry_done(t, sequence, error);
+}
+
+static void telemetry_reject_oversized(struct telemetry *t, uint64_t sequence)
+{
+	snprintf(t->last_refusal, sizeof(t->last_refusal), "larger than the hub's Maximum Packet Size");
+	telemetry_reject(t, sequence, -EMSGSIZE);
 }
 
 void telemetry_on_puback(struct telemetry *t, uint64_t cookie, const struct hub_status *status,
@@ -411,7 +418,7 @@ void telemetry_on_puback(struct telemetry *t, uint64_t cookie, const struct hub_
 	else if (status->retryable)
 		telemetry_done(t, cookie, status->error);
 	else
-		telemetry_reject(t, cookie, status->error, t->last_refusal);
+		telemetry_reject(t, cookie, status->error);
 }
 
 /* --- trim, release_waiters -------------------------------------------------------------------- */

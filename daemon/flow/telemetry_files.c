@@ -68,7 +68,8 @@ static struct tfile *tfile_of(const struct fuse_file *file)
 
 static uint64_t tfile_hold_bytes(size_t n_partial)
 {
-	return n_partial ? (n_partial + HOLD_STEP - 1) / HOLD_STEP * HOLD_STEP + TELEMETRY_MESSAGE_OVERHEAD : 0;
+	return n_partial ? (n_partial + HOLD_STEP - 1) / HOLD_STEP * HOLD_STEP + TELEMETRY_MESSAGE_OVERHEAD
+			 : 0;
 }
 
 static void tfile_unhold(struct tfile *f)
@@ -422,34 +423,16 @@ static ssize_t file_write(struct fuse_file *file, struct fuse_request *req, uint
 
 /* --- the files -------------------------------------------------------------------------------- */
 
+#define TELEMETRY_FILE_OPS(write_fn)                                                                         \
+	{                                                                                                    \
+		.open = telemetry_file_open, .release = telemetry_file_release, .write = (write_fn),         \
+		.fsync = telemetry_file_fsync, .poll = telemetry_file_poll, .interrupt = waiters_interrupt,  \
+	}
+
 static const struct fuse_file_ops telemetry_file_ops[N_FRAMINGS] = {
-	[FRAMING_LINES] =
-		{
-			.open = telemetry_file_open,
-			.release = telemetry_file_release,
-			.write = lines_write,
-			.fsync = telemetry_file_fsync,
-			.poll = telemetry_file_poll,
-			.interrupt = waiters_interrupt,
-		},
-	[FRAMING_RAW] =
-		{
-			.open = telemetry_file_open,
-			.release = telemetry_file_release,
-			.write = raw_write,
-			.fsync = telemetry_file_fsync,
-			.poll = telemetry_file_poll,
-			.interrupt = waiters_interrupt,
-		},
-	[FRAMING_FILE] =
-		{
-			.open = telemetry_file_open,
-			.release = telemetry_file_release,
-			.write = file_write,
-			.fsync = telemetry_file_fsync,
-			.poll = telemetry_file_poll,
-			.interrupt = waiters_interrupt,
-		},
+	[FRAMING_LINES] = TELEMETRY_FILE_OPS(lines_write),
+	[FRAMING_RAW] = TELEMETRY_FILE_OPS(raw_write),
+	[FRAMING_FILE] = TELEMETRY_FILE_OPS(file_write),
 };
 
 int telemetry_files_new(struct telemetry_files **out, struct telemetry *telemetry, struct fuse_node *parent,

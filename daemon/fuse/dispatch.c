@@ -179,7 +179,7 @@ static int handle_setattr(struct fuse_request *req)
 	else if (in->valid & FATTR_MTIME)
 		node->mtime_ms = in->mtime * MSEC_PER_SEC + in->mtimensec / NSEC_PER_MSEC;
 	node->ctime_ms = tree_wall_ms(req->tree);
-	node_drop_attr(node, inode);
+	node_drop_attr(node, inode->id);
 	return reply_attr(req, node);
 }
 

@@ -9,8 +9,8 @@
  *
  * What the kernel takes for an inode is the identifier that LOOKUP answers. So an OPEN on an inode that is
  * taken is answered -ESTALE: the kernel then walks the path again with a LOOKUP of each name, finds another
- * identifier, drops the name it had cached and opens the other inode, with a free lock. The user sees none
- * of it: inode numbers, attributes and contents are the node's. Open files stay where they are.
+ * identifier, drops the name it had cached and opens the other inode, with a free lock. The inode number and
+ * attributes that users see are the node's. Open files stay where they are.
  *
  * When an inode is taken, for the next OPEN:
  *  - its node is apart, and a file is open on it. A node is apart while a WRITE or FSYNC of it waits, and
@@ -31,6 +31,8 @@
  * The first inode is part of the node. Others come when needed, are used again when no file is open on them,
  * and end when the kernel forgets them. A node has at most FUSE_MAX_INODES; then nothing is refused, and
  * files share what there is.
+ *
+ * What this leaves to users is in iothub(7), "Waiting beside others".
  *
  * Directories and documents have one inode: what is in the kernel per inode (flock(2) and fcntl(2) locks,
  * watches of inotify(7)) is whole there. Writes of documents should not wait.
@@ -98,13 +100,18 @@ static struct fuse_inode *inode_new(struct fuse_node *node)
 	return inode;
 }
 
+static bool inode_is_reserved(const struct fuse_inode *inode, uint64_t now_ns)
+{
+	return inode->reserved_for && now_ns < inode->reserved_until_ns;
+}
+
 /* Ends an inode that nobody can name any more. */
 static void inode_put(struct fuse_inode *inode)
 {
 	struct fuse_node *node = inode->node;
 
-	if (inode->n_lookup > 0 || inode->n_open > 0 || inode->reserved_for || inode == node->current ||
-	    inode == &node->first)
+	if (inode->n_lookup > 0 || inode->n_open > 0 || inode == node->current || inode == &node->first ||
+	    inode_is_reserved(inode, tree_now_ns(node->tree)))
 		return;
 	inode_deinit(inode);
 	free(inode);
@@ -134,11 +141,6 @@ static bool node_is_apart(const struct fuse_node *node, uint64_t now_ns)
 	return node->n_waiting > 0 || now_ns < node->apart_until_ns;
 }
 
-static bool inode_is_reserved(const struct fuse_inode *inode, uint64_t now_ns)
-{
-	return inode->reserved_for && now_ns < inode->reserved_until_ns;
-}
-
 static bool inode_is_taken(const struct fuse_inode *inode, uint64_t now_ns)
 {
 	if (inode_is_reserved(inode, now_ns))
@@ -154,10 +156,8 @@ static struct fuse_inode *node_spare_inode(struct fuse_node *node, uint64_t now_
 	list_for_each (l, &node->inodes) {
 		struct fuse_inode *inode = container_of(l, struct fuse_inode, node_link);
 
-		if (inode->n_open == 0 && !inode_is_reserved(inode, now_ns)) {
-			inode->reserved_for = 0;
+		if (inode->n_open == 0 && !inode_is_reserved(inode, now_ns))
 			return inode;
-		}
 	}
 	return inode_new(node);
 }

@@ -138,8 +138,8 @@ uint64_t tree_wall_ms(const struct fuse_tree *tree);
 void node_fill_attr(struct fuse_node *node, struct fuse_attr *out);
 /* How long the kernel may use the attributes, in seconds. */
 uint64_t node_attr_timeout_s(const struct fuse_node *node);
-/* Tells the kernel to drop the attributes it has of @node, but not those of @except (may be NULL). */
-void node_drop_attr(struct fuse_node *node, const struct fuse_inode *except);
+/* Tells the kernel to drop the attributes it has of @node, but not those of the inode @except_id (0: none). */
+void node_drop_attr(struct fuse_node *node, uint64_t except_id);
 
 /* Send a message; 0 or what the transport returns, -ENOTCONN without one. */
 int tree_reply(struct fuse_tree *tree, uint64_t unique, struct bytes body);

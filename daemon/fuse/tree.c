@@ -139,14 +139,9 @@ static struct fuse_node *node_new(struct fuse_tree *tree, const struct fuse_node
 	return node;
 }
 
-/* With what is below it. */
 static void node_free(struct fuse_node *node)
 {
-	struct list *l;
-
-	while ((l = list_first(&node->children)))
-		node_free(container_of(l, struct fuse_node, sibling_link));
-	assert(list_is_empty(&node->open_files));
+	assert(list_is_empty(&node->open_files) && list_is_empty(&node->children));
 	node_free_inodes(node);
 	list_remove(&node->name_link);
 	list_remove(&node->sibling_link);
@@ -225,12 +220,24 @@ int fuse_tree_new(struct fuse_tree **out, const struct fuse_tree_options *option
 
 void fuse_tree_free(struct fuse_tree *tree)
 {
+	struct fuse_node *node, *next;
+
 	if (!tree)
 		return;
 	assert(!tree->transport);
 	file_abort_parked(tree, -ECONNABORTED);
 	file_table_deinit(tree);
-	node_free(tree->root);
+	/* Down to a node without children, from there up to its parent. */
+	for (node = tree->root; node; node = next) {
+		struct list *child = list_first(&node->children);
+
+		if (child) {
+			next = container_of(child, struct fuse_node, sibling_link);
+			continue;
+		}
+		next = node->parent;
+		node_free(node);
+	}
 	assert(tree->n_nodes == 0);
 	free(tree);
 }
@@ -317,13 +324,13 @@ void fuse_node_poll_wake(struct fuse_node *node)
  * A negative offset drops the attributes alone. Cached pages there are none, and to drop them would wait for
  * page locks, which this thread must never do.
  */
-void node_drop_attr(struct fuse_node *node, const struct fuse_inode *except)
+void node_drop_attr(struct fuse_node *node, uint64_t except_id)
 {
 	list_for_each (l, &node->inodes) {
 		const struct fuse_inode *inode = container_of(l, struct fuse_inode, node_link);
 		struct fuse_notify_inval_inode_out out = {.ino = inode->id, .off = -1, .len = 0};
 
-		if (inode->n_lookup > 0 && inode != except)
+		if (inode->n_lookup > 0 && inode->id != except_id)
 			tree_notify(node->tree, FUSE_NOTIFY_INVAL_INODE, BYTES(&out, sizeof(out)));
 	}
 }
@@ -333,6 +340,6 @@ void fuse_node_changed(struct fuse_node *node)
 	node->n_changes++;
 	node->mtime_ms = tree_wall_ms(node->tree);
 	node->ctime_ms = node->mtime_ms;
-	node_drop_attr(node, NULL);
+	node_drop_attr(node, 0);
 	fuse_node_poll_wake(node);
 }

@@ -45,13 +45,20 @@ FIXTURE_TEARDOWN(link)
 /* --- helpers
  * --------------------------------------------------------------------------------------------------- */
 
-static FILE *start_all(struct lab *lab, const char *const *emulator_options, const char *config)
+/* Hub and daemon, connected. */
+static void start_two(struct lab *lab, const char *const *emulator_options, const char *config)
 {
 	lab_start_emulator(lab, emulator_options);
 	lab_configure(lab, config);
-	lab_start_monitor(lab);
 	lab_start_daemon(lab);
 	lab_await_state(lab, "connected");
+}
+
+/* With a monitor, too. */
+static FILE *start_all(struct lab *lab, const char *const *emulator_options, const char *config)
+{
+	start_two(lab, emulator_options, config);
+	lab_start_monitor(lab);
 	return lab_monitor_stream(lab);
 }
 
@@ -233,11 +240,13 @@ TEST_F(link, a_message_over_the_next_connections_limit_is_rejected)
 {
 	static const char *const small[] = {"--max-packet-size", "8192", NULL};
 	struct lab *lab = &self->lab;
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, slow_pubacks, NULL), *again = NULL;
-	_cleanup_(close_fd) int raw = open_file(lab, "telemetry.raw", 0);
-	_cleanup_(close_fd) int other = open_file(lab, "telemetry", 0);
+	_cleanup_(fclose_ptr) FILE *monitor = NULL;
+	_cleanup_(close_fd) int raw = -1, other = -1;
 	static char big[100000];
 
+	start_two(lab, slow_pubacks, NULL);
+	raw = open_file(lab, "telemetry.raw", 0);
+	other = open_file(lab, "telemetry", 0);
 	memset(big, 'x', sizeof(big));
 	ASSERT_EQ(write(raw, big, sizeof(big)), (ssize_t)sizeof(big));
 	await_in_flight(lab, 1);
@@ -246,13 +255,13 @@ TEST_F(link, a_message_over_the_next_connections_limit_is_rejected)
 	ASSERT_EQ(write(raw, big, sizeof(big)), (ssize_t)sizeof(big));
 	write_text(raw, "small");
 	write_text(other, "line\n");
-	again = restart_hub(lab, small);
+	monitor = restart_hub(lab, small);
 	EXPECT_EQ(fsync(raw), -1);
 	EXPECT_EQ(errno, EMSGSIZE);
 	EXPECT_EQ(fsync(raw), 0);
 	EXPECT_EQ(fsync(other), 0);
-	expect_payload(lab, again, "small");
-	expect_payload(lab, again, "line");
+	expect_payload(lab, monitor, "small");
+	expect_payload(lab, monitor, "line");
 	EXPECT_EQ(lab_status_number(lab, "rejected"), 2u);
 	EXPECT_EQ(lab_status_number(lab, "queued"), 0u);
 	EXPECT_EQ(lab_status_number(lab, "acknowledged"), 2u);
@@ -334,9 +343,9 @@ TEST_F(link, a_stale_mount_is_detached_by_the_next_daemon)
 TEST_F(link, unmounted_by_somebody_else_is_the_end)
 {
 	struct lab *lab = &self->lab;
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, NULL, NULL);
 	int status;
 
+	start_two(lab, NULL, NULL);
 	ASSERT_EQ(lab_shell(lab, "sh", "umount $M 2>/dev/null || fusermount3 -u $M"), 0);
 	status = process_stop(&lab->daemon, 0);
 	ASSERT_TRUE(WIFEXITED(status));
@@ -386,12 +395,13 @@ static void half_open_connection(struct lab *lab, struct lab *other)
 static void server_keep_alive(struct lab *lab, struct lab *other)
 {
 	static const char *const options[] = {"--keep-alive", "2", NULL};
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, options, NULL);
-	_cleanup_(close_fd) int fd = open(lab_path(lab, "status"), O_RDONLY | O_CLOEXEC);
-	struct pollfd p = {.fd = fd, .events = POLLPRI};
+	_cleanup_(close_fd) int fd = -1;
+	struct pollfd p = {.events = POLLPRI};
 	char byte;
 
 	(void)other;
+	start_two(lab, options, NULL);
+	p.fd = fd = open(lab_path(lab, "status"), O_RDONLY | O_CLOEXEC);
 	EXPECT_EQ(lab_status_number(lab, "keep-alive"), 2u);
 	ASSERT_EQ(read(fd, &byte, 1), 1);
 	/* Nothing happens for longer than the hub's patience. */
@@ -402,10 +412,10 @@ static void server_keep_alive(struct lab *lab, struct lab *other)
 /* Two daemons with the same identity: they must not throw each other out all the time. */
 static void takeover(struct lab *lab, struct lab *other)
 {
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, NULL, NULL);
 	char config[1024], text[64];
 	uint64_t start;
 
+	start_two(lab, NULL, NULL);
 	snprintf(config, sizeof(config),
 		 "{\"connection-string-file\": \"%s/state/devices/dev1.connection-string\",\n"
 		 " \"ca-file\": \"%s/state/ca.pem\", \"port\": %u, \"mount\": \"%s\"}\n",
@@ -447,7 +457,7 @@ static void sigterm_with_a_synchronous_writer(struct lab *lab, struct lab *other
 	EXPECT_LT(now_ms() - start, 7000u);
 	EXPECT_EQ(process_stop(&lab->daemon, 0), 0);
 	EXPECT_GE(now_ms() - start, 4500u);
-	expect_log_lines(lab, "1 messages did not reach the hub", 1);
+	expect_log_lines(lab, "1 message did not reach the hub", 1);
 }
 
 struct scenario {

@@ -325,8 +325,9 @@ TEST_F(telemetry, a_refused_synchronous_write_has_the_hubs_errno)
 TEST_F(telemetry, dd_fails_when_the_hub_refuses)
 {
 	static const char *const options[] = {"--refuse", "0502", NULL};
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(&self->lab, options, NULL);
 
+	lab_start_emulator(&self->lab, options);
+	lab_start_daemon(&self->lab);
 	EXPECT_EQ(lab_shell(&self->lab, "bash",
 			    "echo now | LC_ALL=C dd oflag=sync of=$M/telemetry.raw 2> $D/err && exit 9; "
 			    "grep -q 'Disk quota exceeded' $D/err"),
@@ -353,6 +354,7 @@ TEST_F(telemetry, a_final_refusal_is_dropped_and_reported_by_fsync)
 	static const char *const options[] = {"--refuse", "0100:1", NULL};
 	_cleanup_(fclose_ptr) FILE *monitor = start_all(&self->lab, options, NULL);
 	_cleanup_(close_fd) int fd = open(lab_path(&self->lab, "telemetry"), O_WRONLY | O_CLOEXEC);
+	char why[256];
 
 	ASSERT_EQ(write(fd, "bad\ngood\n", 9), 9);
 	EXPECT_EQ(fsync(fd), -1);
@@ -360,6 +362,8 @@ TEST_F(telemetry, a_final_refusal_is_dropped_and_reported_by_fsync)
 	EXPECT_EQ(fsync(fd), 0);
 	expect_payload(&self->lab, monitor, "good");
 	EXPECT_EQ(lab_status_number(&self->lab, "rejected"), 1u);
+	lab_status_text(&self->lab, "last-refusal", why, sizeof(why));
+	EXPECT_CONTAINS(why, "0100");
 }
 
 TEST_F(telemetry, no_hub_within_the_ack_timeout_is_etimedout)

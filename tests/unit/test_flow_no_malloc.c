@@ -8,7 +8,7 @@
 
 #include "flow/link.h"
 #include "flow/telemetry_files.h"
-#include "tests/support/fuse_line.h"
+#include "tests/support/files_line.h"
 #include "tests/support/session_line.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -48,89 +48,39 @@ void *realloc(void *p, size_t size)
 
 FIXTURE(hot)
 {
-	struct loop *loop;
-	struct log log;
-	struct config config;
-	struct journal *journal;
-	struct waiters *waiters;
-	struct link *link;
-	struct telemetry *telemetry;
-	struct fuse_tree *tree;
-	struct telemetry_files *files;
-	struct fuse_line line;
+	struct files_line rig;
 };
 
 FIXTURE_SETUP(hot)
 {
-	const struct loop_options loop = {0};
-	const struct fuse_tree_options tree = {.root_mode = 0755};
-	struct config_access access[CONFIG_N_FILES] = {0};
-
 	SKIP_IF(!HAS_COUNTER, "the sanitizer has an allocator of its own");
-	log_init(&self->log, "test", LOG_LEVEL_ERROR);
-	ASSERT_EQ(loop_new(&self->loop, &loop), 0);
-	ASSERT_EQ(journal_new(&self->journal, 1 << 20), 0);
-	ASSERT_EQ(waiters_new(&self->waiters, self->loop, TIME_NEVER), 0);
-	ASSERT_EQ(telemetry_new(&self->telemetry, &(struct telemetry_options){.loop = self->loop,
-									      .log = &self->log,
-									      .journal = self->journal,
-									      .waiters = self->waiters}),
-		  0);
-	ASSERT_EQ(link_new(&self->link, &(struct link_options){.loop = self->loop,
-							       .log = &self->log,
-							       .config = &self->config}),
-		  0);
-	telemetry_set_link(self->telemetry, self->link);
-	ASSERT_EQ(fuse_tree_new(&self->tree, &tree), 0);
-	ASSERT_EQ(telemetry_files_new(&self->files, self->telemetry, fuse_tree_root(self->tree), access,
-				      &self->log),
-		  0);
-	fuse_line_init(&self->line, self->tree);
+	files_line_init(&self->rig, 1 << 20, 0);
 }
 
 FIXTURE_TEARDOWN(hot)
 {
-	if (test_is_orphan() || !self->loop)
-		return;
-	fuse_tree_detach(self->tree);
-	fuse_tree_free(self->tree);
-	telemetry_files_free(self->files);
-	telemetry_free(self->telemetry);
-	link_free(self->link);
-	waiters_free(self->waiters);
-	journal_free(self->journal);
-	loop_free(self->loop);
+	if (!test_is_orphan())
+		files_line_deinit(&self->rig);
 }
 
 static void drain(struct fixture_hot *self)
 {
-	while (journal_acked(self->journal) < journal_appended(self->journal)) {
-		struct journal_cursor at = journal_first(self->journal);
-		struct journal_record record;
-		struct origin *origin;
-
-		journal_read(self->journal, at, &record);
-		origin = origin_find(self->waiters, record.origin);
-		journal_mark_sent(self->journal, at.sequence);
-		journal_mark_acked(self->journal, at);
-		if (origin)
-			origin_record_done(origin, at.sequence, 0);
-	}
+	files_line_take(&self->rig, journal_appended(self->rig.journal));
 }
 
 /* What `echo` does with each file, and a writer that stays: a whole line, one in pieces, one it waits for. */
 static void write_all(struct fixture_hot *self, const uint64_t *nodes, size_t n)
 {
 	for (size_t i = 0; i < n; ++i) {
-		uint64_t fh = fuse_line_open(&self->line, nodes[i], O_WRONLY), sync;
+		uint64_t fh = fuse_line_open(&self->rig.line, nodes[i], O_WRONLY), sync;
 
-		fuse_line_write(&self->line, nodes[i], fh, O_WRONLY, BYTES_LIT("a line\n"));
-		fuse_line_write(&self->line, nodes[i], fh, O_WRONLY, BYTES_LIT("another "));
-		fuse_line_write(&self->line, nodes[i], fh, O_WRONLY, BYTES_LIT("in pieces\nand"));
-		sync = fuse_line_fsync(&self->line, nodes[i], fh);
+		fuse_line_write(&self->rig.line, nodes[i], fh, O_WRONLY, BYTES_LIT("a line\n"));
+		fuse_line_write(&self->rig.line, nodes[i], fh, O_WRONLY, BYTES_LIT("another "));
+		fuse_line_write(&self->rig.line, nodes[i], fh, O_WRONLY, BYTES_LIT("in pieces\nand"));
+		sync = fuse_line_fsync(&self->rig.line, nodes[i], fh);
 		drain(self);
-		ASSERT_EQ(fuse_line_result(&self->line, sync), 0);
-		fuse_line_release(&self->line, nodes[i], fh);
+		ASSERT_EQ(fuse_line_result(&self->rig.line, sync), 0);
+		fuse_line_release(&self->rig.line, nodes[i], fh);
 	}
 	drain(self);
 }
@@ -141,7 +91,7 @@ TEST_F(hot, telemetry_files)
 	uint64_t nodes[ARRAY_SIZE(names)], before;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); ++i)
-		nodes[i] = fuse_line_lookup(&self->line, names[i]);
+		nodes[i] = fuse_line_lookup(&self->rig.line, names[i]);
 	for (int i = 0; i < 100; ++i)
 		write_all(self, nodes, ARRAY_SIZE(names));
 	before = n_allocations;

@@ -14,7 +14,7 @@
 #include "flow/stamp.h"
 #include "flow/telemetry_files.h"
 #include "mqtt/packet.h"
-#include "tests/support/fuse_line.h"
+#include "tests/support/files_line.h"
 
 /* The smallest queue a configuration may have. */
 #define QUEUE_BYTES (1 << 20)
@@ -48,60 +48,19 @@ struct opened {
 
 FIXTURE(files)
 {
-	struct loop *loop;
-	struct log log;
-	struct config config;
-	struct journal *journal;
-	struct waiters *waiters;
-	struct link *link;
-	struct telemetry *telemetry;
-	struct fuse_tree *tree;
-	struct telemetry_files *files;
-	struct fuse_line line;
+	struct files_line rig;
 	uint64_t nodes[N_KINDS];
 	struct journal_cursor next; /* the first record not looked at */
 	struct opened opened[N_FILES];
 	uint64_t n_messages, n_full, n_refused;
 };
 
-static void on_changed(void *userdata)
-{
-	(void)userdata;
-}
-
 static void rig(struct fixture_files *self)
 {
-	static const struct link_ops link_ops = {.on_changed = on_changed};
-	const struct loop_options loop = {0};
-	const struct fuse_tree_options tree = {.root_mode = 0755};
-	struct config_access access[CONFIG_N_FILES] = {0};
-
-	log_init(&self->log, "test", LOG_LEVEL_ERROR);
-	ASSERT_EQ(loop_new(&self->loop, &loop), 0);
-	ASSERT_EQ(journal_new(&self->journal, QUEUE_BYTES), 0);
-	ASSERT_EQ(waiters_new(&self->waiters, self->loop, TIME_NEVER), 0);
-	ASSERT_EQ(telemetry_new(&self->telemetry, &(struct telemetry_options){.loop = self->loop,
-									      .log = &self->log,
-									      .journal = self->journal,
-									      .waiters = self->waiters,
-									      .run = 7}),
-		  0);
-	ASSERT_EQ(link_new(&self->link, &(struct link_options){.loop = self->loop,
-							       .log = &self->log,
-							       .config = &self->config,
-							       .ops = &link_ops}),
-		  0);
-	telemetry_set_link(self->telemetry, self->link);
-	ASSERT_EQ(fuse_tree_new(&self->tree, &tree), 0);
-	for (size_t i = 0; i < CONFIG_N_FILES; ++i)
-		access[i].mode = 0222;
-	ASSERT_EQ(telemetry_files_new(&self->files, self->telemetry, fuse_tree_root(self->tree), access,
-				      &self->log),
-		  0);
-	fuse_line_init(&self->line, self->tree);
+	files_line_init(&self->rig, QUEUE_BYTES, 7);
 	for (size_t i = 0; i < N_KINDS; ++i)
-		self->nodes[i] = fuse_line_lookup(&self->line, names[i]);
-	self->next = journal_first(self->journal);
+		self->nodes[i] = fuse_line_lookup(&self->rig.line, names[i]);
+	self->next = journal_first(self->rig.journal);
 }
 
 FIXTURE_SETUP(files)
@@ -111,41 +70,21 @@ FIXTURE_SETUP(files)
 
 FIXTURE_TEARDOWN(files)
 {
-	if (test_is_orphan() || !self->loop)
-		return;
-	fuse_tree_detach(self->tree);
-	fuse_tree_free(self->tree);
-	telemetry_files_free(self->files);
-	telemetry_free(self->telemetry);
-	link_free(self->link);
-	waiters_free(self->waiters);
-	journal_free(self->journal);
-	loop_free(self->loop);
+	if (!test_is_orphan())
+		files_line_deinit(&self->rig);
 }
 
-/* --- the queue's side
- * ------------------------------------------------------------------------------------------ */
+/* --- the queue's side ------------------------------------------------------------------------- */
 
 /* The hub takes everything up to the record before `next`. */
 static void drain(struct fixture_files *self)
 {
-	while (journal_acked(self->journal) + 1 < self->next.sequence) {
-		struct journal_cursor at = journal_first(self->journal);
-		struct journal_record record;
-		struct origin *origin;
-
-		journal_read(self->journal, at, &record);
-		origin = origin_find(self->waiters, record.origin);
-		journal_mark_sent(self->journal, at.sequence);
-		journal_mark_acked(self->journal, at);
-		if (origin && origin->n_unfinished)
-			origin_record_done(origin, at.sequence, 0);
-	}
+	files_line_take(&self->rig, self->next.sequence - 1);
 }
 
 static void expect_no_message(struct fixture_files *self)
 {
-	EXPECT_EQ(journal_appended(self->journal) + 1, self->next.sequence);
+	EXPECT_EQ(journal_appended(self->rig.journal) + 1, self->next.sequence);
 }
 
 static void expect_message(struct fixture_files *self, struct bytes payload)
@@ -154,8 +93,8 @@ static void expect_message(struct fixture_files *self, struct bytes payload)
 	struct bytes id;
 	char want[HUB_MESSAGE_ID_LEN + 1];
 
-	ASSERT_LE(self->next.sequence, journal_appended(self->journal));
-	journal_read(self->journal, self->next, &record);
+	ASSERT_LE(self->next.sequence, journal_appended(self->rig.journal));
+	journal_read(self->rig.journal, self->next, &record);
 	ASSERT_EQ(record.payload.len, payload.len);
 	if (payload.len)
 		ASSERT_TRUE(bytes_equal(record.payload, payload));
@@ -163,7 +102,7 @@ static void expect_message(struct fixture_files *self, struct bytes payload)
 	hub_message_id_format(7, record.sequence, want);
 	ASSERT_TRUE(mqtt_user_property_find(record.properties, "message-id", &id));
 	ASSERT_TRUE(bytes_equal_str(id, want));
-	self->next = journal_next(self->journal, self->next);
+	self->next = journal_next(self->rig.journal, self->next);
 	++self->n_messages;
 }
 
@@ -177,14 +116,14 @@ static void open_file(struct fixture_files *self, struct opened *o, enum kind ki
 	o->partial_len = 0;
 	o->refusing = 0;
 	o->full_len = 0;
-	o->node = fuse_line_lookup(&self->line, names[kind]);
-	o->fh = fuse_line_open(&self->line, o->node, O_WRONLY);
+	o->node = fuse_line_lookup(&self->rig.line, names[kind]);
+	o->fh = fuse_line_open(&self->rig.line, o->node, O_WRONLY);
 }
 
 static int write_file(struct fixture_files *self, struct opened *o, struct bytes data)
 {
-	return fuse_line_result(&self->line,
-				fuse_line_write(&self->line, o->node, o->fh, O_WRONLY, data));
+	return fuse_line_result(&self->rig.line,
+				fuse_line_write(&self->rig.line, o->node, o->fh, O_WRONLY, data));
 }
 
 static int write_text(struct fixture_files *self, struct opened *o, const char *text)
@@ -194,7 +133,7 @@ static int write_text(struct fixture_files *self, struct opened *o, const char *
 
 static void close_file(struct fixture_files *self, struct opened *o)
 {
-	fuse_line_release(&self->line, o->node, o->fh);
+	fuse_line_release(&self->rig.line, o->node, o->fh);
 	o->open = false;
 }
 
@@ -227,7 +166,7 @@ TEST_F(files, lines)
 	expect_text(self, "rest");
 	expect_no_message(self);
 	drain(self);
-	EXPECT_EQ(journal_n_bytes(self->journal), 0u);
+	EXPECT_EQ(journal_n_bytes(self->rig.journal), 0u);
 }
 
 TEST_F(files, writes_and_whole_files)
@@ -244,7 +183,7 @@ TEST_F(files, writes_and_whole_files)
 	expect_text(self, "a\nb\n");
 	expect_text(self, "\n");
 	expect_no_message(self);
-	fuse_line_fsync(&self->line, self->nodes[WHOLE], whole->fh);
+	fuse_line_fsync(&self->rig.line, self->nodes[WHOLE], whole->fh);
 	expect_text(self, "x\ny");
 	drain(self);
 	EXPECT_EQ(write_text(self, whole, "z"), 0);
@@ -263,12 +202,12 @@ TEST_F(files, a_write_the_kernel_had_to_split_is_refused)
 
 	rig(self);
 	open_file(self, raw, RAW);
-	u = fuse_line_write_at(&self->line, self->nodes[RAW], raw->fh, O_WRONLY, 4096, BYTES_LIT("x"));
-	EXPECT_EQ(fuse_line_result(&self->line, u), -EMSGSIZE);
+	u = fuse_line_write_at(&self->rig.line, self->nodes[RAW], raw->fh, O_WRONLY, 4096, BYTES_LIT("x"));
+	EXPECT_EQ(fuse_line_result(&self->rig.line, u), -EMSGSIZE);
 	expect_no_message(self);
-	u = fuse_line_write_at(&self->line, self->nodes[RAW], raw->fh, O_WRONLY | O_APPEND, 4096,
+	u = fuse_line_write_at(&self->rig.line, self->nodes[RAW], raw->fh, O_WRONLY | O_APPEND, 4096,
 			       BYTES_LIT("x"));
-	EXPECT_EQ(fuse_line_result(&self->line, u), 0);
+	EXPECT_EQ(fuse_line_result(&self->rig.line, u), 0);
 	expect_text(self, "x");
 }
 
@@ -290,8 +229,8 @@ TEST_F(files, reading_is_refused)
 
 	rig(self);
 	for (size_t i = 0; i < N_KINDS; ++i)
-		EXPECT_EQ(fuse_line_result(&self->line,
-					   fuse_line_request(&self->line, FUSE_OPEN, self->nodes[i], &in,
+		EXPECT_EQ(fuse_line_result(&self->rig.line,
+					   fuse_line_request(&self->rig.line, FUSE_OPEN, self->nodes[i], &in,
 							     sizeof(in), BYTES("", 0))),
 			  -EACCES);
 }
@@ -303,7 +242,7 @@ TEST_F(files, too_large_is_refused_to_its_end)
 	size_t max;
 
 	rig(self);
-	max = telemetry_payload_max(self->telemetry);
+	max = telemetry_payload_max(self->rig.telemetry);
 	ASSERT_LT(max + 1, sizeof(large));
 	memset(large, 'x', sizeof(large));
 	open_file(self, a, LINES);
@@ -347,7 +286,7 @@ static void fill(struct fixture_files *self, struct opened *raw, size_t left_byt
 	static char block[16 * 1024];
 
 	open_file(self, raw, RAW);
-	for (size_t n = sizeof(block); QUEUE_BYTES - journal_n_bytes(self->journal) >= left_bytes;) {
+	for (size_t n = sizeof(block); QUEUE_BYTES - journal_n_bytes(self->rig.journal) >= left_bytes;) {
 		int r = write_file(self, raw, BYTES(block, n));
 
 		if (r == -ENOSPC) {
@@ -382,9 +321,9 @@ TEST_F(files, a_full_queue_takes_nothing_by_halves)
 	open_file(self, c, WHOLE);
 	EXPECT_EQ(write_text(self, c, "piece"), -ENOSPC);
 	expect_no_message(self);
-	EXPECT_EQ(fuse_line_poll(&self->line, self->nodes[LINES], b->fh) & POLLOUT, 0u);
+	EXPECT_EQ(fuse_line_poll(&self->rig.line, self->nodes[LINES], b->fh) & POLLOUT, 0u);
 	drain(self);
-	EXPECT_NE(fuse_line_poll(&self->line, self->nodes[LINES], b->fh) & POLLOUT, 0u);
+	EXPECT_NE(fuse_line_poll(&self->rig.line, self->nodes[LINES], b->fh) & POLLOUT, 0u);
 	EXPECT_EQ(write_text(self, b, "whole\npiece"), 0);
 	expect_text(self, "whole");
 	EXPECT_EQ(write_text(self, c, "piece"), 0);
@@ -443,7 +382,7 @@ TEST_F(files, who_goes_on_after_a_full_queue_gets_no_message_with_a_hole)
 	close_file(self, raw);
 	expect_no_message(self);
 	drain(self);
-	EXPECT_EQ(journal_n_bytes(self->journal), 0u);
+	EXPECT_EQ(journal_n_bytes(self->rig.journal), 0u);
 }
 
 TEST_F(files, who_repeats_a_refused_write_goes_on_with_the_message)
@@ -499,7 +438,7 @@ TEST_F(files, what_was_promised_to_a_piece_is_there)
 	close_file(self, b);
 	close_file(self, raw);
 	drain(self);
-	EXPECT_EQ(journal_n_bytes(self->journal), 0u);
+	EXPECT_EQ(journal_n_bytes(self->rig.journal), 0u);
 }
 
 TEST_F(files, a_queue_that_closes_takes_nothing_new)
@@ -509,9 +448,9 @@ TEST_F(files, a_queue_that_closes_takes_nothing_new)
 	rig(self);
 	open_file(self, a, LINES);
 	EXPECT_EQ(write_text(self, a, "one\ntwo"), 0);
-	telemetry_close(self->telemetry);
+	telemetry_close(self->rig.telemetry);
 	EXPECT_EQ(write_text(self, a, "three\n"), -ESHUTDOWN);
-	EXPECT_EQ(fuse_line_poll(&self->line, self->nodes[LINES], a->fh) & POLLOUT, 0u);
+	EXPECT_EQ(fuse_line_poll(&self->rig.line, self->nodes[LINES], a->fh) & POLLOUT, 0u);
 	close_file(self, a);
 	expect_text(self, "one");
 	expect_text(self, "two");
@@ -526,27 +465,30 @@ TEST_F(files, waiting_for_the_hub)
 
 	rig(self);
 	open_file(self, a, LINES);
-	write = fuse_line_write(&self->line, self->nodes[LINES], a->fh, O_WRONLY | O_SYNC,
+	write = fuse_line_write(&self->rig.line, self->nodes[LINES], a->fh, O_WRONLY | O_SYNC,
 				BYTES_LIT("a\nb\nrest"));
-	EXPECT_EQ(fuse_line_result(&self->line, write), FUSE_LINE_WAITS);
+	EXPECT_EQ(fuse_line_result(&self->rig.line, write), FUSE_LINE_WAITS);
 	/* No message, nothing to wait for. */
-	EXPECT_EQ(fuse_line_result(&self->line, fuse_line_write(&self->line, self->nodes[LINES], a->fh,
-								O_WRONLY | O_SYNC, BYTES_LIT("of"))),
-		  0);
-	sync = fuse_line_fsync(&self->line, self->nodes[LINES], a->fh);
-	EXPECT_EQ(fuse_line_result(&self->line, sync), FUSE_LINE_WAITS);
-	journal_read(self->journal, self->next, &record);
-	origin = origin_find(self->waiters, record.origin);
+	EXPECT_EQ(
+		fuse_line_result(&self->rig.line, fuse_line_write(&self->rig.line, self->nodes[LINES], a->fh,
+								  O_WRONLY | O_SYNC, BYTES_LIT("of"))),
+		0);
+	sync = fuse_line_fsync(&self->rig.line, self->nodes[LINES], a->fh);
+	EXPECT_EQ(fuse_line_result(&self->rig.line, sync), FUSE_LINE_WAITS);
+	journal_read(self->rig.journal, self->next, &record);
+	origin = origin_find(self->rig.waiters, record.origin);
 	ASSERT_TRUE(origin != NULL);
 	origin_record_done(origin, 1, 0);
-	EXPECT_EQ(fuse_line_result(&self->line, write), FUSE_LINE_WAITS);
+	EXPECT_EQ(fuse_line_result(&self->rig.line, write), FUSE_LINE_WAITS);
 	origin_record_done(origin, 2, 0);
-	EXPECT_EQ(fuse_line_result(&self->line, write), 0);
+	EXPECT_EQ(fuse_line_result(&self->rig.line, write), 0);
 	expect_text(self, "a");
 	expect_text(self, "b");
 	drain(self);
-	EXPECT_EQ(fuse_line_result(&self->line, sync), 0);
-	EXPECT_EQ(fuse_line_result(&self->line, fuse_line_fsync(&self->line, self->nodes[LINES], a->fh)), 0);
+	EXPECT_EQ(fuse_line_result(&self->rig.line, sync), 0);
+	EXPECT_EQ(fuse_line_result(&self->rig.line,
+				   fuse_line_fsync(&self->rig.line, self->nodes[LINES], a->fh)),
+		  0);
 }
 
 /* --- any writes, compared with a simple framer
@@ -611,7 +553,8 @@ static void framer_hole(struct opened *o)
 /* The queue may say that it is full only when it is: the message under way and its steps counted. */
 static void check_full(struct fixture_files *self, struct opened *o, struct bytes data)
 {
-	uint64_t n_messages = 0, free_bytes = QUEUE_BYTES - journal_n_bytes(self->journal), need = data.len;
+	uint64_t n_messages = 0, free_bytes = QUEUE_BYTES - journal_n_bytes(self->rig.journal),
+		 need = data.len;
 
 	for (size_t i = 0; i < data.len; ++i)
 		n_messages += data.data[i] == '\n';
@@ -630,7 +573,7 @@ static void step_write(struct fixture_files *self, struct opened *o)
 			      : pick(8) ? 2000
 					: sizeof(bytes) - 1),
 	       newline_every = 1 + pick(pick(2) ? 60 : 100000);
-	size_t max = telemetry_payload_max(self->telemetry);
+	size_t max = telemetry_payload_max(self->rig.telemetry);
 	struct bytes data = BYTES(bytes, len);
 	int want, got;
 
@@ -661,7 +604,7 @@ static void step_write(struct fixture_files *self, struct opened *o)
 static void step_end(struct fixture_files *self, struct opened *o, bool fsync)
 {
 	if (fsync) {
-		fuse_line_fsync(&self->line, o->node, o->fh);
+		fuse_line_fsync(&self->rig.line, o->node, o->fh);
 		if (o->kind != WHOLE)
 			return;
 	} else {
@@ -687,7 +630,7 @@ TEST_F_TIMEOUT(files, any_writes_against_a_simple_framer, 60)
 		else
 			step_write(self, o);
 		expect_no_message(self);
-		ASSERT_LE(journal_n_bytes(self->journal), (uint64_t)QUEUE_BYTES);
+		ASSERT_LE(journal_n_bytes(self->rig.journal), (uint64_t)QUEUE_BYTES);
 		if (!pick(300))
 			drain(self);
 	}
@@ -697,7 +640,7 @@ TEST_F_TIMEOUT(files, any_writes_against_a_simple_framer, 60)
 	expect_no_message(self);
 	drain(self);
 	/* Nothing is promised to anybody any more. */
-	EXPECT_EQ(journal_n_bytes(self->journal), 0u);
+	EXPECT_EQ(journal_n_bytes(self->rig.journal), 0u);
 	TEST_LOG("%" PRIu64 " messages, %" PRIu64 " writes found the queue full, %" PRIu64 " were refused",
 		 self->n_messages, self->n_full, self->n_refused);
 	EXPECT_GT(self->n_messages, 1000u);

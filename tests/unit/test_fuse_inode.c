@@ -117,6 +117,9 @@ TEST_F(inode, files_opened_together_share_one_while_nothing_waits)
 	}
 	EXPECT_EQ(lookup(self).nodeid, id);
 	EXPECT_EQ(lookup(self).entry_valid, 1u);
+	/* The first of them counts, not the newest. */
+	pass(self, LINGER_NS / 20 * 11);
+	EXPECT_NE(open_by(self, 30, id, O_WRONLY).id, id);
 }
 
 TEST_F(inode, a_file_that_stays_open_keeps_its_own)
@@ -298,7 +301,7 @@ TEST_F(inode, refused_threads_do_not_meet_again)
 
 TEST_F(inode, reservations_end)
 {
-	uint64_t id = lookup(self).nodeid, fh, reserved;
+	uint64_t id = lookup(self).nodeid, fh = 0, reserved;
 
 	open_by(self, 10, id, O_WRONLY | O_SYNC);
 	self->raw.thread = 11;
@@ -312,6 +315,25 @@ TEST_F(inode, reservations_end)
 	EXPECT_EQ(try_open(self, reserved, O_WRONLY, &fh), 0);
 	self->raw.thread = 11;
 	EXPECT_EQ(try_open(self, id, O_WRONLY, &fh), -ESTALE);
+	/* Nothing of it keeps the inode. */
+	self->raw.thread = 13;
+	close_file(self, (struct opened){.id = reserved, .fh = fh});
+	forget(self, reserved, 1);
+	EXPECT_FALSE(is_known(self, reserved));
+}
+
+TEST_F(inode, a_reservation_that_was_not_needed_leaves_nothing)
+{
+	uint64_t id = lookup(self).nodeid, fh, reserved;
+
+	open_by(self, 10, id, O_WRONLY | O_SYNC);
+	self->raw.thread = 11;
+	EXPECT_EQ(try_open(self, id, O_WRONLY, &fh), -ESTALE);
+	reserved = lookup(self).nodeid;
+	forget(self, reserved, 1);
+	EXPECT_TRUE(is_known(self, reserved));
+	EXPECT_EQ(try_open(self, id, O_WRONLY, &fh), 0);
+	EXPECT_FALSE(is_known(self, reserved));
 }
 
 TEST_F(inode, lookups_are_counted_for_each)
@@ -377,6 +399,7 @@ TEST_F(inode, limit)
 	self->raw.n_replies = 0;
 	self->raw.thread = 77;
 	last = lookup(self).nodeid;
+	EXPECT_LE(last, files[N_INODES - 1].id);
 	EXPECT_EQ(try_open(self, last, O_WRONLY | O_SYNC, &fh), 0);
 	EXPECT_EQ(try_open(self, id, O_WRONLY, &fh), 0);
 	EXPECT_EQ(raw_toy(&self->raw, TOY_N_PARKED, 0, NULL), 0u);

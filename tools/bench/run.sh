@@ -1,0 +1,393 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Measures the daemon, always next to something else in the same run: a device written with libmosquitto, a
+# file in tmpfs, a FUSE file that discards what is written. A machine's figures mean little; the ratios are
+# what to look at. usage: tools/bench/run.sh BUILD-DIR
+#
+# Every cell is measured once a round, one after the other, so that what the machine does meanwhile hits all of
+# them; the table has medians over the rounds, and smallest and largest ratio of a round. The daemon, the hub
+# (iothub-emulator), TLS and the mounts are real, and all of them share this machine's processors.
+#
+#   BENCH_ROUNDS    rounds (5)
+#   BENCH_MESSAGES  messages for each cell of throughput, over all rounds (200000)
+#   BENCH_KEEP      not empty: keep the directory with the single results
+set -u
+
+build=$(cd "$1" && pwd) || exit 1
+source=$(cd "$(dirname "$0")" && pwd)
+rounds=${BENCH_ROUNDS:-5}
+messages=$((${BENCH_MESSAGES:-200000} / rounds))
+size=128
+all_cpus=$(taskset -c -p $$ | sed 's/.*: //')
+one_cpu=${all_cpus%%[,-]*}
+# Room for all that is written while the hub is away: four cells, each message with its properties.
+away_bytes=$((messages * rounds * 4 * (size + 200)))
+n_latency=1000
+n_echo=1000
+n_processes=10
+
+fail()
+{
+	echo "bench: $*" >&2
+	for log in "$dir"/*.log; do
+		[ ! -s "$log" ] || { echo "--- ${log##*/}"; tail -n 10 "$log"; }
+	done >&2
+	exit 1
+}
+
+# --- processes
+
+# start NAME COMMAND...: waits for the line with which it tells on descriptor 3 that it is ready, prints it, and
+# leaves its pid in NAME.pid.
+start()
+{
+	name=$1
+	shift
+	mkfifo "$dir/$name.pipe"
+	"$@" 3>"$dir/$name.pipe" >"$dir/$name.log" 2>&1 &
+	echo $! >"$dir/$name.pid"
+	head -n 1 <"$dir/$name.pipe" | grep . || fail "$name did not start"
+	rm "$dir/$name.pipe"
+}
+
+pid_of()
+{
+	cat "$dir/$1.pid"
+}
+
+# stop NAME
+stop()
+{
+	[ -s "$dir/$1.pid" ] || return 0
+	pid=$(pid_of "$1")
+	rm "$dir/$1.pid"
+	kill -TERM "$pid" 2>/dev/null || return 0
+	# Not always our child: started in a command substitution.
+	timeout 20 tail --pid="$pid" -f /dev/null || kill -KILL "$pid"
+}
+
+clean_up()
+{
+	trap '' EXIT INT TERM HUP
+	for name in daemon away floor emulator; do
+		stop "$name"
+	done
+	for mount in hub away.hub floor; do
+		grep -q " $dir/$mount fuse" /proc/self/mounts || continue
+		umount --lazy "$dir/$mount" 2>/dev/null || fusermount3 -u -z "$dir/$mount"
+	done
+	rm -f "$floor_file"
+	if [ -n "${BENCH_KEEP:-}" ]; then
+		echo "results are in $dir" >&2
+	else
+		rm -rf --one-file-system "$dir"
+	fi
+}
+
+# start_daemon NAME MOUNT CONNECTION-STRING-FILE QUEUE-BYTES [VARIABLE=VALUE...]
+start_daemon()
+{
+	name=$1 mount=$2 connection=$3 queue=$4
+	shift 4
+	cat >"$dir/$name.json" <<-END
+		{"connection-string-file": "$connection", "ca-file": "$dir/state/ca.pem",
+		 "mount": "$dir/$mount", "queue-bytes": $queue, "log-level": "warning"}
+	END
+	start "$name" env "$@" "$build/iothubd" --config "$dir/$name.json" --ready-fd 3 >/dev/null
+}
+
+# Ends when the hub has acknowledged a message.
+await_hub()
+{
+	echo hello | dd of="$dir/hub/telemetry" oflag=sync status=none || fail "the daemon does not reach the hub"
+}
+
+start_all()
+{
+	start emulator "$build/iothub-emulator" --state "$dir/state" --port 0 --quiet --ready-fd 3 \
+		--device daemon --device peer >/dev/null
+	sed 's/Port=[0-9]*/Port=1/' "$dir/state/devices/daemon.connection-string" >"$dir/away.connection-string"
+	chmod 600 "$dir/away.connection-string"
+	start_daemon daemon hub "$dir/state/devices/daemon.connection-string" 16777216
+	start_daemon away away.hub "$dir/away.connection-string" "$away_bytes"
+	start floor sh -c 'exec "$1" "$2" >&3' sh "$build/bench/floor" "$dir/floor" >/dev/null
+	await_hub
+}
+
+# --- measuring
+
+record()
+{
+	echo "$round $1 $2" >>"$dir/results"
+}
+
+# measure KEY COMMAND...: the command prints names and values.
+measure()
+{
+	key=$1
+	shift
+	"$@" >"$dir/out" || fail "$key: $* failed"
+	while read -r name value; do
+		record "$key.$name" "$value"
+	done <"$dir/out"
+}
+
+# Nanoseconds a process has run.
+cpu_ns()
+{
+	cut -d ' ' -f 1 "/proc/$1/schedstat" 2>/dev/null ||
+		awk -v hz="$(getconf CLK_TCK)" '{ printf "%d", ($14 + $15) * 1e9 / hz }' "/proc/$1/stat"
+}
+
+# write_messages KEY OPTIONS-AND-FILE...: until acknowledged, with the daemon's processor time.
+write_messages()
+{
+	key=$1
+	shift
+	before=$(cpu_ns "$(pid_of daemon)")
+	measure "$key" "$build/bench/writer" -n "$messages" -s "$size" --acked "$@"
+	after=$(cpu_ns "$(pid_of daemon)")
+	record "$key.daemon" "$(((after - before) / messages))"
+	awk -v d="$(((after - before) / messages))" '$1 == "cpu" { print $2 + d }' "$dir/out" >"$dir/sum"
+	record "$key.all" "$(cat "$dir/sum")"
+}
+
+peer()
+{
+	"$build/bench/peer" -s "$size" --ca-file "$dir/state/ca.pem" \
+		--connection-string-file "$dir/state/devices/peer.connection-string" "$@"
+}
+
+# echo_messages KEY SHELL FILE: nanoseconds of one echo with its open and close.
+echo_messages()
+{
+	start_ns=$(date +%s%N)
+	"$2" -c 'i=0; while [ $i -lt "$2" ]; do echo "{\"temperature\":21}" > "$1" || exit; i=$((i + 1)); done' \
+		"$2" "$3" "$n_echo" || fail "$1: echo failed"
+	record "$1" $((($(date +%s%N) - start_ns) / n_echo))
+}
+
+# run_servers_on CPUS: those of alone().
+run_servers_on()
+{
+	for server in away floor; do
+		taskset -a -c -p "$1" "$(pid_of "$server")" >/dev/null || fail 'taskset failed'
+	done
+}
+
+# alone SUFFIX WRAPPER...: nothing but write(2), the hub being away.
+alone()
+{
+	suffix=$1
+	shift
+	set -- "$@" "$build/bench/writer" -n "$messages" -s "$size"
+	measure "alone_raw_$suffix" "$@" "$dir/away.hub/telemetry.raw"
+	measure "alone_fuse_$suffix" "$@" "$dir/floor/sink"
+	measure "alone_lines_$suffix" "$@" --lines "$dir/away.hub/telemetry"
+	measure "alone_tmpfs_$suffix" "$@" --regular "$floor_file"
+}
+
+one_round()
+{
+	write_messages raw1 "$dir/hub/telemetry.raw"
+	measure peer peer -n "$messages"
+	write_messages raw4 -w 4 "$dir/hub/telemetry.raw"
+	write_messages lines1 --lines "$dir/hub/telemetry"
+	write_messages lines4 -w 4 --lines "$dir/hub/telemetry"
+	write_messages block1 -b 32 --lines "$dir/hub/telemetry"
+	alone free
+	run_servers_on "$one_cpu"
+	alone pinned taskset -c "$one_cpu"
+	run_servers_on "$all_cpus"
+	measure sync "$build/bench/writer" -n "$n_latency" -s "$size" --latency "$dir/hub/telemetry.raw"
+	measure peer_sync peer -n "$n_latency" --latency
+	for shell in bash dash; do
+		echo_messages "echo_$shell" "$shell" "$dir/hub/telemetry"
+		echo_messages "echo_tmpfs_$shell" "$shell" "$floor_file"
+		echo_messages "echo_fuse_$shell" "$shell" "$dir/floor/sink"
+		rm -f "$floor_file"
+	done
+	measure pub peer -n "$n_processes" --processes
+}
+
+# --- what a message costs besides time
+
+memory()
+{
+	awk '$1 == "RssAnon:" { anon = $2 } $1 == "RssShmem:" { shmem = $2 }
+	     END { printf "%d KiB of its own, %d KiB of the queue", anon, shmem }' "/proc/$(pid_of daemon)/status"
+}
+
+# Counts without slowing down what is counted.
+has_tracepoints()
+{
+	perf stat -e raw_syscalls:sys_enter -e syscalls:sys_enter_io_uring_enter true >/dev/null 2>&1
+}
+
+count_system_calls()
+{
+	if ! has_tracepoints; then
+		echo '  system calls: not counted (needs perf, and access to its tracepoints)'
+		return
+	fi
+	for writers in 1 4; do
+		perf stat -x ' ' -o "$dir/perf" -e raw_syscalls:sys_enter -e syscalls:sys_enter_read \
+			-e syscalls:sys_enter_write -e syscalls:sys_enter_writev -e syscalls:sys_enter_io_uring_enter \
+			-p "$(pid_of daemon)" "$build/bench/writer" -n "$messages" -w "$writers" -s "$size" --acked \
+			"$dir/hub/telemetry.raw" >/dev/null || fail 'perf stat failed'
+		awk -v n="$messages" -v writers="$writers" '
+			match($0, /:sys_enter[a-z_]*/) { count[substr($0, RSTART + 10, RLENGTH - 10)] = $1 }
+			END {
+				printf "  system calls of the daemon, %d writer%s: %.2f", writers,
+					(writers > 1 ? "s" : ""), count[""] / n
+				printf " (read %.2f, write %.2f, io_uring_enter %.2f)\n", count["_read"] / n,
+					(count["_write"] + count["_writev"]) / n, count["_io_uring_enter"] / n
+			}' "$dir/perf"
+	done
+	perf stat -x ' ' -o "$dir/perf" -e raw_syscalls:sys_enter "$build/bench/peer" -n "$messages" -s "$size" \
+		--ca-file "$dir/state/ca.pem" \
+		--connection-string-file "$dir/state/devices/peer.connection-string" >/dev/null
+	awk -v n="$messages" '/sys_enter/ { printf "  system calls of libmosquitto: %.2f\n", $1 / n }' "$dir/perf"
+}
+
+# Another daemon, with a counting allocator.
+count_allocations()
+{
+	stop daemon
+	"${CC:-cc}" -D_GNU_SOURCE -O2 -shared -fPIC -o "$dir/count_malloc.so" "$source/preload/count_malloc.c" ||
+		fail 'cannot build count_malloc.so'
+	start_daemon daemon hub "$dir/state/devices/daemon.connection-string" 16777216 \
+		LD_PRELOAD="$dir/count_malloc.so" BENCH_MALLOC_COUNT="$dir/malloc_count"
+	await_hub
+	"$build/bench/writer" -n "$messages" -w 4 -s "$size" --acked "$dir/hub/telemetry.raw" >/dev/null ||
+		fail 'writer failed'
+	before=$(od -An -tu8 "$dir/malloc_count")
+	"$build/bench/writer" -n "$messages" -w 4 -s "$size" --acked "$dir/hub/telemetry.raw" >/dev/null ||
+		fail 'writer failed'
+	after=$(od -An -tu8 "$dir/malloc_count")
+	# The program itself, and its libraries.
+	echo "$before $after" | awk -v n="$messages" '{
+		printf "  allocations of the daemon: %.4f, and of its libraries: %.4f\n", ($3 - $1) / n, ($4 - $2) / n
+	}'
+}
+
+# --- the table
+
+# Rows: label | our key | key compared with | what that is | how. Values are nanoseconds for one message.
+# how: rate = shown as thousand/s, the ratio says how many times as fast; time = shown in us, likewise;
+# cost = shown in us, the ratio says how many times as expensive.
+rows()
+{
+	cat <<-END
+		Until the hub has acknowledged all, $size bytes, thousand/s
+		telemetry.raw, 1 writer|raw1.done|peer.done|libmosquitto|rate
+		telemetry.raw, 4 writers|raw4.done|peer.done|libmosquitto|rate
+		telemetry, 1 writer|lines1.done|peer.done|libmosquitto|rate
+		telemetry, 4 writers|lines4.done|peer.done|libmosquitto|rate
+		telemetry, 1 writer, 32 lines a write|block1.done|peer.done|libmosquitto|rate
+		Processor time of a message, us (daemon and writers together)
+		telemetry.raw, 1 writer|raw1.all|peer.cpu|libmosquitto|cost
+		telemetry.raw, 4 writers|raw4.all|peer.cpu|libmosquitto|cost
+		telemetry, 1 writer, 32 lines a write|block1.all|peer.cpu|libmosquitto|cost
+		the daemon alone, telemetry.raw, 1 writer|raw1.daemon|peer.cpu|libmosquitto|cost
+		A queued write(2) while the hub is away, us
+		telemetry.raw|alone_raw_free.write|alone_fuse_free.write|FUSE that discards|cost
+		telemetry|alone_lines_free.write|alone_fuse_free.write|FUSE that discards|cost
+		telemetry.raw|alone_raw_free.write|alone_tmpfs_free.write|append in tmpfs|cost
+		telemetry.raw, all on one CPU|alone_raw_pinned.write|alone_fuse_pinned.write|FUSE that discards|cost
+		telemetry, all on one CPU|alone_lines_pinned.write|alone_fuse_pinned.write|FUSE that discards|cost
+		telemetry.raw, all on one CPU|alone_raw_pinned.write|alone_tmpfs_pinned.write|append in tmpfs|cost
+		O_SYNC write(2): the hub has it, us
+		telemetry.raw, median|sync.median|peer_sync.median|libmosquitto|cost
+		telemetry.raw, 99 of 100|sync.p99|peer_sync.p99|libmosquitto|cost
+		echo x > file, us
+		bash, telemetry|echo_bash|pub.done|mosquitto_pub|time
+		dash, telemetry|echo_dash|pub.done|mosquitto_pub|time
+		bash, telemetry|echo_bash|echo_tmpfs_bash|tmpfs|cost
+		dash, telemetry|echo_dash|echo_tmpfs_dash|tmpfs|cost
+		bash, telemetry|echo_bash|echo_fuse_bash|FUSE that discards|cost
+		dash, telemetry|echo_dash|echo_fuse_dash|FUSE that discards|cost
+	END
+}
+
+print_table()
+{
+	rows >"$dir/rows"
+	awk -F '|' '
+		function sort(a, n,    i, j, t) {
+			for (i = 2; i <= n; i++)
+				for (j = i; j > 1 && a[j] < a[j - 1]; j--) {
+					t = a[j]; a[j] = a[j - 1]; a[j - 1] = t
+				}
+		}
+		function median(a, n) {
+			sort(a, n)
+			return n % 2 ? a[(n + 1) / 2] : (a[n / 2] + a[n / 2 + 1]) / 2
+		}
+		function shown(key, how,    r, v) {
+			for (r = 1; r <= rounds; r++)
+				v[r] = value[r, key]
+			return how == "rate" ? 1e6 / median(v, rounds) : median(v, rounds) / 1e3
+		}
+		FNR == NR {
+			split($0, part, " ")
+			value[part[1], part[2]] = part[3]
+			rounds = part[1]
+			next
+		}
+		NF == 1 {
+			printf "\n%s\n  %-42s %9s  %-28s %9s\n", $1, "", "here", "compared with", "ratio"
+			next
+		}
+		{
+			for (r = 1; r <= rounds; r++)
+				ratio[r] = $5 == "cost" ? value[r, $2] / value[r, $3] : value[r, $3] / value[r, $2]
+			m = median(ratio, rounds)
+			printf "  %-42s %9.2f  %-18s %9.2f %8.2f  (%.2f-%.2f)%s\n", $1, shown($2, $5), $4, shown($3, $5),
+				m, ratio[1], ratio[rounds], $5 == "cost" ? "" : " as fast"
+		}
+	' "$dir/results" "$dir/rows"
+}
+
+print_machine()
+{
+	echo "kernel $(uname -r), $(nproc) CPUs: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+	echo "$(sed -n 's/^tls: /TLS /p' "$dir/hub/status"), libmosquitto $(mosquitto_version)," \
+		"load before: $load"
+	echo "$rounds rounds; $messages messages of $size bytes in a cell, $n_latency with O_SYNC, $n_echo echoes," \
+		"$n_processes mosquitto_pub"
+}
+
+mosquitto_version()
+{
+	mosquitto_pub --help 2>/dev/null | sed -n 's/.*libmosquitto \([0-9.]*[0-9]\).*/\1/p' | head -n 1
+}
+
+if [ "$away_bytes" -gt $((1 << 30)) ]; then
+	echo "bench: BENCH_MESSAGES=$((messages * rounds)) needs a queue larger than the daemon may have" >&2
+	exit 2
+fi
+[ "$away_bytes" -gt $((1 << 20)) ] || away_bytes=$((1 << 20))
+load=$(cut -d ' ' -f 1-3 /proc/loadavg)
+dir=$(mktemp -d "${TMPDIR:-/tmp}/iothub-bench.XXXXXX") || exit 1
+floor_file=$dir/floor-file
+[ ! -w /dev/shm ] || floor_file=/dev/shm/${dir##*/}
+trap clean_up EXIT
+trap 'exit 1' INT TERM HUP
+
+start_all
+memory_before=$(memory)
+round=1
+while [ "$round" -le "$rounds" ]; do
+	[ ! -t 2 ] || printf 'round %d of %d\r' "$round" "$rounds" >&2
+	one_round
+	round=$((round + 1))
+done
+print_machine
+print_table
+printf '\nFor one message of telemetry.raw\n'
+memory_after=$(memory)
+count_system_calls
+count_allocations
+printf '\nMemory of the daemon\n  started: %s\n  after all this: %s\n' "$memory_before" "$memory_after"
