@@ -270,6 +270,25 @@ TEST_F(hubctl, lists_and_purges_commands)
 	EXPECT_STREQ(h->out, "[]\n");
 }
 
+/* More than one page of the hub's. */
+TEST_F(hubctl, lists_many_commands)
+{
+	struct hubctl_run *h = &self->h;
+	json_object *list;
+	char text[16];
+
+	for (unsigned int i = 1; i <= 101; i++) {
+		snprintf(text, sizeof(text), "%u", i);
+		ASSERT_EQ(hubctl_run(h, "command", "send", "dev1", text), 0);
+	}
+	EXPECT_EQ(hubctl_run(h, "command", "list", "dev1", "--json"), 0);
+	list = hubctl_json(h);
+	EXPECT_EQ(json_object_array_length(list), 101u);
+	EXPECT_STREQ(json_text(list, "/100/sequence-no"), "101");
+	EXPECT_STREQ(json_text(list, "/100/payload"), "101");
+	json_object_put(list);
+}
+
 TEST_F(hubctl, says_why_a_command_is_not_sent)
 {
 	struct hubctl_run *h = &self->h;
@@ -408,6 +427,23 @@ TEST_F(hubctl, can_be_interrupted)
 	kill(h->pid, SIGINT);
 	EXPECT_EQ(hubctl_wait(h), 0);
 	EXPECT_STREQ(h->err, "");
+}
+
+/* The hub stands still while it is asked: hubctl waits a little longer than the hub should. */
+TEST_F(hubctl, says_when_the_hub_does_not_answer)
+{
+	struct hubctl_run *h = &self->h;
+	struct mqtt_packet packet;
+	int code;
+
+	device_connect(self);
+	hubctl_start(h, "method", "call", "dev1", "m", "--timeout=1");
+	device_next(self, "$iothub/methods/m", &packet);
+	kill(h->e.pid, SIGSTOP);
+	code = hubctl_wait(h);
+	kill(h->e.pid, SIGCONT);
+	EXPECT_EQ(code, 1);
+	EXPECT_STREQ(h->err, "hubctl: localhost did not answer within 6.0 s\n");
 }
 
 /* The hub ends while it is asked. */

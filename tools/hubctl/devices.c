@@ -290,8 +290,8 @@ int hubctl_devices_keys(int argc, char **argv)
 
 static const char add_help[] =
 	"Usage: hubctl devices add DEVICE[/MODULE] [OPTION]...\n"
-	"Makes a device, or a module of one. It connects with a key, unless one of the --x509\n"
-	"options is there; then the connection string is printed.\n"
+	"Makes a device, or a module of one. It connects with a key, and its connection string is\n"
+	"printed, unless one of the --x509 options is there.\n"
 	"\n"
 	"  --primary-key KEY              base64, instead of one that is made up\n"
 	"  --secondary-key KEY            likewise\n"

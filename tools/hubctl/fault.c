@@ -38,10 +38,11 @@ static const char set_help[] =
 	"  limits [receive-maximum=N] [maximum-packet-size=N] [topic-alias-maximum=N]\n"
 	"         [keep-alive=N] [session-expiry=N]\n"
 	"                                       of the next connections\n"
-	"  expire, take-over, drop, forget-session, disconnect reason=N [status=HEX]\n"
+	"  expire, take-over, drop, forget-session,\n"
+	"  disconnect reason=N [status=HEX] [server-reference=S]\n"
 	"                                       at once, to every connection\n"
 	"\n"
-	"All take device=ID; all but the last row count=N (how often) and fraction=0.5 (of the\n"
+	"All take device=ID; all but the last five count=N (how often) and fraction=0.5 (of the\n"
 	"occasions). OP: connect, telemetry, twin-get, twin-patch, subscribe, auth or any.\n"
 	"See FAULTS in iothub-emulator(1).\n"
 	"\n" ARGS_COMMON_HELP;

@@ -21,10 +21,11 @@
 #include "output.h"
 #include "request.h"
 
-#define HUB_TIMEOUT_MS    10000
-#define TIMEOUT_DEFAULT_S 30
-#define TIMEOUT_MAX_S     300
-#define FIRST_ERROR_CODE  400
+#define CONNECT_TIMEOUT_MS 10000 /* for hubctl's own connection */
+#define PATIENCE_MS        5000
+#define TIMEOUT_DEFAULT_S  30
+#define TIMEOUT_MAX_S      300
+#define FIRST_ERROR_CODE   400
 
 static const char help[] =
 	"Usage: hubctl method call DEVICE[/MODULE] NAME [PAYLOAD] [OPTION]...\n"
@@ -102,7 +103,7 @@ static int call(const struct args *args, struct request *q, struct call_options 
 	struct session s;
 	int r = session_open(&s, args);
 
-	s.timeout_ms = o->connect_timeout_s * MSEC_PER_SEC + response_timeout_ms + HUB_TIMEOUT_MS;
+	s.timeout_ms = o->connect_timeout_s * MSEC_PER_SEC + response_timeout_ms + PATIENCE_MS;
 	if (r == 0)
 		r = request_send(&s, args, q, &reply);
 	if (r == 0)
@@ -128,7 +129,7 @@ static int run(struct args *args, struct call_options *o)
 	request_property(&q, "method", args->words[1]);
 	request_property_number(&q, "response-timeout", response_timeout_ms / MSEC_PER_SEC);
 	request_property_number(&q, "connect-timeout", o->connect_timeout_s);
-	args->timeout_ms = HUB_TIMEOUT_MS;
+	args->timeout_ms = CONNECT_TIMEOUT_MS;
 	return call(args, &q, o, response_timeout_ms);
 }
 
