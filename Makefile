@@ -39,7 +39,8 @@ emulator_src := $(filter-out tools/emulator/main.c,$(wildcard tools/emulator/*.c
 hubctl_src := $(wildcard tools/hubctl/*.c)
 bench_src := $(wildcard tools/bench/*.c)
 support_src := $(wildcard tests/support/*.c)
-test_src := $(wildcard tests/unit/test_*.c tests/flow/test_*.c tests/mount/test_*.c tests/crash/test_*.c)
+test_src := $(wildcard tests/unit/test_*.c tests/flow/test_*.c tests/mount/test_*.c tests/crash/test_*.c \
+	tests/judges/test_*.c)
 fuzz_src := $(wildcard tests/fuzz/fuzz_*.c)
 
 # What users call builds with all processors, unless they say -j themselves.
@@ -58,8 +59,10 @@ bench_bin := $(patsubst tools/bench/%.c,$(BUILD)/bench/%,$(bench_src))
 test_bin := $(patsubst tests/%.c,$(BUILD)/tests/%,$(test_src))
 replay_bin := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(fuzz_src))
 test_scripts := $(wildcard tests/unit/test_*.sh tests/flow/test_*.sh tests/mount/test_*.sh tests/crash/test_*.sh)
+# Clients nobody here wrote: each of these names its client and its version.
+judge_scripts := $(wildcard tests/judges/test_*.py tests/judges/test_*.js)
 
-.PHONY: all demo run check quickcheck lint format bench fuzz install uninstall clean deps tests help FORCE
+.PHONY: all demo run check contract quickcheck lint format bench fuzz install uninstall clean deps tests help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -68,6 +71,7 @@ all: $(programs)
 help:
 	@sed -n 's/^# \{0,1\}//; 3,9p' Makefile
 	@echo 'make quickcheck unit tests only'
+	@echo 'make contract   writes tests/contract.md from the last make check'
 	@echo 'make lint       format, clang-tidy, cppcheck, layers'
 	@echo 'make format     clang-format in place'
 	@echo 'make bench      measure, as ratios against a peer in the same run'
@@ -132,8 +136,17 @@ run: deps
 	@tests/demo.sh $(BUILD) run
 
 check: deps
-	@+$(parallel) tests
-	@tests/run.sh $(BUILD) $(test_bin) $(replay_bin) $(test_scripts)
+	@+$(parallel) tests build/mqttjs/installed
+	@CONTRACT=1 tests/run.sh $(BUILD) $(test_bin) $(replay_bin) $(test_scripts) $(judge_scripts)
+
+# Takes over what the last `make check` found: the table of the contract's rules and their tests.
+contract:
+	@tests/contract/table.py --write $(BUILD)/check.log
+
+# mqtt.js as the lock file has it.
+build/mqttjs/installed: tests/judges/mqttjs/package.json tests/judges/mqttjs/package-lock.json
+	@rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
+	$(call quiet,NPM)cd $(@D) && npm ci --silent --ignore-scripts --no-audit --no-fund && touch $(@F)
 
 quickcheck:
 	@+$(parallel) tests
