@@ -182,6 +182,9 @@ static int app_start_hub(struct app *app)
 	if (getrandom(&telemetry.run, sizeof(telemetry.run), 0) != (ssize_t)sizeof(telemetry.run))
 		return -EIO;
 	r = tls_context_new_client(&app->tls, app->config->ca_file, app->log);
+	if (!r && app->config->authentication == CONFIG_AUTHENTICATION_X509)
+		r = tls_context_use_certificate(app->tls, app->config->certificate_file,
+						app->config->private_key, app->log);
 	if (r)
 		return r;
 	r = resolver_new(&app->resolver, app->loop, app->log, NULL);

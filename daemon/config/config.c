@@ -126,8 +126,9 @@ void settings_deinit(struct settings *s)
 
 void config_deinit(struct config *c)
 {
-	char *const strings[] = {c->host,    c->gateway_host, c->device_id,   c->module_id,    c->key_name,
-				 c->ca_file, c->mount,        c->config_path, c->identity_path};
+	char *const strings[] = {c->host,        c->gateway_host,  c->device_id,  c->module_id,
+				 c->key_name,    c->ca_file,       c->mount,      c->certificate_file,
+				 c->private_key, c->identity_path, c->config_path};
 
 	hub_key_wipe(&c->key);
 	for (size_t i = 0; i < ARRAY_SIZE(strings); ++i)

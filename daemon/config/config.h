@@ -31,6 +31,7 @@
 /* How the hub is told who we are. */
 enum config_authentication {
 	CONFIG_AUTHENTICATION_SAS,
+	CONFIG_AUTHENTICATION_X509, /* by the certificate of the TLS connection */
 	CONFIG_AUTHENTICATION_NONE, /* not at all: a broker that asks for nothing */
 };
 
@@ -57,8 +58,10 @@ struct config {
 	char *device_id;
 	char *module_id; /* NULL = none */
 	enum config_authentication authentication;
-	char *key_name;     /* sas-policy; NULL = the device's own key */
-	struct hub_key key; /* secret; empty without authentication */
+	char *key_name;         /* sas-policy; NULL = the device's own key */
+	struct hub_key key;     /* secret; only with SAS */
+	char *certificate_file; /* X509: PEM, the leaf first */
+	char *private_key;      /* X509: a file, or a URI such as `pkcs11:object=dev1` */
 	char client_id[HUB_CLIENT_ID_SIZE];
 
 	char *ca_file; /* NULL = the system's store */
@@ -75,7 +78,7 @@ struct config {
 	enum log_level log_level;
 
 	char *config_path;   /* the JSON file that was read; NULL = none */
-	char *identity_path; /* the file the key came from; NULL without authentication */
+	char *identity_path; /* the file with the key or certificate; NULL without authentication */
 };
 
 /* Where to look. Strings are borrowed for the call of config_load(); NULL = not given. */

@@ -34,6 +34,7 @@ static const char *const field_names[CONNSTR_N_FIELDS] = {
 	[CONNSTR_GATEWAY_HOST] = "GatewayHostName",
 	[CONNSTR_KEY_NAME] = "SharedAccessKeyName",
 	[CONNSTR_PORT] = "Port",
+	[CONNSTR_X509] = "x509",
 };
 
 const char *connstr_field_name(enum connstr_field field)
@@ -132,9 +133,25 @@ static int values_check(struct connstr *out, char *error)
 	return 0;
 }
 
+/* A key or a certificate: exactly one of them. */
+static int proof_check(struct connstr *out, char *error)
+{
+	struct bytes x509 = out->fields[CONNSTR_X509], key = out->fields[CONNSTR_KEY];
+
+	if (x509.data && (x509.len != 4 || strncasecmp((const char *)x509.data, "true", 4) != 0))
+		return fail(error, "x509 must be true, or be left out");
+	out->x509 = x509.data != NULL;
+	if (!out->x509 && !key.data)
+		return fail(error, "SharedAccessKey is missing: the form is " FORM);
+	if (out->x509 && (key.data || out->fields[CONNSTR_KEY_NAME].data))
+		return fail(error, "x509 and %s are both there: keep one",
+			    field_names[key.data ? CONNSTR_KEY : CONNSTR_KEY_NAME]);
+	return 0;
+}
+
 int connstr_parse(struct bytes text, struct connstr *out, char error[static CONNSTR_ERROR_SIZE])
 {
-	static const enum connstr_field needed[] = {CONNSTR_HOST, CONNSTR_DEVICE, CONNSTR_KEY};
+	static const enum connstr_field needed[] = {CONNSTR_HOST, CONNSTR_DEVICE};
 	unsigned int n = 0;
 	int r;
 
@@ -153,5 +170,6 @@ int connstr_parse(struct bytes text, struct connstr *out, char error[static CONN
 	for (size_t i = 0; i < ARRAY_SIZE(needed); ++i)
 		if (!out->fields[needed[i]].data)
 			return fail(error, "%s is missing: the form is " FORM, field_names[needed[i]]);
-	return values_check(out, error);
+	r = proof_check(out, error);
+	return r ? r : values_check(out, error);
 }

@@ -3,10 +3,11 @@
 #define CONFIG_CONNSTR_H
 
 /*
- * Connection strings: `HostName=hub.example;DeviceId=dev1;SharedAccessKey=…`, fields in any order, their
- * names in any case.
+ * Connection strings: `HostName=hub.example;DeviceId=dev1;SharedAccessKey=…`, or `…;x509=true` for a device with a
+ * certificate, fields in any order, their names in any case.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,14 +25,16 @@ enum connstr_field {
 	CONNSTR_GATEWAY_HOST, /* GatewayHostName */
 	CONNSTR_KEY_NAME,     /* SharedAccessKeyName */
 	CONNSTR_PORT,         /* Port */
+	CONNSTR_X509,         /* x509 */
 	CONNSTR_N_FIELDS,
 };
 
-/* The parts, borrowed from the text; data NULL = absent. HostName, DeviceId and SharedAccessKey are never
- * absent. */
+/* The parts, borrowed from the text; data NULL = absent. HostName and DeviceId are never absent, SharedAccessKey
+ * exactly with @x509. */
 struct connstr {
 	struct bytes fields[CONNSTR_N_FIELDS];
 	uint16_t port; /* 0 = absent */
+	bool x509;
 };
 
 /* Longest error text with its NUL. */

@@ -5,9 +5,11 @@
  *  1. --connection-string-file (the JSON file's fields about hub and device then do not count),
  *  2. connection-string-file in the JSON file,
  *  3. host and device-id in the JSON file, with the key from shared-access-key-file or the credential
- *     shared-access-key, or without a key when authentication is none,
+ *     shared-access-key, or without a key when authentication is x509 or none,
  *  4. the credential connection-string (a file of that name in $CREDENTIALS_DIRECTORY),
  *  5. the file connection-string in the configuration directory.
+ *
+ * A certificate and its key are named in the JSON file only, also for a connection string with x509=true.
  *
  * Text with a key in it lives in a struct textfile only, which is wiped, and then decoded in the struct
  * config.
@@ -78,6 +80,21 @@ static int key_decode(struct config *c, struct bytes text, const char *path, con
 	return r ? -EINVAL : 0;
 }
 
+/* Whether the certificate and its key are named; @who needs them. */
+static int x509_check(struct settings *s, const char *who, struct log *log)
+{
+	const struct config *c = &s->config;
+	const char *missing = !c->certificate_file ? "certificate-file"
+			      : !c->private_key    ? "private-key-file"
+						   : NULL;
+
+	if (!missing)
+		return string_replace(&s->config.identity_path, bytes_from_str(c->certificate_file));
+	log_error(log, "%s: field \"%s\" is missing: %s needs it",
+		  c->config_path ? c->config_path : IOTHUB_CONFIG_FILE, missing, who);
+	return -EINVAL;
+}
+
 static int connstr_apply(struct config *c, const struct connstr *cs, const char *path, struct log *log)
 {
 	int r = string_replace(&c->host, cs->fields[CONNSTR_HOST]);
@@ -94,7 +111,9 @@ static int connstr_apply(struct config *c, const struct connstr *cs, const char 
 		r = string_replace(&c->gateway_host, cs->fields[CONNSTR_GATEWAY_HOST]);
 	if (cs->port)
 		c->port = cs->port;
-	return r ? r : key_decode(c, cs->fields[CONNSTR_KEY], path, connstr_field_name(CONNSTR_KEY), log);
+	return r || cs->x509
+		       ? r
+		       : key_decode(c, cs->fields[CONNSTR_KEY], path, connstr_field_name(CONNSTR_KEY), log);
 }
 
 static int connection_string_read(struct settings *s, const char *path, const struct config_source *source,
@@ -113,9 +132,19 @@ static int connection_string_read(struct settings *s, const char *path, const st
 	else
 		r = connstr_apply(&s->config, &cs, path, log);
 	textfile_wipe(&file);
-	if (r == 0)
-		r = string_replace(&s->config.identity_path, bytes_from_str(path));
-	return r;
+	if (r)
+		return r;
+	if (cs.x509) {
+		s->config.authentication = CONFIG_AUTHENTICATION_X509;
+		return x509_check(s, "a connection string with x509=true", log);
+	}
+	if (s->config.authentication == CONFIG_AUTHENTICATION_X509) {
+		log_error(log,
+			  "%s: connection string: it has a key, and \"authentication\" is \"x509\": keep one",
+			  path);
+		return -EINVAL;
+	}
+	return string_replace(&s->config.identity_path, bytes_from_str(path));
 }
 
 static int key_file_read(struct settings *s, const char *path, const struct config_source *source,
@@ -165,19 +194,31 @@ static const char *device_field(const struct settings *s)
 	return NULL;
 }
 
-/* Without authentication a key would be a secret that protects nothing: whoever configured one meant another
- * thing. */
+/* A key nobody asks for would be a secret that protects nothing: whoever configured one meant another thing. */
 static int check_no_key(const struct settings *s, struct log *log)
 {
-	const char *field = s->connection_string_file ? "connection-string-file"
-			    : s->key_file             ? "shared-access-key-file"
-			    : s->config.key_name      ? "shared-access-key-name"
-						      : NULL;
+	bool none = s->config.authentication == CONFIG_AUTHENTICATION_NONE;
+	const char *field = none && s->connection_string_file ? "connection-string-file"
+			    : s->key_file                     ? "shared-access-key-file"
+			    : s->config.key_name              ? "shared-access-key-name"
+							      : NULL;
 
 	if (!field)
 		return 0;
-	log_error(log, "%s: field \"%s\" brings a key and \"authentication\" is \"none\": keep one",
-		  s->config.config_path, field);
+	log_error(log, "%s: field \"%s\" brings a key and \"authentication\" is \"%s\": keep one",
+		  s->config.config_path, field, none ? "none" : "x509");
+	return -EINVAL;
+}
+
+/* The same for a certificate. */
+static int check_no_certificate(const struct settings *s, struct log *log)
+{
+	const struct config *c = &s->config;
+
+	if (c->authentication == CONFIG_AUTHENTICATION_X509 || !(c->certificate_file || c->private_key))
+		return 0;
+	log_error(log, "%s: field \"%s\" needs \"authentication\": \"x509\"", c->config_path,
+		  c->certificate_file ? "certificate-file" : "private-key-file");
 	return -EINVAL;
 }
 
@@ -194,6 +235,8 @@ static int identity_from_fields(struct settings *s, const struct config_source *
 	}
 	if (c->authentication == CONFIG_AUTHENTICATION_NONE)
 		return 0;
+	if (c->authentication == CONFIG_AUTHENTICATION_X509)
+		return x509_check(s, "\"authentication\": \"x509\"", log);
 	if (s->key_file)
 		return key_file_read(s, s->key_file, source, log);
 	credential = path_if_exists(source->credentials_dir, CREDENTIAL_KEY);
@@ -235,17 +278,16 @@ static void identity_forget(struct settings *s)
 	s->config.authentication = CONFIG_AUTHENTICATION_SAS;
 }
 
-int settings_find_identity(struct settings *s, const struct config_source *source, struct log *log)
+/* What the JSON file says. */
+static int identity_from_json(struct settings *s, const struct config_source *source, struct log *log)
 {
-	if (source->connection_string_file) {
-		identity_forget(s);
-		return connection_string_read(s, source->connection_string_file, source, log);
-	}
-	if (s->config.authentication == CONFIG_AUTHENTICATION_NONE) {
-		int r = check_no_key(s, log);
+	enum config_authentication authentication = s->config.authentication;
+	int r = authentication == CONFIG_AUTHENTICATION_SAS ? 0 : check_no_key(s, log);
 
-		return r ? r : identity_from_fields(s, source, log);
-	}
+	if (r)
+		return r;
+	if (authentication == CONFIG_AUTHENTICATION_NONE)
+		return identity_from_fields(s, source, log);
 	if (s->connection_string_file && device_field(s)) {
 		log_error(log, "%s: fields \"connection-string-file\" and \"%s\" are both there: keep one",
 			  s->config.config_path, device_field(s));
@@ -256,4 +298,16 @@ int settings_find_identity(struct settings *s, const struct config_source *sourc
 	if (device_field(s))
 		return identity_from_fields(s, source, log);
 	return identity_from_default(s, source, log);
+}
+
+int settings_find_identity(struct settings *s, const struct config_source *source, struct log *log)
+{
+	int r;
+
+	if (source->connection_string_file) {
+		identity_forget(s);
+		return connection_string_read(s, source->connection_string_file, source, log);
+	}
+	r = identity_from_json(s, source, log);
+	return r ? r : check_no_certificate(s, log);
 }

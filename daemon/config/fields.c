@@ -75,6 +75,9 @@ static const struct field top_fields[] = {
 	{"shared-access-key-file", field_set_path, AT(key_file), 0, 0},
 	{"shared-access-key", field_set_secret, 0, 0, 0},
 	{"shared-access-key-name", field_set_id, AT(config.key_name), 0, 0},
+	{"certificate-file", field_set_path, AT(config.certificate_file), 0, 0},
+	{"private-key-file", field_set_key, AT(config.private_key), 0, 0},
+	{"private-key", field_set_secret, 0, 0, 0},
 	{"ca-file", field_set_path, AT(config.ca_file), 0, 0},
 	/* The files. */
 	{"mount", field_set_path, AT(config.mount), 0, 0},

@@ -50,6 +50,8 @@ int field_set_host(struct place *p, const struct field *f, struct json_object *v
 int field_set_id(struct place *p, const struct field *f, struct json_object *value, void *to);
 /* char *: a path, absolute or from the directory of the file. */
 int field_set_path(struct place *p, const struct field *f, struct json_object *value, void *to);
+/* char *: as above, or a URI, kept as it is. */
+int field_set_key(struct place *p, const struct field *f, struct json_object *value, void *to);
 /* Always an error: secrets have files of their own. */
 int field_set_secret(struct place *p, const struct field *f, struct json_object *value, void *to);
 /* uint16_t, from f->min to f->max. */

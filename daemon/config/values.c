@@ -109,6 +109,30 @@ int field_set_path(struct place *p, const struct field *f, struct json_object *v
 	return 0;
 }
 
+/* A scheme (RFC 3986 section 3.1) and a colon. One letter would be a drive elsewhere, and is a file here. */
+static bool is_uri(struct bytes text)
+{
+	size_t n = 0;
+
+	while (n < text.len && ((text.data[n] | 0x20) >= 'a' && (text.data[n] | 0x20) <= 'z'))
+		++n;
+	while (n && n < text.len &&
+	       (((text.data[n] | 0x20) >= 'a' && (text.data[n] | 0x20) <= 'z') ||
+		(text.data[n] >= '0' && text.data[n] <= '9') ||
+		(text.data[n] && strchr("+-.", text.data[n]))))
+		++n;
+	return n > 1 && n < text.len && text.data[n] == ':';
+}
+
+int field_set_key(struct place *p, const struct field *f, struct json_object *value, void *to)
+{
+	struct bytes text = string_get(p, value, "a path or a URI");
+
+	if (!text.data)
+		return -EINVAL;
+	return is_uri(text) ? string_store(to, text) : field_set_path(p, f, value, to);
+}
+
 int field_set_secret(struct place *p, const struct field *f, struct json_object *value, void *to)
 {
 	(void)value;
@@ -159,7 +183,7 @@ int field_set_u64(struct place *p, const struct field *f, struct json_object *va
 
 int field_set_authentication(struct place *p, const struct field *f, struct json_object *value, void *to)
 {
-	static const char what[] = "\"sas\" or \"none\"";
+	static const char what[] = "\"sas\", \"x509\" or \"none\"";
 	struct bytes text = string_get(p, value, what);
 
 	(void)f;
@@ -167,6 +191,8 @@ int field_set_authentication(struct place *p, const struct field *f, struct json
 		return -EINVAL;
 	if (bytes_equal_str(text, "sas"))
 		*(enum config_authentication *)to = CONFIG_AUTHENTICATION_SAS;
+	else if (bytes_equal_str(text, "x509"))
+		*(enum config_authentication *)to = CONFIG_AUTHENTICATION_X509;
 	else if (bytes_equal_str(text, "none"))
 		*(enum config_authentication *)to = CONFIG_AUTHENTICATION_NONE;
 	else

@@ -81,6 +81,11 @@ static int connect_authenticate(struct link *link, struct mqtt_properties *p, st
 		if (!r)
 			link->token_renew_ns = hub_token_renew_ns(&link->token);
 		return r;
+	case CONFIG_AUTHENTICATION_X509:
+		/* The certificate of the TLS connection is all there is to it. */
+		p->authentication_method = BYTES_LIT(HUB_AUTH_X509);
+		mqtt_set(p, MQTT_PROP_AUTHENTICATION_METHOD);
+		return 0;
 	case CONFIG_AUTHENTICATION_NONE:
 		return 0;
 	}

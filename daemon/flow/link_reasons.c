@@ -107,6 +107,13 @@ static void link_explain_unauthorized(struct link *link, const char *text)
 		link_error(link, "%s refused device %s: %s; it does not do with \"authentication\": \"none\"",
 			   link_server(link), config->client_id, text);
 		break;
+	case CONFIG_AUTHENTICATION_X509:
+		link_error(link,
+			   "%s refused device %s: %s; check the device id, and whether the hub knows the "
+			   "certificate "
+			   "in %s",
+			   link_server(link), config->client_id, text, config->identity_path);
+		break;
 	case CONFIG_AUTHENTICATION_SAS:
 		link_error(link,
 			   "%s refused device %s: %s; check the device id and key in %s, and this machine's "

@@ -42,6 +42,14 @@ enum tls_status {
  */
 int tls_context_new_client(struct tls_context **out, const char *ca_file, struct log *log);
 
+/*
+ * A client shows a certificate to servers that ask for one: the PEM file @cert_file with the chain, leaf first,
+ * and its key, an unencrypted file or a URI of OpenSSL's stores (`pkcs11:…`, `file:…`). Returns 0, or, with one
+ * line logged that names the thing and what to do, a negative errno as above.
+ */
+int tls_context_use_certificate(struct tls_context *ctx, const char *cert_file, const char *key,
+				struct log *log);
+
 /* A server's identity: PEM files with the certificate chain, leaf first, and its unencrypted key. Returns as
  * above. */
 int tls_context_new_server(struct tls_context **out, const char *cert_file, const char *key_file,

@@ -29,6 +29,7 @@
 #include "base/cleanup.h"
 #include "net/addrs.h"
 #include "net/tls.h"
+#include "net/tls_key.h"
 #include "net/tls_verify.h"
 
 #define TEXT_SIZE   640
@@ -202,6 +203,34 @@ int tls_context_new_client(struct tls_context **out, const char *ca_file, struct
 	}
 	*out = ctx;
 	return 0;
+}
+
+int tls_context_use_certificate(struct tls_context *ctx, const char *cert_file, const char *key,
+				struct log *log)
+{
+	EVP_PKEY *pkey;
+	int r;
+
+	r = file_check("certificate", cert_file,
+		       "set \"certificate-file\" to a PEM file with the device's certificate chain", log);
+	if (r)
+		return r;
+	ERR_clear_error();
+	if (SSL_CTX_use_certificate_chain_file(ctx->ssl, cert_file) != 1) {
+		log_error(log, "there is no usable certificate in \"%s\": %s; set \"certificate-file\" to a PEM file",
+			  cert_file, ssl_reason());
+		return -EINVAL;
+	}
+	r = tls_key_load(&pkey, key, log);
+	if (r)
+		return r;
+	if (SSL_CTX_use_PrivateKey(ctx->ssl, pkey) != 1 || SSL_CTX_check_private_key(ctx->ssl) != 1) {
+		log_error(log, "the key in \"%s\" is not that of the certificate in \"%s\": %s", key, cert_file,
+			  ssl_reason());
+		r = -EINVAL;
+	}
+	EVP_PKEY_free(pkey);
+	return r;
 }
 
 static int server_load_identity(struct tls_context *ctx, const char *cert_file, const char *key_file,

@@ -52,7 +52,7 @@ static void connstr_run(struct bytes text)
 
 	if (connstr_parse(text, &cs, error) == 0) {
 		assert(!error[0]);
-		assert(cs.fields[CONNSTR_HOST].len && cs.fields[CONNSTR_KEY].len);
+		assert(cs.fields[CONNSTR_HOST].len && !cs.fields[CONNSTR_KEY].len == cs.x509);
 		assert(hub_id_is_valid(cs.fields[CONNSTR_DEVICE]));
 		assert(!cs.fields[CONNSTR_PORT].data == !cs.port);
 	} else {

@@ -107,6 +107,23 @@ TEST(wrong_values)
 	expect_error(GOOD ";Port=+1", "Port must be a number from 1 to 65535");
 }
 
+TEST(a_certificate_instead_of_a_key)
+{
+	char error[CONNSTR_ERROR_SIZE];
+	struct connstr cs;
+
+	ASSERT_EQ(connstr_parse(BYTES_LIT("HostName=h;DeviceId=d;X509=True"), &cs, error), 0);
+	EXPECT_TRUE(cs.x509);
+	EXPECT_EQ(cs.fields[CONNSTR_KEY].data, NULL);
+	ASSERT_EQ(connstr_parse(BYTES_LIT(GOOD), &cs, error), 0);
+	EXPECT_FALSE(cs.x509);
+	expect_error(GOOD ";x509=true", "x509 and SharedAccessKey are both there: keep one");
+	expect_error("HostName=h;DeviceId=d;x509=true;SharedAccessKeyName=p",
+		     "x509 and SharedAccessKeyName are both there: keep one");
+	expect_error("HostName=h;DeviceId=d;x509=yes", "x509 must be true, or be left out");
+	expect_error("HostName=h;DeviceId=d;x509=false", "x509 must be true, or be left out");
+}
+
 TEST(no_error_repeats_a_key)
 {
 	static const char *const texts[] = {

@@ -298,9 +298,9 @@ TEST_F(config, wrong_values)
 	expect_refused(self, "{\"log-level\": \"loud\"}",
 		       "field \"log-level\" must be \"error\", \"warning\", \"info\" or \"debug\"");
 	expect_refused(self, "{\"authentication\": \"password\"}",
-		       "field \"authentication\" must be \"sas\" or \"none\"");
+		       "field \"authentication\" must be \"sas\", \"x509\" or \"none\"");
 	expect_refused(self, "{\"authentication\": false}",
-		       "field \"authentication\" must be \"sas\" or \"none\", not true or false");
+		       "field \"authentication\" must be \"sas\", \"x509\" or \"none\", not true or false");
 	expect_refused(self, "{\"files\": {\"telemetry\": {\"mode\": \"0800\"}}}", mode);
 	expect_refused(self, "{\"files\": {\"telemetry\": {\"mode\": \"0777\"}}}", mode);
 	expect_refused(self, "{\"files\": {\"telemetry\": {\"mode\": \"04220\"}}}", mode);

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef NET_TLS_KEY_H
+#define NET_TLS_KEY_H
+
+/*
+ * Private keys by file or URI (inside daemon/net only).
+ */
+
+#include <openssl/evp.h>
+
+#include "base/log.h"
+
+/* Loads the private key in the file or at the URI @key, which is the caller's to free. Returns 0, or, with one line
+ * logged, the error of opening a file, or -EINVAL. */
+int tls_key_load(EVP_PKEY **out, const char *key, struct log *log);
+
+#endif

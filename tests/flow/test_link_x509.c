@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A device with a certificate: it connects, with its key in a file and by URI; and
+ * what is wrong is said in one line.
+ */
+
+#include <errno.h>
+
+#include "base/cleanup.h"
+#include "tests/harness.h"
+#include "tests/support/lab.h"
+#include "tests/support/process.h"
+
+FIXTURE(x509)
+{
+	struct lab lab;
+};
+
+FIXTURE_SETUP(x509)
+{
+	lab_init(&self->lab);
+	lab_start_emulator(&self->lab, NULL);
+	SKIP_IF(lab_shell(&self->lab, "sh", "command -v openssl > /dev/null"), "there is no openssl(1)");
+}
+
+FIXTURE_TEARDOWN(x509)
+{
+	if (!test_is_orphan() && harness_state.result->n_failed) {
+		_cleanup_(free_ptr) char *daemon = lab_log(&self->lab, "daemon");
+		_cleanup_(free_ptr) char *emulator = lab_log(&self->lab, "emulator");
+
+		TEST_LOG("daemon: %s", daemon);
+		TEST_LOG("emulator: %s", emulator);
+	}
+	lab_deinit(&self->lab);
+}
+
+/* A certificate of its own for device x1: NAME.pem, NAME.key. */
+static void make_certificate(const struct lab *lab, const char *name)
+{
+	char script[512];
+
+	snprintf(script, sizeof(script),
+		 "cd $D && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
+		 "-subj /CN=x1 -keyout %s.key -out %s.pem 2> openssl.log",
+		 name, name);
+	ASSERT_EQ(lab_shell(lab, "sh", script), 0);
+}
+
+/* Makes the device x1 at the hub with these words of `hubctl devices add`. */
+static void add_device(const struct lab *lab, const char *words)
+{
+	char script[1024];
+
+	snprintf(script, sizeof(script),
+		 "cd $D && %s devices add x1 %s --connection-string-file state/service.connection-string "
+		 "> add.log 2>&1 || { cat add.log >&2; exit 1; }",
+		 process_path("hubctl"), words);
+	ASSERT_EQ(lab_shell(lab, "sh", script), 0);
+}
+
+/* Paths in the configuration are relative to it. */
+static void configure(struct lab *lab, const char *cert, const char *key)
+{
+	char json[1024];
+
+	snprintf(json, sizeof(json),
+		 "{\"host\": \"localhost\", \"device-id\": \"x1\", \"authentication\": \"x509\",\n"
+		 " \"certificate-file\": \"%s\", \"private-key-file\": \"%s\",\n"
+		 " \"ca-file\": \"%s/state/ca.pem\", \"port\": %u, \"mount\": \"%s\"}\n",
+		 cert, key, lab->dir, lab->port, lab->mount);
+	lab_write_file(lab, "iothubd.json", json);
+}
+
+static void expect_connected(struct lab *lab)
+{
+	lab_start_daemon(lab);
+	lab_await_state(lab, "connected");
+	EXPECT_EQ(lab_shell(lab, "sh", "echo hello | dd oflag=sync of=$M/telemetry.raw status=none"), 0);
+	EXPECT_EQ(lab_stop_daemon(lab, SIGTERM), 0);
+}
+
+TEST_F(x509, by_thumbprint)
+{
+	struct lab *lab = &self->lab;
+	char uri[256];
+
+	make_certificate(lab, "x1");
+	add_device(lab, "--x509-certificate x1.pem");
+	configure(lab, "x1.pem", "x1.key");
+	expect_connected(lab);
+	snprintf(uri, sizeof(uri), "file:%s/x1.key", lab->dir);
+	configure(lab, "x1.pem", uri);
+	expect_connected(lab);
+}
+
+TEST_F(x509, by_connection_string)
+{
+	struct lab *lab = &self->lab;
+	char json[1024];
+
+	make_certificate(lab, "x1");
+	add_device(lab, "--x509-certificate x1.pem");
+	lab_write_file(lab, "x1.connection-string", "HostName=localhost;DeviceId=x1;x509=true\n");
+	snprintf(json, sizeof(json),
+		 "{\"connection-string-file\": \"x1.connection-string\",\n"
+		 " \"certificate-file\": \"x1.pem\", \"private-key-file\": \"x1.key\",\n"
+		 " \"ca-file\": \"state/ca.pem\", \"port\": %u, \"mount\": \"%s\"}\n",
+		 lab->port, lab->mount);
+	lab_write_file(lab, "iothubd.json", json);
+	expect_connected(lab);
+}
+
+TEST_F(x509, another_certificate_is_refused_slowly)
+{
+	struct lab *lab = &self->lab;
+	char text[512];
+
+	make_certificate(lab, "x1");
+	make_certificate(lab, "other");
+	add_device(lab, "--x509-certificate x1.pem");
+	configure(lab, "other.pem", "other.key");
+	lab_start_daemon(lab);
+	lab_await_state(lab, "waiting");
+	lab_status_text(lab, "last-error", text, sizeof(text));
+	EXPECT_CONTAINS(text, "localhost refused device x1: ");
+	EXPECT_CONTAINS(text, "whether the hub knows the certificate in ");
+	lab_status_text(lab, "retry-in", text, sizeof(text));
+	EXPECT_GE(strtod(text, NULL), 9.0);
+}
+
+/* Does not start, with exactly one line that has @want in it. */
+static void expect_refused(struct lab *lab, const char *cert, const char *key, const char *want)
+{
+	char config[LAB_PATH_MAX], text[4096];
+	const char *const argv[] = {process_path("iothubd"), "--config", config, NULL};
+
+	snprintf(config, sizeof(config), "%s/iothubd.json", lab->dir);
+	configure(lab, cert, key);
+	EXPECT_NE(process_run(argv, text, sizeof(text)), 0);
+	EXPECT_CONTAINS(text, want);
+	EXPECT_EQ(text_count(text, "error: "), 1u);
+	TEST_LOG("%s", text);
+}
+
+TEST_F(x509, errors_in_one_line)
+{
+	struct lab *lab = &self->lab;
+
+	make_certificate(lab, "x1");
+	make_certificate(lab, "other");
+	ASSERT_EQ(
+		lab_shell(
+			lab, "sh",
+			"cd $D && openssl ec -aes128 -passout pass:secret -in x1.key -out locked.key 2> log"),
+		0);
+	expect_refused(lab, "none.pem", "x1.key",
+		       "none.pem\": No such file or directory; set \"certificate-file\"");
+	expect_refused(lab, "x1.pem", "none.key",
+		       "none.key\": No such file or directory; set \"private-key-file\"");
+	expect_refused(lab, "x1.key", "x1.key", "there is no usable certificate in ");
+	expect_refused(lab, "x1.pem", "x1.pem", "there is no usable private key in ");
+	expect_refused(lab, "x1.pem", "locked.key", "it must not need a password");
+	expect_refused(lab, "x1.pem", "other.key", "is not that of the certificate in ");
+	expect_refused(lab, "x1.pem", "nothing-like-it:object=x1",
+		       "no usable private key in \"nothing-like-it:");
+}
+
+TEST_HARNESS_MAIN
