@@ -50,6 +50,8 @@ void files_line_deinit(struct files_line *f)
 	link_free(f->link);
 	waiters_free(f->waiters);
 	journal_free(f->journal);
+	while (loop_n_in_flight(f->loop))
+		ASSERT_EQ(loop_turn(f->loop, TIME_NEVER), 0);
 	loop_free(f->loop);
 	f->loop = NULL;
 }
