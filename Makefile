@@ -113,7 +113,8 @@ $(BUILD)/bench/%: $(BUILD)/obj/tools/bench/%.o $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
 	$(link) $^ -lmosquitto $(daemon_libs)
 
-$(BUILD)/tests/fuzz/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(BUILD)/libdaemon.a
+$(BUILD)/tests/fuzz/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(call obj,$(support_src)) \
+		$(BUILD)/libemulator.a $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
 	$(link) $^ $(daemon_libs)
 
@@ -177,7 +178,7 @@ $(fuzz_build)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call quiet,FUZZ)clang $(CPPFLAGS) -I. $(fuzz_flags) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
 
-$(fuzz_build)/%: $(fuzz_build)/obj/tests/fuzz/fuzz_%.o $(call fuzz_obj,$(daemon_src))
+$(fuzz_build)/%: $(fuzz_build)/obj/tests/fuzz/fuzz_%.o $(call fuzz_obj,$(daemon_src) $(emulator_src) $(support_src))
 	$(call quiet,LINK)clang $(fuzz_flags) -fsanitize=fuzzer -o $@ $^ $(daemon_libs)
 
 fuzz: deps
@@ -210,4 +211,4 @@ uninstall:
 clean:
 	rm -rf build
 
--include $(patsubst %.o,%.d,$(call obj,$(all_src)) $(call fuzz_obj,$(daemon_src) $(fuzz_src)))
+-include $(patsubst %.o,%.d,$(call obj,$(all_src)) $(call fuzz_obj,$(daemon_src) $(emulator_src) $(support_src) $(fuzz_src)))
