@@ -151,10 +151,6 @@ int mqtt_session_start(struct mqtt_session *s, const struct mqtt_packet *connect
 		.session_expiry_s = connect->properties.session_expiry_interval,
 	};
 	s->n_aliases = 0;
-	s->n_subscribing = 0;
-	s->n_unsubscribing = 0;
-	s->auth_deadline_ns = TIME_NEVER;
-	session_inbound_reset(s);
 	s->ping_pending = false;
 	s->started_ns = s->last_received_ns = s->last_sent_ns = now_ns;
 	s->state = MQTT_SESSION_CONNECTING;
@@ -165,6 +161,10 @@ void mqtt_session_lost(struct mqtt_session *s)
 {
 	s->state = MQTT_SESSION_OFFLINE;
 	s->n_sent = 0;
+	s->n_subscribing = 0;
+	s->n_unsubscribing = 0;
+	s->auth_deadline_ns = TIME_NEVER;
+	session_inbound_reset(s);
 	for (uint16_t i = 0; i < s->window_max; ++i)
 		s->slots[i].sent = false;
 	buf_consume(&s->out, buf_len(&s->out));
