@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define N_VARIANTS      5
 #define N_TEMPLATES_MAX 96
 #define TEMPLATE_MAX    512
-#define N_STEPS_MAX     256
+#define N_STEPS_MAX     64
 #define PACKET_MAX      8192
 
 struct template

@@ -85,8 +85,9 @@ static enum emu_closing closing(struct fixture_faults *self)
 
 TEST_F(faults, every_status_for_telemetry)
 {
-	static const char *const rows[] = {"0100", "0101", "0102", "0103", "0104", "0501", "0502", "0503",
-					   "0504", "0601", "0602", "0603", "06A0", "06A1", "06A2", "0799"};
+	static const char *const rows[] = {"0001", "0100", "0101", "0102", "0103", "0104",
+					   "0501", "0502", "0503", "0504", "0601", "0602",
+					   "0603", "06A0", "06A1", "06A2", "0799"};
 	char json[128];
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

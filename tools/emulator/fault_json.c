@@ -83,7 +83,7 @@ static const struct member members[] = {
 	 KIND(FAULT_STATUS) | KIND(FAULT_DELAY) | KIND(FAULT_CUT), 0, 0},
 	{"count", MEMBER_U64, offsetof(struct emu_fault, left), 1, INT64_MAX, TABLE_KINDS, 0, 0},
 	{"fraction", MEMBER_FRACTION, offsetof(struct emu_fault, fraction), 0, 0, TABLE_KINDS, 0, 0},
-	{"status", MEMBER_STATUS, offsetof(struct emu_fault, status), STATUS_BAD_REQUEST, UINT16_MAX,
+	{"status", MEMBER_STATUS, offsetof(struct emu_fault, status), STATUS_NOT_MODIFIED, UINT16_MAX,
 	 KIND(FAULT_STATUS) | KIND(FAULT_DISCONNECT), KIND(FAULT_STATUS), 0},
 	{"rate", MEMBER_U64, offsetof(struct emu_fault, rate), 1, 1000000, KIND(FAULT_THROTTLE),
 	 KIND(FAULT_THROTTLE), 0},
@@ -269,6 +269,10 @@ static bool operation_is_valid(const struct emu_fault *fault)
 /* What no single member can say. NULL, or what is wrong. */
 static const char *fault_check(const struct emu_fault *fault)
 {
+	if (fault->kind == FAULT_STATUS && fault->status < STATUS_BAD_REQUEST &&
+	    (fault->operation == OPERATION_ANY || fault->operation == OPERATION_CONNECT ||
+	     fault->operation == OPERATION_AUTH))
+		return "that status is no refusal";
 	if (!operation_is_valid(fault))
 		return "this fault has no such operation";
 	if (fault->kind == FAULT_REFUSE &&
