@@ -53,14 +53,13 @@ static uint64_t now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static FILE *start_all(struct lab *lab, const char *const *emulator_options, const char *config)
+static void start_all(struct lab *lab, const char *const *emulator_options, const char *config)
 {
 	lab_start_emulator(lab, emulator_options);
 	lab_configure(lab, config);
 	lab_start_monitor(lab);
 	lab_start_daemon(lab);
 	lab_await_state(lab, "connected");
-	return lab_monitor_stream(lab);
 }
 
 static void expect_log_lines(const struct lab *lab, const char *text, unsigned int n)
@@ -126,11 +125,13 @@ TEST_F_TIMEOUT(auth, renewed_under_full_load_without_a_reconnect, 240)
 {
 	static const char *const options[] = {"--puback-delay", "2", NULL};
 	struct lab *lab = &self->lab;
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, options, TOKEN ", \"queue-bytes\": 1048576");
+	_cleanup_(fclose_ptr) FILE *monitor = NULL;
 	const char *seconds = getenv("IOTHUB_AUTH_SECONDS");
 	uint64_t ms = (seconds ? strtoull(seconds, NULL, 10) : 25) * 1000, next = 0, n_renewals;
 	pid_t pid;
 
+	start_all(lab, options, TOKEN ", \"queue-bytes\": 1048576");
+	monitor = lab_monitor_stream(lab);
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0)
@@ -161,8 +162,8 @@ TEST_F_TIMEOUT(auth, renewed_under_full_load_without_a_reconnect, 240)
 TEST_F_TIMEOUT(auth, not_renewed_is_connected_anew, 60)
 {
 	struct lab *lab = &self->lab;
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, NULL, TOKEN);
 
+	start_all(lab, NULL, TOKEN);
 	fault(lab, "status status=0101 operation=auth count=1");
 	lab_await_number(lab, "connects", 2);
 	expect_log_lines(lab, "does not renew the authentication: Not Authorized (0101)", 1);
@@ -207,8 +208,8 @@ TEST_F_TIMEOUT(auth, good_byes_by_name, 80)
 		{"take-over", "another client connected to localhost as dev1", 30},
 	};
 	struct lab *lab = &self->lab;
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, NULL, NULL);
 
+	start_all(lab, NULL, NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); ++i) {
 		lab_await_state(lab, "connected");
 		check_good_bye(lab, &rows[i]);
@@ -220,9 +221,9 @@ TEST_F_TIMEOUT(auth, an_expired_signature_is_made_anew_at_once_and_then_slowly, 
 {
 	static const struct good_bye slowly = {"expire", "the token expired or the credentials changed", 10};
 	struct lab *lab = &self->lab;
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, NULL, NULL);
 	uint64_t start = now_ms();
 
+	start_all(lab, NULL, NULL);
 	fault(lab, "expire");
 	lab_await_number(lab, "connects", 2);
 	EXPECT_LT(now_ms() - start, 4000u);
@@ -234,10 +235,10 @@ TEST_F_TIMEOUT(auth, an_expired_signature_is_made_anew_at_once_and_then_slowly, 
 TEST_F_TIMEOUT(auth, another_server_until_it_fails, 60)
 {
 	struct lab *lab = &self->lab;
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, NULL, NULL);
 	_cleanup_(free_ptr) char *status = NULL;
 	char words[128];
 
+	start_all(lab, NULL, NULL);
 	snprintf(words, sizeof(words), "refuse reason=157 server-reference=127.0.0.1:%u count=1 device=dev1",
 		 lab->port);
 	fault(lab, words);
