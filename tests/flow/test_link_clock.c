@@ -174,8 +174,6 @@ TEST_F(clock, not_set_at_boot)
 /* The certificates are good, the signature is not. */
 TEST_F(clock, behind_by_two_hours_at_boot)
 {
-	_cleanup_(free_ptr) char *log = NULL;
-
 	device_start(self, -7200);
 	AWAIT(info_of(self).state == LINK_WAITING);
 	EXPECT_CONTAINS(info_of(self).last_error, "and this machine's clock");
