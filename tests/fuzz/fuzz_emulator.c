@@ -370,7 +370,7 @@ static void peer_open(struct world *w, size_t i)
 /* Sends @t with as many bytes changed as the program says. */
 static void peer_send(struct world *w, struct peer *p, const struct template *t, uint8_t n_changes)
 {
-	uint8_t *copy = malloc(t->len);
+	uint8_t *copy = calloc(1, t->len);
 
 	must(copy);
 	memcpy(copy, t->bytes, t->len);
@@ -423,7 +423,7 @@ static void peer_send_raw(struct world *w, struct peer *p)
 
 	if (n > w->program.len)
 		n = w->program.len;
-	copy = malloc(n + 1);
+	copy = calloc(1, n + 1);
 	must(copy);
 	if (n > 0)
 		memcpy(copy, w->program.data, n);

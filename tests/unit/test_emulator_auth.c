@@ -54,7 +54,7 @@ static void connect_for(struct fixture_auth *self, uint64_t s)
 	struct hub_connect c = hub_connect_make("dev1", emu_world_key(&self->w, "dev1", 0));
 	char expiry[32];
 
-	snprintf(expiry, sizeof(expiry), "%llu", (unsigned long long)(self->w.hub.wall_ms + s * 1000));
+	snprintf(expiry, sizeof(expiry), "%llu", (unsigned long long)self->w.hub.wall_ms + s * 1000);
 	c.expiry = expiry;
 	ASSERT_EQ(try_connect(self, &c, NULL), 0);
 }
@@ -90,8 +90,7 @@ static void send_auth(struct fixture_auth *self, const struct auth *a)
 	int n;
 
 	snprintf(at, sizeof(at), "%llu", (unsigned long long)self->w.hub.wall_ms);
-	snprintf(expiry, sizeof(expiry), "%llu",
-		 (unsigned long long)(self->w.hub.wall_ms + a->life_s * 1000));
+	snprintf(expiry, sizeof(expiry), "%llu", (unsigned long long)self->w.hub.wall_ms + a->life_s * 1000);
 	n = snprintf(text, sizeof(text), "localhost\n%s\n%s\n%s\n%s\n", a->id, a->policy, at, expiry);
 	HMAC(EVP_sha256(), a->key.data, (int)a->key.len, (const unsigned char *)text, (size_t)n, signature,
 	     &len);

@@ -46,7 +46,7 @@ static const char *policy_check(const struct emu_client *c, struct emu_claim *cl
 
 static const char *own_key_check(struct emu_claim *claim)
 {
-	if (claim->is_service)
+	if (!claim->identity)
 		return "the service side needs a policy";
 	for (size_t i = 0; i < 2; i++) {
 		claim->signed_by = i == 0 ? SIGNED_BY_PRIMARY_KEY : SIGNED_BY_SECONDARY_KEY;

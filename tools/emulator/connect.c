@@ -262,11 +262,11 @@ static void service_take_over(struct emu_client *c)
 /* What the connection goes by from here on. False: no memory. */
 static bool claim_keep(struct emu_client *c, const struct emu_claim *rq)
 {
-	struct bytes policy = rq->sas.policy;
-	bool is_sas = rq->signed_by != SIGNED_BY_CERTIFICATE;
+	struct bytes policy = rq->sas.policy, host = rq->sas.host;
+	bool is_sas = host.data && rq->signed_by != SIGNED_BY_CERTIFICATE;
 
 	c->id = strndup((const char *)rq->packet->connect.client_id.data, rq->packet->connect.client_id.len);
-	c->sas_host = is_sas ? strndup((const char *)rq->sas.host.data, rq->sas.host.len) : NULL;
+	c->sas_host = is_sas ? strndup((const char *)host.data, host.len) : NULL;
 	c->sas_policy = policy.data ? strndup((const char *)policy.data, policy.len) : NULL;
 	c->identity = rq->is_service ? NULL : rq->identity;
 	if (!c->id || (is_sas && !c->sas_host) || (policy.data && !c->sas_policy))

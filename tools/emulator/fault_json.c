@@ -67,51 +67,51 @@ enum member_type {
 struct member {
 	const char *name;
 	enum member_type type;
+	unsigned int limit; /* its bit in limits_given */
 	size_t offset;
 	uint64_t min, max; /* of a number; max: of a text's length */
 	unsigned int kinds;
 	unsigned int required_by;
-	uint8_t limit; /* its bit in limits_given */
 };
 
 #define ALL_KINDS   UINT32_MAX
 #define TABLE_KINDS (KIND(FAULT_EXPIRE) - 1)
 
 static const struct member members[] = {
-	{"device", MEMBER_TEXT, offsetof(struct emu_fault, device), 1, EMU_FAULT_ID_MAX, ALL_KINDS, 0, 0},
-	{"operation", MEMBER_OPERATION, offsetof(struct emu_fault, operation), 0, 0,
-	 KIND(FAULT_STATUS) | KIND(FAULT_DELAY) | KIND(FAULT_CUT), 0, 0},
-	{"count", MEMBER_U64, offsetof(struct emu_fault, left), 1, INT64_MAX, TABLE_KINDS, 0, 0},
-	{"fraction", MEMBER_FRACTION, offsetof(struct emu_fault, fraction), 0, 0, TABLE_KINDS, 0, 0},
-	{"status", MEMBER_STATUS, offsetof(struct emu_fault, status), STATUS_NOT_MODIFIED, UINT16_MAX,
-	 KIND(FAULT_STATUS) | KIND(FAULT_DISCONNECT), KIND(FAULT_STATUS), 0},
-	{"rate", MEMBER_U64, offsetof(struct emu_fault, rate), 1, 1000000, KIND(FAULT_THROTTLE),
-	 KIND(FAULT_THROTTLE), 0},
-	{"burst", MEMBER_U64, offsetof(struct emu_fault, burst), 1, 1000000, KIND(FAULT_THROTTLE), 0, 0},
-	{"messages", MEMBER_U64, offsetof(struct emu_fault, messages), 0, INT64_MAX, KIND(FAULT_QUOTA),
-	 KIND(FAULT_QUOTA), 0},
-	{"ms", MEMBER_U64, offsetof(struct emu_fault, ms), 0, DAY_MS, KIND(FAULT_DELAY) | KIND(FAULT_SLOW),
-	 KIND(FAULT_DELAY), 0},
-	{"bytes", MEMBER_U64, offsetof(struct emu_fault, bytes), 1, 1048576, KIND(FAULT_SLOW), 0, 0},
-	{"every", MEMBER_U64, offsetof(struct emu_fault, every), 1, INT64_MAX, KIND(FAULT_CUT), 0, 0},
-	{"when", MEMBER_WHEN, offsetof(struct emu_fault, when), 0, 0, KIND(FAULT_CUT), 0, 0},
-	{"reason", MEMBER_REASON, offsetof(struct emu_fault, reason), 0, UINT8_MAX,
+	{"device", MEMBER_TEXT, 0, offsetof(struct emu_fault, device), 1, EMU_FAULT_ID_MAX, ALL_KINDS, 0},
+	{"operation", MEMBER_OPERATION, 0, offsetof(struct emu_fault, operation), 0, 0,
+	 KIND(FAULT_STATUS) | KIND(FAULT_DELAY) | KIND(FAULT_CUT), 0},
+	{"count", MEMBER_U64, 0, offsetof(struct emu_fault, left), 1, INT64_MAX, TABLE_KINDS, 0},
+	{"fraction", MEMBER_FRACTION, 0, offsetof(struct emu_fault, fraction), 0, 0, TABLE_KINDS, 0},
+	{"status", MEMBER_STATUS, 0, offsetof(struct emu_fault, status), STATUS_NOT_MODIFIED, UINT16_MAX,
+	 KIND(FAULT_STATUS) | KIND(FAULT_DISCONNECT), KIND(FAULT_STATUS)},
+	{"rate", MEMBER_U64, 0, offsetof(struct emu_fault, rate), 1, 1000000, KIND(FAULT_THROTTLE),
+	 KIND(FAULT_THROTTLE)},
+	{"burst", MEMBER_U64, 0, offsetof(struct emu_fault, burst), 1, 1000000, KIND(FAULT_THROTTLE), 0},
+	{"messages", MEMBER_U64, 0, offsetof(struct emu_fault, messages), 0, INT64_MAX, KIND(FAULT_QUOTA),
+	 KIND(FAULT_QUOTA)},
+	{"ms", MEMBER_U64, 0, offsetof(struct emu_fault, ms), 0, DAY_MS, KIND(FAULT_DELAY) | KIND(FAULT_SLOW),
+	 KIND(FAULT_DELAY)},
+	{"bytes", MEMBER_U64, 0, offsetof(struct emu_fault, bytes), 1, 1048576, KIND(FAULT_SLOW), 0},
+	{"every", MEMBER_U64, 0, offsetof(struct emu_fault, every), 1, INT64_MAX, KIND(FAULT_CUT), 0},
+	{"when", MEMBER_WHEN, 0, offsetof(struct emu_fault, when), 0, 0, KIND(FAULT_CUT), 0},
+	{"reason", MEMBER_REASON, 0, offsetof(struct emu_fault, reason), 0, UINT8_MAX,
 	 KIND(FAULT_REFUSE) | KIND(FAULT_SUBACK) | KIND(FAULT_DISCONNECT),
-	 KIND(FAULT_REFUSE) | KIND(FAULT_DISCONNECT), 0},
-	{"server-reference", MEMBER_TEXT, offsetof(struct emu_fault, server_reference), 1,
-	 EMU_FAULT_REFERENCE_MAX, KIND(FAULT_REFUSE) | KIND(FAULT_DISCONNECT), 0, 0},
-	{"topic", MEMBER_TEXT, offsetof(struct emu_fault, topic), 1, EMU_FAULT_TOPIC_MAX, KIND(FAULT_SUBACK),
-	 0, 0},
-	{"receive-maximum", MEMBER_U16, offsetof(struct emu_fault, limits.receive_maximum), 1, UINT16_MAX,
-	 KIND(FAULT_LIMITS), 0, EMU_LIMIT_RECEIVE_MAXIMUM},
-	{"topic-alias-maximum", MEMBER_U16, offsetof(struct emu_fault, limits.topic_alias_maximum), 0,
-	 UINT16_MAX, KIND(FAULT_LIMITS), 0, EMU_LIMIT_TOPIC_ALIAS_MAXIMUM},
-	{"keep-alive", MEMBER_U16, offsetof(struct emu_fault, limits.keep_alive_s), 1, UINT16_MAX,
-	 KIND(FAULT_LIMITS), 0, EMU_LIMIT_KEEP_ALIVE},
-	{"maximum-packet-size", MEMBER_U32, offsetof(struct emu_fault, limits.maximum_packet_size), 128,
-	 8388608, KIND(FAULT_LIMITS), 0, EMU_LIMIT_MAXIMUM_PACKET_SIZE},
-	{"session-expiry", MEMBER_U32, offsetof(struct emu_fault, limits.session_expiry_s), 0, UINT32_MAX,
-	 KIND(FAULT_LIMITS), 0, EMU_LIMIT_SESSION_EXPIRY},
+	 KIND(FAULT_REFUSE) | KIND(FAULT_DISCONNECT)},
+	{"server-reference", MEMBER_TEXT, 0, offsetof(struct emu_fault, server_reference), 1,
+	 EMU_FAULT_REFERENCE_MAX, KIND(FAULT_REFUSE) | KIND(FAULT_DISCONNECT), 0},
+	{"topic", MEMBER_TEXT, 0, offsetof(struct emu_fault, topic), 1, EMU_FAULT_TOPIC_MAX,
+	 KIND(FAULT_SUBACK), 0},
+	{"receive-maximum", MEMBER_U16, EMU_LIMIT_RECEIVE_MAXIMUM,
+	 offsetof(struct emu_fault, limits.receive_maximum), 1, UINT16_MAX, KIND(FAULT_LIMITS), 0},
+	{"topic-alias-maximum", MEMBER_U16, EMU_LIMIT_TOPIC_ALIAS_MAXIMUM,
+	 offsetof(struct emu_fault, limits.topic_alias_maximum), 0, UINT16_MAX, KIND(FAULT_LIMITS), 0},
+	{"keep-alive", MEMBER_U16, EMU_LIMIT_KEEP_ALIVE, offsetof(struct emu_fault, limits.keep_alive_s), 1,
+	 UINT16_MAX, KIND(FAULT_LIMITS), 0},
+	{"maximum-packet-size", MEMBER_U32, EMU_LIMIT_MAXIMUM_PACKET_SIZE,
+	 offsetof(struct emu_fault, limits.maximum_packet_size), 128, 8388608, KIND(FAULT_LIMITS), 0},
+	{"session-expiry", MEMBER_U32, EMU_LIMIT_SESSION_EXPIRY,
+	 offsetof(struct emu_fault, limits.session_expiry_s), 0, UINT32_MAX, KIND(FAULT_LIMITS), 0},
 };
 
 /* --- reading: each returns 0 or -EINVAL
@@ -304,7 +304,7 @@ static bool members_read(json_object *object, struct emu_fault *fault, struct em
 			return false;
 		}
 		seen |= 1u << (m - members);
-		fault->limits_given |= m->limit;
+		fault->limits_given = (uint8_t)(fault->limits_given | m->limit);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
 		if ((members[i].required_by & KIND(fault->kind)) && !(seen & 1u << i)) {

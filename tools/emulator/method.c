@@ -145,10 +145,11 @@ static bool deliver(struct emu_call *call)
 static struct emu_call *call_new(struct emu_client *service, const struct emu_method_request *request)
 {
 	struct emu_call *call = calloc(1, sizeof(*call) + request->name.len + request->payload.len);
-	uint8_t *dst = (uint8_t *)(call + 1);
+	uint8_t *dst;
 
 	if (!call)
 		return NULL;
+	dst = (uint8_t *)(call + 1);
 	call->service = service;
 	call->identity = request->identity;
 	call->id = ++service->hub->call_id;

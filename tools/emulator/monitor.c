@@ -168,19 +168,20 @@ static void topic_make(const char *prefix, const struct emu_identity *from,
 	}
 }
 
-/* Delivers @posted with the properties in @w to everyone who wants it. */
+/* Delivers a copy of @packet with the properties in @w to everyone who wants it. */
 static void post(struct emu_hub *hub, const char *prefix, const struct emu_identity *from,
-		 struct mqtt_packet *posted, struct writer w)
+		 const struct mqtt_packet *packet, struct writer w)
 {
 	char topic[TOPIC_PREFIX_MAX + 1 + IDENTITY_ID_MAX];
+	struct mqtt_packet posted = *packet;
 
 	topic_make(prefix, from, topic);
-	posted->publish.topic = bytes_from_str(topic);
+	posted.publish.topic = bytes_from_str(topic);
 	list_for_each (link, &hub->monitors) {
 		struct emu_client *c = container_of(link, struct emu_client, monitor_link);
 
 		if (monitor_wants(c, prefix, from))
-			deliver(c, posted, w);
+			deliver(c, &posted, w);
 	}
 }
 

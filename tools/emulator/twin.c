@@ -13,6 +13,8 @@
 
 #include <math.h>
 
+#include <json-c/json_visit.h>
+
 #include "base/cleanup.h"
 #include "base/utf8.h"
 
@@ -61,39 +63,19 @@ static const char *key_check(const char *key)
 	return NULL;
 }
 
-static const char *value_check(json_object *value, int level);
-
-static const char *members_check(json_object *object, int level)
-{
-	const char *wrong = NULL;
-
-	json_object_object_foreach(object, key, member)
-	{
-		wrong = key_check(key);
-		if (!wrong)
-			wrong = value_check(member, level + 1);
-		if (wrong)
-			break;
-	}
-	return wrong;
-}
-
-static const char *items_check(json_object *array, int level)
-{
-	const char *wrong = NULL;
-
-	for (size_t i = 0; i < json_object_array_length(array) && !wrong; i++)
-		wrong = value_check(json_object_array_get_idx(array, i), level + 1);
-	return wrong;
-}
+/* What the limits are looked for with. */
+struct check {
+	const char *wrong; /* NULL: nothing yet */
+	int level;         /* of containers entered */
+	size_t size;
+};
 
 static const char *value_check(json_object *value, int level)
 {
 	switch (json_object_get_type(value)) {
 	case json_type_object:
-		return level > TWIN_LEVELS_MAX ? "more than 10 levels deep" : members_check(value, level);
 	case json_type_array:
-		return level > TWIN_LEVELS_MAX ? "more than 10 levels deep" : items_check(value, level);
+		return level > TWIN_LEVELS_MAX ? "more than 10 levels deep" : NULL;
 	case json_type_string:
 		return json_object_get_string_len(value) > TWIN_STRING_MAX ? "a string has up to 4096 bytes"
 									   : NULL;
@@ -109,17 +91,7 @@ static const char *value_check(json_object *value, int level)
 
 static size_t value_size(json_object *value)
 {
-	size_t n = 0;
-
 	switch (json_object_get_type(value)) {
-	case json_type_object: {
-		json_object_object_foreach(value, key, member) n += strlen(key) + value_size(member);
-		return n;
-	}
-	case json_type_array:
-		for (size_t i = 0; i < json_object_array_length(value); i++)
-			n += value_size(json_object_array_get_idx(value, i));
-		return n;
 	case json_type_string:
 		return (size_t)json_object_get_string_len(value);
 	case json_type_int:
@@ -127,10 +99,44 @@ static size_t value_size(json_object *value)
 		return 8;
 	case json_type_boolean:
 		return 4;
+	case json_type_object:
+	case json_type_array:
 	case json_type_null:
 		break;
 	}
 	return 0;
+}
+
+static bool is_container(json_object *value)
+{
+	return json_object_is_type(value, json_type_object) || json_object_is_type(value, json_type_array);
+}
+
+static int on_check(json_object *value, int flags, json_object *parent, const char *key, size_t *index,
+		    void *userdata)
+{
+	struct check *check = userdata;
+
+	(void)index;
+	if (flags & JSON_C_VISIT_SECOND) {
+		check->level--;
+		return JSON_C_VISIT_RETURN_CONTINUE;
+	}
+	if (key)
+		check->wrong = key_check(key);
+	if (!check->wrong && parent)
+		check->wrong = value_check(value, check->level);
+	check->level += is_container(value);
+	check->size += (key ? strlen(key) : 0) + value_size(value);
+	return check->wrong ? JSON_C_VISIT_RETURN_STOP : JSON_C_VISIT_RETURN_CONTINUE;
+}
+
+static struct check check_make(json_object *object)
+{
+	struct check check = {.wrong = NULL};
+
+	json_c_visit(object, 0, on_check, &check);
+	return check;
 }
 
 /* --- patches ---------------------------------------------------------------------------------- */
@@ -180,7 +186,7 @@ bool emu_twin_patch_parse(struct bytes text, json_object **out, struct emu_outco
 	else if (!(patch = parse(text)) || !json_object_is_type(patch, json_type_object))
 		wrong = "not a JSON object";
 	else
-		wrong = members_check(patch, 0);
+		wrong = check_make(patch).wrong;
 	if (wrong) {
 		emu_outcome_set(outcome, STATUS_BAD_REQUEST, "the patch: %s", wrong);
 		return false;
@@ -189,34 +195,51 @@ bool emu_twin_patch_parse(struct bytes text, json_object **out, struct emu_outco
 	return true;
 }
 
-static json_object *merge(json_object *target_take, json_object *patch)
-{
-	if (!json_object_is_type(patch, json_type_object)) {
-		json_object_put(target_take);
-		return json_object_get(patch);
-	}
-	if (!json_object_is_type(target_take, json_type_object)) {
-		json_object_put(target_take);
-		target_take = json_object_new_object();
-	}
-	json_object_object_foreach(patch, key, value)
-	{
-		json_object *old = NULL;
+/* The objects of the document that correspond to those of the patch being visited. */
+struct merge {
+	json_object *targets[TWIN_LEVELS_MAX + 1];
+	int level;
+};
 
-		if (!value) {
-			json_object_object_del(target_take, key);
-			continue;
-		}
-		json_object_object_get_ex(target_take, key, &old);
-		json_object_object_add(target_take, key, merge(json_object_get(old), value));
+/* The member @key of @target as an object, made one if it is not. */
+static json_object *member_object(json_object *target, const char *key)
+{
+	json_object *member = NULL;
+
+	if (json_object_object_get_ex(target, key, &member) && json_object_is_type(member, json_type_object))
+		return member;
+	member = json_object_new_object();
+	json_object_object_add(target, key, member);
+	return member;
+}
+
+static int on_merge(json_object *value, int flags, json_object *parent, const char *key, size_t *index,
+		    void *userdata)
+{
+	struct merge *merge = userdata;
+	json_object *target = merge->targets[merge->level];
+
+	(void)index;
+	if (!parent)
+		return JSON_C_VISIT_RETURN_CONTINUE;
+	if (flags & JSON_C_VISIT_SECOND) {
+		merge->level--;
+	} else if (!value) {
+		json_object_object_del(target, key);
+	} else if (json_object_is_type(value, json_type_object)) {
+		merge->targets[++merge->level] = member_object(target, key);
+	} else {
+		json_object_object_add(target, key, json_object_get(value));
+		return JSON_C_VISIT_RETURN_SKIP;
 	}
-	return target_take;
+	return JSON_C_VISIT_RETURN_CONTINUE;
 }
 
 bool emu_twin_patch(struct emu_twin *twin, enum emu_twin_part part, json_object *patch,
 		    const uint64_t *if_version, struct emu_outcome *outcome)
 {
 	struct emu_twin_properties *p = &twin->parts[part];
+	struct merge merge = {.level = 0};
 	json_object *merged = NULL;
 
 	if (if_version && *if_version != p->version) {
@@ -227,8 +250,10 @@ bool emu_twin_patch(struct emu_twin *twin, enum emu_twin_part part, json_object 
 		emu_outcome_set(outcome, STATUS_SERVER_ERROR, "no memory");
 		return false;
 	}
-	merged = merge(merged, patch);
-	if (value_size(merged) > TWIN_PART_MAX) {
+	merge.targets[0] = merged ? merged : json_object_new_object();
+	merged = merge.targets[0];
+	json_c_visit(patch, 0, on_merge, &merge);
+	if (check_make(merged).size > TWIN_PART_MAX) {
 		json_object_put(merged);
 		emu_outcome_set(outcome, STATUS_BAD_REQUEST, "%s properties over 32 KiB",
 				emu_twin_part_name(part));
