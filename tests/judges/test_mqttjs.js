@@ -19,6 +19,7 @@ const BAD_REQUEST = [131, '0100', ['reason']];
 const NOT_AUTHORIZED = [135, '0101', ['trace-id']];
 // Status: reason code, and what else the answer has.
 const OUTCOMES = {
+	'0001': [0, []],
 	'0100': [131, ['reason']], '0101': [135, ['trace-id']], '0102': [131, ['reason']],
 	'0103': [131, ['reason', 'trace-id']], '0104': [131, []], '0501': [151, []], '0502': [151, []],
 	'0503': [131, ['reason']], '0504': [131, ['reason']], '0601': [131, ['trace-id']], '0602': [131, ['trace-id']],

@@ -655,6 +655,8 @@ def every_outcome_of_telemetry(world):
     for status, (reason, has) in OUTCOMES.items():
         world.fault(device, fault="status", operation="telemetry", status=status, count=1)
         client.send(TELEMETRY, "x").expect(reason, status, has)
+    world.fault(device, fault="status", operation="telemetry", status="0001", count=1)
+    client.send(TELEMETRY, "x").expect(0, "0001")
     client.send(TELEMETRY, "x").expect(0)
 
 
