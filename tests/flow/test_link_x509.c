@@ -53,7 +53,8 @@ static void add_device(const struct lab *lab, const char *words)
 	char script[1024];
 
 	snprintf(script, sizeof(script),
-		 "cd $D && %s devices add x1 %s --connection-string-file state/service.connection-string "
+		 "hubctl=$(realpath %s) && cd $D && $hubctl devices add x1 %s --connection-string-file "
+		 "state/service.connection-string "
 		 "> add.log 2>&1 || { cat add.log >&2; exit 1; }",
 		 process_path("hubctl"), words);
 	ASSERT_EQ(lab_shell(lab, "sh", script), 0);
