@@ -163,6 +163,7 @@ static void link_send_unsubscribe(struct link *link)
 	uint8_t filters[FILTERS_BYTES_MAX];
 	struct writer w = writer_init(filters, sizeof(filters));
 	uint16_t n = 0;
+	int r;
 
 	list_for_each (iter, &link->stale) {
 		struct stale_topic *stale = container_of(iter, struct stale_topic, link);
@@ -175,12 +176,20 @@ static void link_send_unsubscribe(struct link *link)
 		mqtt_filter_put(&w, MQTT_UNSUBSCRIBE, filter, 0);
 		++n;
 	}
-	if (!n || w.error || mqtt_session_unsubscribe(link->session, writer_bytes(&w), n))
+	if (!n)
 		return;
-	list_for_each (iter, &link->stale) {
+	r = w.error ? w.error : mqtt_session_unsubscribe(link->session, writer_bytes(&w), n);
+	if (r == -EBUSY || r == -ENOBUFS || r == -ENOMEM || r == -ENOTCONN)
+		return;
+	list_for_each_safe (iter, &link->stale) {
+		struct stale_topic *stale = container_of(iter, struct stale_topic, link);
+
 		if (!n--)
 			break;
-		container_of(iter, struct stale_topic, link)->asked = true;
+		stale->asked = true;
+		/* A topic that cannot be a filter, or a hub that takes no packet of this size. */
+		if (r)
+			stale_free(link, stale);
 	}
 }
 

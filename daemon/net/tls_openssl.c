@@ -217,7 +217,9 @@ int tls_context_use_certificate(struct tls_context *ctx, const char *cert_file, 
 		return r;
 	ERR_clear_error();
 	if (SSL_CTX_use_certificate_chain_file(ctx->ssl, cert_file) != 1) {
-		log_error(log, "there is no usable certificate in \"%s\": %s; set \"certificate-file\" to a PEM file",
+		log_error(log,
+			  "there is no usable certificate in \"%s\": %s; set \"certificate-file\" to a PEM "
+			  "file",
 			  cert_file, ssl_reason());
 		return -EINVAL;
 	}
@@ -225,8 +227,8 @@ int tls_context_use_certificate(struct tls_context *ctx, const char *cert_file, 
 	if (r)
 		return r;
 	if (SSL_CTX_use_PrivateKey(ctx->ssl, pkey) != 1 || SSL_CTX_check_private_key(ctx->ssl) != 1) {
-		log_error(log, "the key in \"%s\" is not that of the certificate in \"%s\": %s", key, cert_file,
-			  ssl_reason());
+		log_error(log, "the key in \"%s\" is not that of the certificate in \"%s\": %s", key,
+			  cert_file, ssl_reason());
 		r = -EINVAL;
 	}
 	EVP_PKEY_free(pkey);

@@ -176,6 +176,25 @@ TEST_F_TIMEOUT(auth, not_renewed_is_connected_anew, 60)
 	EXPECT_EQ(lab_status_number(lab, "connects"), 3u);
 }
 
+/* The hub says nothing at all when the signature is due: another connection, long before keep-alive notices. */
+TEST_F_TIMEOUT(auth, no_answer_is_connected_anew, 60)
+{
+	struct lab *lab = &self->lab;
+	uint64_t start = now_ms();
+
+	start_all(lab, NULL, TOKEN);
+	ASSERT_EQ(kill(lab->emulator, SIGSTOP), 0);
+	lab_await_number(lab, "attempts", 2);
+	/* Two thirds of the signature's life and a fifth. */
+	EXPECT_GE(now_ms() - start, 8000u);
+	EXPECT_LT(now_ms() - start, 12000u);
+	expect_log_lines(lab, "does not renew the authentication: the hub did not answer", 1);
+	ASSERT_EQ(kill(lab->emulator, SIGCONT), 0);
+	lab_await_number(lab, "connects", 2);
+	expect_log_lines(lab, "warning: ", 0);
+	write_message(lab, "still there");
+}
+
 /* --- good-byes -------------------------------------------------------------------------------- */
 
 struct good_bye {
