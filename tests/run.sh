@@ -4,6 +4,7 @@
 # Runs TAP programs and scripts under prove and ends with one line: N passed, N failed[, N skipped].
 # A program that crashed or ended early counts as a failed test, and so does one that prints no TAP at all.
 # The TAP of all of them is in BUILD-DIR/check.log afterwards.
+# Programs of others that a test was made with stand above that line: it calls them "# judge: NAME VERSION".
 # With CONTRACT=1 the last test is that the contract's rules are proved by the others.
 # usage: tests/run.sh BUILD-DIR TEST...
 set -u
@@ -30,6 +31,7 @@ if [ -n "${CONTRACT:-}" ]; then
 	proved=$(tests/contract/table.py "$log")
 	printf '== tests/contract/table.py\n%s\n' "$proved" >> "$log"
 fi
+sed -n 's/^# \(judge: \)/\1/p' "$log" | sort -u
 
 awk -v status="$status" -v log_file="$log" '
 	function end_of_program() {

@@ -34,7 +34,7 @@ FIXTURE_SETUP(mosquitto)
 
 	SKIP_IF(!broker_is_installed(), "there is no mosquitto (packages mosquitto, mosquitto-clients)");
 	broker_version(version, sizeof(version));
-	TEST_LOG("%s", version);
+	TEST_LOG("judge: %s", version);
 	lab_init(&self->lab);
 	broker_init(&self->broker);
 	ASSERT_EQ(certs_init(&self->certs), 0);

@@ -68,7 +68,7 @@ def run_tests(setup, teardown, limit_s=30):
     wanted = [test for test in TESTS if len(sys.argv) < 2 or any(w in test.__name__ for w in sys.argv[1:])]
     n_failed = 0
     print(f"TAP version 13\n1..{len(wanted)}")
-    print(f"# paho.mqtt {paho.mqtt.__version__}, Python {sys.version.split()[0]}", flush=True)
+    print(f"# judge: paho.mqtt {paho.mqtt.__version__}, Python {sys.version.split()[0]}", flush=True)
     signal.signal(signal.SIGALRM, on_alarm)
     world = setup()
     try:
@@ -125,9 +125,11 @@ class Emulator:
             return "".join(log.readlines()[-5:])
 
     def stop(self, signo=signal.SIGTERM):
-        self.process.send_signal(signo)
-        self.process.wait()
-        self.process = None
+        process, self.process = self.process, None
+        process.send_signal(signo)
+        code = process.wait()
+        # A sanitizer speaks up at the end.
+        expect_eq(code, 0 if signo == signal.SIGTERM else -signo, f"the emulator's exit code, {self.log()}")
 
     def remove(self):
         if self.process:
@@ -411,5 +413,7 @@ class World:
 
     def close(self):
         self.end_of_test()
-        self.emulator.stop()
-        self.emulator.remove()
+        try:
+            self.emulator.stop()
+        finally:
+            self.emulator.remove()

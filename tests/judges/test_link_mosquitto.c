@@ -256,7 +256,7 @@ static void hub_start(struct fixture_judged *self)
 	self->from_hub = fdopen(lines[0], "re");
 	ASSERT_TRUE(self->from_hub != NULL);
 	hub_read(self, line);
-	TEST_LOG("%s", line);
+	TEST_LOG("judge: %s", line);
 }
 
 static void start_broker(struct fixture_judged *self)
@@ -264,7 +264,7 @@ static void start_broker(struct fixture_judged *self)
 	char config[1024], version[256];
 
 	broker_version(version, sizeof(version));
-	TEST_LOG("%s", version);
+	TEST_LOG("judge: %s", version);
 	snprintf(config, sizeof(config), "listener %u 127.0.0.1\ncertfile %s\nkeyfile %s\n", self->port,
 		 self->certs.cert_file, self->certs.key_file);
 	broker_start(&self->broker, config);
