@@ -9,6 +9,7 @@
  *   queues, subscriptions, calls and twins stay within their bounds and count what they hold.
  */
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "mqtt/packet.h"
@@ -44,8 +45,7 @@ struct stock {
 struct peer {
 	struct emu_client *client;
 	struct mqtt_stream stream;
-	size_t n_commands; /* came and were not acknowledged */
-	uint16_t packet_id;
+	uint16_t packet_id; /* of the last command */
 	uint8_t correlation[16];
 	size_t correlation_len;
 };
@@ -59,11 +59,16 @@ struct world {
 
 static const char *const ids[N_PEERS] = {"dev1", "dev2", "dev1/mod", "service/s"};
 
-static void must(bool ok)
+/* The line tells the rule that was broken. */
+static void must_at(bool ok, int line)
 {
-	if (!ok)
-		abort();
+	if (ok)
+		return;
+	fprintf(stderr, "%s:%d: this does not hold\n", __FILE__, line);
+	abort();
 }
+
+#define must(ok) must_at(ok, __LINE__)
 
 /* --- the stock -------------------------------------------------------------------------------- */
 
@@ -324,9 +329,8 @@ static void peer_hear(struct peer *p, const struct mqtt_packet *packet)
 	if (packet->type != MQTT_PUBLISH)
 		return;
 	if (packet->publish.qos == 1) {
-		p->n_commands++;
 		p->packet_id = packet->publish.packet_id;
-		must(p->n_commands <= p->client->receive_maximum);
+		must(p->packet_id != 0 && p->client->n_commands <= p->client->receive_maximum);
 	}
 	p->correlation_len = packet->properties.correlation_data.len;
 	must(p->correlation_len <= sizeof(p->correlation));
@@ -391,9 +395,8 @@ static void peer_acknowledge(struct world *w, struct peer *p)
 	uint8_t bytes[16];
 	struct writer out = writer_init(bytes, sizeof(bytes));
 
-	if (p->n_commands == 0 || p->packet_id == 0)
+	if (p->packet_id == 0)
 		return;
-	p->n_commands--;
 	p->packet_id = 0;
 	must(mqtt_encode(&out, &packet, MQTT_LEVEL_5) == 0);
 	emu_client_input(p->client, writer_bytes(&out));
