@@ -427,8 +427,12 @@ TEST_F(emulator, what_stops_it_from_starting_is_named)
 
 TEST_F(emulator, secrets_are_the_owners)
 {
-	static const char *const names[] = {"ca.key", "server.key", "devices.json",
-					    "service.connection-string", "devices/dev1.connection-string"};
+	static const char *const names[] = {"ca.key",
+					    "server.key",
+					    "devices.json",
+					    "state.log",
+					    "service.connection-string",
+					    "devices/dev1.connection-string"};
 	char path[400];
 	struct stat st;
 
@@ -438,6 +442,62 @@ TEST_F(emulator, secrets_are_the_owners)
 		ASSERT_EQ(stat(path, &st), 0);
 		EXPECT_EQ(st.st_mode & 0777, 0600u);
 	}
+}
+
+/* Asks the service side's way; the answer is in self->got. */
+static void ask_service(struct fixture_emulator *self, const char *topic, const char *properties,
+			const char *payload)
+{
+	ssize_t n = emu_process_key(&self->e, "service", self->key, sizeof(self->key));
+	struct hub_connect connect = hub_connect_make("service/f", BYTES(self->key, n > 0 ? (size_t)n : 0));
+	struct wire_client *device = self->client;
+	struct mqtt_packet packet = hub_publish_make(topic, 0, 0, payload, properties, self->scratch);
+
+	connect.policy = "service";
+	packet.properties.correlation_data = BYTES_LIT("f");
+	mqtt_set(&packet.properties, MQTT_PROP_CORRELATION_DATA);
+	ASSERT_EQ(try_connect(self, "localhost", &connect), 0);
+	ASSERT_TRUE(wire_send(self->client, &packet));
+	ASSERT_TRUE(wire_next(self->client, &self->got));
+	EXPECT_STREQ(property(self, "status"), "");
+	wire_close(self->client);
+	self->client = device;
+}
+
+TEST_F(emulator, byte_by_byte_everything_arrives)
+{
+	start(self, NULL, NULL, NULL, NULL);
+	ask_service(self, "$service/faults/set", NULL, "{\"fault\":\"slow\",\"bytes\":1,\"ms\":1}");
+	connect_dev1(self);
+	for (uint16_t i = 1; i <= 10; i++)
+		publish(self, 1, i, "message-id=1");
+	for (uint16_t i = 1; i <= 10; i++)
+		EXPECT_EQ(puback(self, i), 0);
+}
+
+TEST_F(emulator, a_session_outlives_the_process)
+{
+	struct hub_connect connect;
+	struct mqtt_packet subscribe;
+
+	start(self, NULL, NULL, NULL, NULL);
+	connect_dev1(self);
+	subscribe = hub_subscribe_make(MQTT_SUBSCRIBE, "$iothub/commands@1", self->scratch);
+	ASSERT_TRUE(wire_send(self->client, &subscribe));
+	ASSERT_TRUE(wire_next(self->client, &self->got));
+	wire_close(self->client);
+	self->client = NULL;
+	ask_service(self, "$service/commands/send", "device=dev1", "later");
+	emu_process_stop(&self->e, SIGKILL);
+	wire_free(self->wire);
+	self->wire = NULL;
+	start(self, NULL, NULL, NULL, NULL);
+	connect = connect_make(self, "dev1");
+	ASSERT_EQ(try_connect(self, "localhost", &connect), 0);
+	EXPECT_TRUE(self->got.connack.session_present);
+	ASSERT_TRUE(wire_next(self->client, &self->got));
+	EXPECT_TRUE(bytes_equal_str(self->got.publish.topic, "$iothub/commands"));
+	EXPECT_TRUE(bytes_equal_str(self->got.publish.payload, "later"));
 }
 
 #define N_DEVICES 1000
