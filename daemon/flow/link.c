@@ -185,6 +185,7 @@ void link_lost(struct link *link, uint64_t patience_ns)
 	wait_ns = backoff_failed(&link->backoff, loop_now_ns(link->loop), random, patience_ns);
 	loop_timer_arm(link->loop, &link->retry, loop_now_ns(link->loop) + wait_ns);
 	link_set_state(link, LINK_WAITING);
+	link_on_clock_set(link);
 	if (!was_online)
 		return;
 	link_topics_offline(link);
@@ -229,6 +230,8 @@ static void link_on_connack(void *userdata, const struct mqtt_packet *connack)
 	link_topics_online(link, limits->session_present);
 	link->ops->on_online(link->userdata, limits->session_present);
 	loop_defer(link->loop, &link->flush);
+	/* The clock can have been set since this attempt was signed; so below. */
+	link_on_clock_set(link);
 }
 
 static void link_on_puback(void *userdata, uint64_t cookie, const struct mqtt_packet *puback)

@@ -24,8 +24,8 @@ struct link_clock {
 
 static int clock_arm(struct link_clock *clock)
 {
-	/* The end of a 32 bit time of day: as good as never, and the kernel takes it everywhere. */
-	const struct itimerspec never = {.it_value.tv_sec = INT32_MAX};
+	/* The end of time, also for a clock that starts far in the future. */
+	const struct itimerspec never = {.it_value.tv_sec = INT64_MAX};
 
 	if (timerfd_settime(clock->fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL))
 		return -errno;

@@ -22,12 +22,11 @@ static bool host_is_address(const char *host)
 	return inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1;
 }
 
-static void sas_put_properties(struct writer *w, const struct config *config, const struct hub_sas *sas)
+/* What CONNECT and AUTH have in common. */
+static void sas_put_properties(struct writer *w, const struct hub_sas *sas)
 {
 	mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_SAS_AT), bytes_from_str(sas->at));
 	mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_SAS_EXPIRY), bytes_from_str(sas->expiry));
-	if (config->key_name)
-		mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_SAS_POLICY), bytes_from_str(config->key_name));
 }
 
 /* The user properties of CONNECT (HUB-CONTRACT section 2); @sas is NULL without authentication. */
@@ -41,7 +40,10 @@ static void connect_put_properties(struct writer *w, const struct link *link, co
 	if (config->gateway_host || link->server[0] || host_is_address(config->host))
 		mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_HOST), bytes_from_str(config->host));
 	if (sas)
-		sas_put_properties(w, config, sas);
+		sas_put_properties(w, sas);
+	/* AUTH signs by the same policy and does not name it again. */
+	if (sas && config->key_name)
+		mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_SAS_POLICY), bytes_from_str(config->key_name));
 	mqtt_user_property_put(w, BYTES_LIT(HUB_PROP_CLIENT_AGENT), BYTES_LIT("iothubd/" IOTHUB_VERSION));
 }
 
@@ -141,7 +143,7 @@ static int link_send_auth(struct link *link)
 
 	if (r)
 		return r;
-	sas_put_properties(&w, link->config, &sas);
+	sas_put_properties(&w, &sas);
 	if (w.error)
 		return w.error;
 	p.repeatable = writer_bytes(&w);

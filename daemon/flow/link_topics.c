@@ -25,6 +25,7 @@
 struct stale_topic {
 	struct list link;
 	bool asked; /* in the UNSUBSCRIBE under way */
+	bool again; /* wanted and given back meanwhile: to be asked once more */
 	size_t len;
 	uint8_t filter[];
 };
@@ -60,14 +61,17 @@ static bool topic_is_wanted(struct link *link, struct bytes filter)
 /* Without room or memory the topic stays with the hub; its messages bring us here again. */
 static void stale_add(struct link *link, struct bytes filter)
 {
-	struct stale_topic *stale;
+	struct stale_topic *stale = stale_find(link, filter);
 
-	if (link->n_stale >= LINK_STALE_MAX || stale_find(link, filter) || topic_is_wanted(link, filter))
+	if (stale)
+		stale->again = stale->asked;
+	if (stale || link->n_stale >= LINK_STALE_MAX || topic_is_wanted(link, filter))
 		return;
 	stale = malloc(sizeof(*stale) + filter.len);
 	if (!stale)
 		return;
 	stale->asked = false;
+	stale->again = false;
 	stale->len = filter.len;
 	memcpy(stale->filter, filter.data, filter.len);
 	list_append(&link->stale, &stale->link);
@@ -88,6 +92,8 @@ int link_subscribe(struct link *link, struct link_subscription *sub)
 	if (link->n_topics >= HUB_SUBSCRIPTIONS_MAX)
 		return -ENOSPC;
 	stale = stale_find(link, sub->filter);
+	if (stale)
+		stale->again = false;
 	if (stale && !stale->asked)
 		stale_free(link, stale);
 	sub->state = LINK_TOPIC_WANTED;
@@ -146,16 +152,29 @@ void link_topics_online(struct link *link, bool session_present)
 void link_topics_offline(struct link *link)
 {
 	link->n_asked = 0;
-	list_for_each (iter, &link->stale)
-		container_of(iter, struct stale_topic, link)->asked = false;
+	list_for_each_safe (iter, &link->stale) {
+		struct stale_topic *stale = container_of(iter, struct stale_topic, link);
+
+		stale->asked = false;
+		stale->again = false;
+		/* Given back before it was wanted anew: in the session the later SUBSCRIBE counts. */
+		if (topic_is_wanted(link, BYTES(stale->filter, stale->len)))
+			stale_free(link, stale);
+	}
 }
 
 /* --- SUBSCRIBE and UNSUBSCRIBE ---------------------------------------------------------------- */
 
+/* Header, packet identifier and property length of the packet around the filters. */
+#define FILTERS_PACKET_OVERHEAD 8
+
 /* A filter takes its length, itself, and options. */
-static bool filter_has_room(const struct writer *w, struct bytes filter)
+static bool filter_has_room(const struct link *link, const struct writer *w, struct bytes filter)
 {
-	return writer_len(w) + filter.len + 3 <= FILTERS_BYTES_MAX;
+	size_t max = link->packet_bytes_max;
+
+	max -= max < FILTERS_PACKET_OVERHEAD ? max : FILTERS_PACKET_OVERHEAD;
+	return writer_len(w) + filter.len + 3 <= (max < FILTERS_BYTES_MAX ? max : FILTERS_BYTES_MAX);
 }
 
 static void link_send_unsubscribe(struct link *link)
@@ -171,7 +190,7 @@ static void link_send_unsubscribe(struct link *link)
 
 		if (stale->asked)
 			return; /* one at a time */
-		if (!filter_has_room(&w, filter))
+		if (!filter_has_room(link, &w, filter))
 			break;
 		mqtt_filter_put(&w, MQTT_UNSUBSCRIBE, filter, 0);
 		++n;
@@ -204,7 +223,7 @@ static void link_send_subscribe(struct link *link)
 	list_for_each (iter, &link->topics) {
 		struct link_subscription *sub = container_of(iter, struct link_subscription, link);
 
-		if (sub->state != LINK_TOPIC_WANTED || !filter_has_room(&w, sub->filter))
+		if (sub->state != LINK_TOPIC_WANTED || !filter_has_room(link, &w, sub->filter))
 			continue;
 		mqtt_filter_put(&w, MQTT_SUBSCRIBE, sub->filter, sub->qos);
 		asked[n++] = sub;
@@ -238,8 +257,12 @@ static void link_on_unsuback(struct link *link)
 	list_for_each_safe (iter, &link->stale) {
 		struct stale_topic *stale = container_of(iter, struct stale_topic, link);
 
-		if (stale->asked)
+		if (!stale->asked)
+			continue;
+		if (!stale->again)
 			stale_free(link, stale);
+		else
+			stale->asked = stale->again = false;
 	}
 }
 
@@ -255,7 +278,6 @@ void link_on_suback(void *userdata, const struct mqtt_packet *suback)
 		return;
 	}
 	assert(reasons.len == n);
-	link->n_asked = 0;
 	for (uint16_t i = 0; i < n; ++i) {
 		struct link_subscription *sub = link->asked[i];
 		struct hub_status status = hub_status_from_reason(reasons.data[i]);
@@ -268,9 +290,11 @@ void link_on_suback(void *userdata, const struct mqtt_packet *suback)
 		log_warning(link->log, "%s refused the subscription to %.*s: %s", link_server(link),
 			    (int)sub->filter.len, (const char *)sub->filter.data,
 			    mqtt_reason_name(reasons.data[i]));
+		/* May take back others, which link_unsubscribe() then removes from what is left here. */
 		if (sub->on_refused)
 			sub->on_refused(sub, &status);
 	}
+	link->n_asked = 0;
 }
 
 /* --- messages --------------------------------------------------------------------------------- */
@@ -314,6 +338,8 @@ static void link_on_unwanted(struct link *link, const struct link_message *messa
 	}
 	if (message->delivery.packet_id)
 		(void)link_settle(link, &message->delivery, LINK_ABANDON);
+	else if (bytes_start_with(topic, BYTES_LIT(HUB_TOPIC_METHODS_PREFIX)))
+		(void)link_respond_unavailable(link, message->properties->correlation_data);
 }
 
 void link_on_publish(void *userdata, const struct mqtt_packet *publish)
@@ -330,6 +356,8 @@ void link_on_publish(void *userdata, const struct mqtt_packet *publish)
 	link_kick(link);
 	if (bytes_equal_str(message.topic, HUB_TOPIC_RESPONSES)) {
 		link_on_response(link, publish);
+		if (message.delivery.packet_id)
+			(void)link_settle(link, &message.delivery, LINK_COMPLETE);
 		return;
 	}
 	sub = topic_owner(link, message.topic);

@@ -158,6 +158,27 @@ TEST_F_TIMEOUT(auth, renewed_under_full_load_without_a_reconnect, 240)
 	expect_log_lines(lab, "warning: ", 0);
 }
 
+/* A key that belongs to a shared access policy: CONNECT names the policy, AUTH does not. */
+TEST_F_TIMEOUT(auth, renewed_with_the_key_of_a_policy, 60)
+{
+	static const char script[] =
+		"key=$(sed -n 's/.*\"device\":\"\\([^\"]*\\)\".*/\\1/p' $D/state/devices.json | tr -d "
+		"'\\\\') && "
+		"test -n \"$key\" && umask 077 && "
+		"echo \"HostName=localhost;DeviceId=dev1;SharedAccessKeyName=device;SharedAccessKey=$key\" "
+		"> $D/state/devices/dev1.connection-string";
+	struct lab *lab = &self->lab;
+
+	lab_start_emulator(lab, NULL);
+	ASSERT_EQ(lab_shell(lab, "sh", script), 0);
+	lab_configure(lab, TOKEN);
+	lab_start_daemon(lab);
+	lab_await_number(lab, "renewals", 1);
+	EXPECT_EQ(lab_status_number(lab, "connects"), 1u);
+	write_message(lab, "still there");
+	expect_log_lines(lab, "warning: ", 0);
+}
+
 /* The hub ends the connection instead of renewing, in words or without: a new connection, at once. */
 TEST_F_TIMEOUT(auth, not_renewed_is_connected_anew, 60)
 {
