@@ -445,6 +445,74 @@ TEST_F(topics, what_an_earlier_process_subscribed_to_is_given_back)
 	EXPECT_STREQ(d->commands.delivery_count, "2");
 }
 
+TEST_F(topics, a_call_for_an_earlier_process_is_answered)
+{
+	struct device *d = &self->device;
+	char text[4096];
+
+	ASSERT_EQ(link_subscribe(d->link, &d->methods.sub), 0);
+	AWAIT(d, is_granted(&d->methods));
+	device_stop(d);
+	device_start(&self->lab, d);
+	AWAIT(d, d->n_online == 1);
+	EXPECT_EQ(service_meanwhile(&self->lab, d, "method call dev1 reboot 1 --timeout 20 --json", text,
+				    sizeof(text)),
+		  1);
+	EXPECT_CONTAINS(text, "06A0");
+}
+
+TEST_F(topics, given_back_twice_before_the_hub_has_answered_once)
+{
+	struct device *d = &self->device;
+	struct question q;
+	char text[4096];
+
+	ASSERT_EQ(link_subscribe(d->link, &d->commands.sub), 0);
+	AWAIT(d, is_granted(&d->commands));
+	link_unsubscribe(d->link, &d->commands.sub);
+	ASSERT_EQ(loop_turn(d->loop, 0), 0);
+	ASSERT_EQ(link_subscribe(d->link, &d->commands.sub), 0);
+	ASSERT_EQ(loop_turn(d->loop, 0), 0);
+	link_unsubscribe(d->link, &d->commands.sub);
+	for (int i = 0; i < 2; ++i) {
+		ask(d, &q, HUB_TOPIC_TWIN_GET, "");
+		AWAIT(d, q.n);
+	}
+	ASSERT_EQ(service_meanwhile(&self->lab, d, "command send dev1 later", text, sizeof(text)), 0);
+	ASSERT_EQ(link_subscribe(d->link, &d->commands.sub), 0);
+	AWAIT(d, d->commands.n);
+	EXPECT_STREQ(d->commands.delivery_count, "1");
+}
+
+/* Takes back the next topic in the row. */
+static void on_refused_take_back(struct link_subscription *sub, const struct hub_status *status)
+{
+	struct topic *t = container_of(sub, struct topic, sub);
+
+	(void)status;
+	++t->n_refused;
+	link_unsubscribe(t->device->link, &(t + 1)->sub);
+}
+
+TEST_F(topics, a_refused_topic_may_take_back_others)
+{
+	struct device *d = &self->device;
+	struct topic topics[3];
+
+	topic_init(&topics[0], "$iothub/one", 0);
+	topic_init(&topics[1], "$iothub/two", 0);
+	topic_init(&topics[2], "$iothub/three", 0);
+	topics[0].device = d;
+	topics[0].sub.on_refused = on_refused_take_back;
+	for (size_t i = 0; i < ARRAY_SIZE(topics); ++i)
+		ASSERT_EQ(link_subscribe(d->link, &topics[i].sub), 0);
+	AWAIT(d, topics[2].n_refused);
+	EXPECT_EQ(topics[0].n_refused, 1u);
+	EXPECT_EQ(topics[1].n_refused, 0u);
+	link_unsubscribe(d->link, &topics[0].sub);
+	link_unsubscribe(d->link, &topics[2].sub);
+}
+
 TEST_F(topics, as_many_as_a_hub_allows)
 {
 	static struct topic topics[HUB_SUBSCRIPTIONS_MAX];
