@@ -244,6 +244,41 @@ TEST_F(faults, slow_writes)
 	EXPECT_GT(n, 20u);
 }
 
+/* Takes @n bytes of what a slow connection has. */
+static void take_slowly(struct fixture_faults *self, size_t n)
+{
+	while (n > 0) {
+		struct bytes out = emu_client_output(self->peer->client);
+		size_t take = out.len < n ? out.len : n;
+
+		ASSERT_GT(take, 0u);
+		emu_client_sent(self->peer->client, take);
+		n -= take;
+		emu_world_pass_ms(&self->w, 10);
+	}
+}
+
+TEST_F(faults, each_puback_that_is_out_makes_room_for_a_message)
+{
+	struct emu_client *c = self->peer->client;
+	size_t one;
+
+	c->slow_bytes = 2;
+	c->slow_ns = 10 * NSEC_PER_MSEC;
+	telemetry(self, 1);
+	one = buf_len(&c->out);
+	for (int i = 1; i < CONTRACT_RECEIVE_MAXIMUM; i++)
+		telemetry(self, 1);
+	EXPECT_EQ(buf_len(&c->out), one * CONTRACT_RECEIVE_MAXIMUM);
+	take_slowly(self, one);
+	telemetry(self, 1);
+	EXPECT_EQ(closing(self), EMU_OPEN + 0u);
+	/* A PUBACK of which a byte is missing makes none. */
+	take_slowly(self, one - 1);
+	telemetry(self, 1);
+	EXPECT_EQ(closing(self), EMU_CLOSE + 0u);
+}
+
 TEST_F(faults, refuse_connections)
 {
 	EXPECT_STREQ(set(self,

@@ -47,6 +47,8 @@ int emu_client_new(struct emu_client **out, struct emu_hub *hub, const char *ser
 	mqtt_stream_init(&c->stream, CONTRACT_MAXIMUM_PACKET_SIZE);
 	buf_init(&c->out, EMU_CLIENT_OUT_MAX);
 	buf_init(&c->delayed, EMU_CLIENT_OUT_MAX);
+	/* As many as Receive Maximum can be. */
+	buf_init(&c->ack_ends, UINT16_MAX * sizeof(uint64_t));
 	c->server_name = server_name ? strdup(server_name) : NULL;
 	c->peer = strdup(peer);
 	if (!c->peer || (server_name && !c->server_name)) {
@@ -87,6 +89,7 @@ void emu_client_free(struct emu_client *c)
 	mqtt_stream_deinit(&c->stream);
 	buf_deinit(&c->out);
 	buf_deinit(&c->delayed);
+	buf_deinit(&c->ack_ends);
 	free(c->aliases);
 	free(c->sas_host);
 	free(c->sas_policy);

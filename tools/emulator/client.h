@@ -90,11 +90,12 @@ struct emu_client {
 
 	struct mqtt_stream stream;
 	struct buf out;
-	uint32_t n_unacked;     /* QoS 1 messages whose PUBACK has not been handed to the owner */
-	uint32_t n_acks_in_out; /* of those, PUBACKs in @out */
-	struct buf delayed;     /* answers that wait for their time, oldest first, see output.c */
-	uint32_t n_commands;    /* sent and not acknowledged */
-	uint16_t packet_id;     /* the last one given to a command */
+	uint64_t n_sent;     /* bytes handed to the owner */
+	uint32_t n_unacked;  /* QoS 1 messages whose PUBACK has not been handed to the owner */
+	struct buf ack_ends; /* of those, PUBACKs in @out: uint64_t @n_sent at which each has gone */
+	struct buf delayed;  /* answers that wait for their time, oldest first, see output.c */
+	uint32_t n_commands; /* sent and not acknowledged */
+	uint16_t packet_id;  /* the last one given to a command */
 
 	/* A slow connection: @slow_bytes go out at a time, then nothing for @slow_ns. 0: as fast as it can. */
 	uint64_t slow_bytes;

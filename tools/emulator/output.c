@@ -2,8 +2,9 @@
 /*
  * What a client is sent: encoding within its limits, acknowledgements and responses, delays, slow connections.
  *
- * A QoS 1 message counts against Receive Maximum until its PUBACK has been handed to the owner of the bytes:
- * the client cannot have seen it earlier, and so may not have counted it as free.
+ * A QoS 1 message counts against Receive Maximum until the last byte of its PUBACK has been handed to the owner
+ * of the bytes: the client cannot have seen it earlier, and so may not have counted it as free. Where each PUBACK
+ * in the output ends, counted from the connection's first byte, is kept in client.ack_ends.
  *
  * Delayed answers are kept encoded, each behind a struct delayed, in the order in which they will go out: one
  * with a shorter delay waits for those before it, as acknowledgements keep the order of what they acknowledge.
@@ -106,6 +107,29 @@ int emu_client_try_put(struct emu_client *c, const struct mqtt_packet *packet)
 	return 0;
 }
 
+/* The output ends with a PUBACK. Returns 0, -ENOBUFS or -ENOMEM. */
+static int ack_note(struct emu_client *c)
+{
+	uint64_t end = c->n_sent + buf_len(&c->out);
+
+	return buf_append(&c->ack_ends, BYTES((const uint8_t *)&end, sizeof(end)));
+}
+
+/* Messages whose PUBACK is out count no longer. */
+static void acks_release(struct emu_client *c)
+{
+	uint64_t end;
+
+	while (buf_len(&c->ack_ends) > 0) {
+		memcpy(&end, buf_bytes(&c->ack_ends).data, sizeof(end));
+		if (end > c->n_sent)
+			return;
+		assert(c->n_unacked > 0);
+		c->n_unacked--;
+		buf_consume(&c->ack_ends, sizeof(end));
+	}
+}
+
 /* Puts the packet, or keeps it for later. Returns 0 or the error of encoding it. */
 static ssize_t put_later(struct emu_client *c, const struct mqtt_packet *packet, uint64_t delay_ms,
 			 bool is_ack)
@@ -116,7 +140,7 @@ static ssize_t put_later(struct emu_client *c, const struct mqtt_packet *packet,
 	if (delay_ms == 0 && buf_len(&c->delayed) == 0) {
 		r = encode(c, packet, &c->out, 0);
 		if (r >= 0 && is_ack)
-			c->n_acks_in_out++;
+			r = ack_note(c);
 	} else {
 		r = encode(c, packet, &c->delayed, sizeof(delayed));
 		delayed.len = (size_t)r;
@@ -148,10 +172,9 @@ void emu_output_tick(struct emu_client *c, uint64_t now_ns)
 
 	while (!c->closing && delayed_first(c, &delayed) && delayed.due_ns <= now_ns) {
 		buf_consume(&c->delayed, sizeof(delayed));
-		if (buf_append(&c->out, BYTES(buf_bytes(&c->delayed).data, delayed.len)) < 0)
+		if (buf_append(&c->out, BYTES(buf_bytes(&c->delayed).data, delayed.len)) < 0 ||
+		    (delayed.is_ack && ack_note(c) < 0))
 			emu_client_cut(c);
-		else
-			c->n_acks_in_out += delayed.is_ack;
 		buf_consume(&c->delayed, delayed.len);
 		c->ops->on_wake(c->userdata);
 	}
@@ -185,13 +208,12 @@ struct bytes emu_client_output(const struct emu_client *c)
 void emu_client_sent(struct emu_client *c, size_t n)
 {
 	buf_consume(&c->out, n);
+	c->n_sent += n;
+	acks_release(c);
 	if (c->slow_bytes)
 		c->slow_until_ns = c->hub->now_ns + c->slow_ns;
 	if (buf_len(&c->out) > 0)
 		return;
-	assert(c->n_acks_in_out <= c->n_unacked);
-	c->n_unacked -= c->n_acks_in_out;
-	c->n_acks_in_out = 0;
 	/* Commands that found no room. */
 	if (!c->closing && c->identity)
 		emu_commands_deliver(c);
