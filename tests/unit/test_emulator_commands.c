@@ -210,12 +210,29 @@ TEST_F(commands, an_unknown_status_is_classified_by_its_bits)
 	}
 }
 
-TEST_F(commands, a_puback_of_nothing_is_a_protocol_error)
+TEST_F(commands, a_puback_of_nothing_is_ignored)
 {
+	uint16_t packet_id;
+
 	emu_puback(self->peer, 5, 0, NULL);
-	ASSERT_TRUE(emu_peer_next(self->peer, &self->packet));
-	EXPECT_EQ(self->packet.type, MQTT_DISCONNECT + 0u);
-	EXPECT_EQ(self->packet.disconnect.reason, 0x82);
+	emu_puback(self->service, 5, 0, NULL);
+	EXPECT_TRUE(nothing(self));
+	ASSERT_TRUE(subscribe(self));
+	send_command(self, NULL, "x");
+	ASSERT_TRUE(command(self, "x"));
+	packet_id = self->packet.publish.packet_id;
+	/* Twice, and once more on another connection. */
+	emu_puback(self->peer, packet_id, 0, NULL);
+	emu_puback(self->peer, packet_id, 0, NULL);
+	reconnect_as(self, true, 0);
+	emu_puback(self->peer, packet_id, 0, NULL);
+	EXPECT_TRUE(nothing(self));
+	EXPECT_EQ(emu_client_closing(self->peer->client), EMU_OPEN + 0u);
+	EXPECT_EQ(emu_client_closing(self->service->client), EMU_OPEN + 0u);
+	/* What only waits is not settled by it. */
+	send_command(self, NULL, "y");
+	emu_puback(self->peer, packet_id, 0, NULL);
+	EXPECT_TRUE(strstr(list(self), "\"y\"") != NULL);
 }
 
 TEST_F(commands, a_puback_with_an_unknown_property_is_a_bad_request)

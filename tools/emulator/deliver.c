@@ -9,7 +9,8 @@
  *
  * Settlement by PUBACK: success takes it out; an error is an abandon when its status is retryable, a reject when
  * not. Without a status (131 alone, say) nothing tells that it is for ever, so it is an abandon. Each delivery
- * counts; what comes back after COMMAND_DELIVERIES_MAX of them is a dead letter.
+ * counts; what comes back after COMMAND_DELIVERIES_MAX of them is a dead letter. A PUBACK of nothing that is in
+ * flight here is late (the command went back to the queue meanwhile, or is for another connection): ignored.
  */
 
 #include "deliver.h"
@@ -248,12 +249,13 @@ void emu_on_puback(struct emu_client *c, const struct mqtt_packet *packet)
 	struct emu_command *command =
 		c->identity ? emu_commands_in_flight(&c->identity->commands, packet->ack.packet_id) : NULL;
 
-	if (!command || !command->sent) {
-		emu_client_end(c, MQTT_REASON_PROTOCOL_ERROR);
-		return;
-	}
 	if (!emu_puback_properties_check(packet->properties.repeatable, &outcome)) {
 		emu_client_end_outcome(c, &outcome);
+		return;
+	}
+	if (!command || !command->sent) {
+		log_info(c->hub->log, "%s: PUBACK of packet %u, which is not in flight; ignored", c->id,
+			 packet->ack.packet_id);
 		return;
 	}
 	settle(c, command, packet);
