@@ -165,6 +165,23 @@ TEST_F(faults, quota)
 	EXPECT_STREQ(status(self), "0502");
 }
 
+TEST_F(faults, of_two_rates_or_quotas_the_first_holds)
+{
+	EXPECT_STREQ(set(self, "{\"fault\":\"quota\",\"messages\":3,\"device\":\"dev1\"}"), "");
+	EXPECT_STREQ(set(self, "{\"fault\":\"quota\",\"messages\":2}"), "");
+	for (int i = 0; i < 3; i++)
+		EXPECT_STREQ(acked(self), "");
+	EXPECT_STREQ(acked(self), "0502");
+	EXPECT_STREQ(acked(self), "0502");
+	emu_ask(self->service, &self->reply, "$service/faults/clear", NULL, "");
+	EXPECT_STREQ(set(self, "{\"fault\":\"throttle\",\"rate\":1,\"burst\":2}"), "");
+	EXPECT_STREQ(set(self, "{\"fault\":\"throttle\",\"rate\":100,\"burst\":1}"), "");
+	EXPECT_STREQ(acked(self), "");
+	EXPECT_STREQ(acked(self), "");
+	EXPECT_STREQ(acked(self), "0501");
+	EXPECT_STREQ(acked(self), "0501");
+}
+
 TEST_F(faults, delay)
 {
 	EXPECT_STREQ(set(self, "{\"fault\":\"delay\",\"operation\":\"twin-get\",\"ms\":500}"), "");

@@ -182,22 +182,28 @@ static bool over_quota(const struct emu_fault *fault, struct emu_meter *meter)
 	return false;
 }
 
+/* A device has one meter of a kind, so only the first fault of it counts. */
+static struct emu_fault *first_match(struct emu_faults *f, enum emu_fault_kind kind, const char *id)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		if (fault_matches(&f->table[i], kind, id, OPERATION_TELEMETRY))
+			return &f->table[i];
+	}
+	return NULL;
+}
+
 bool emu_faults_meter(struct emu_faults *f, const char *id, struct emu_meter *throttle,
 		      struct emu_meter *quota, uint64_t now_ns, struct emu_outcome *outcome)
 {
-	for (size_t i = 0; i < f->n; i++) {
-		struct emu_fault *fault = &f->table[i];
+	struct emu_fault *rate = first_match(f, FAULT_THROTTLE, id), *total = first_match(f, FAULT_QUOTA, id);
 
-		if (fault_matches(fault, FAULT_THROTTLE, id, OPERATION_TELEMETRY) &&
-		    over_rate(fault, throttle, now_ns) && fault_act(f, fault)) {
-			emu_outcome_set(outcome, STATUS_THROTTLED, "over the rate");
-			return true;
-		}
-		if (fault_matches(fault, FAULT_QUOTA, id, OPERATION_TELEMETRY) && over_quota(fault, quota) &&
-		    fault_act(f, fault)) {
-			emu_outcome_set(outcome, STATUS_QUOTA_EXCEEDED, "over the quota");
-			return true;
-		}
+	if (rate && over_rate(rate, throttle, now_ns) && fault_act(f, rate)) {
+		emu_outcome_set(outcome, STATUS_THROTTLED, "over the rate");
+		return true;
+	}
+	if (total && over_quota(total, quota) && fault_act(f, total)) {
+		emu_outcome_set(outcome, STATUS_QUOTA_EXCEEDED, "over the quota");
+		return true;
 	}
 	return false;
 }

@@ -157,7 +157,8 @@ const struct emu_fault *emu_faults_take(struct emu_faults *f, enum emu_fault_kin
 bool emu_faults_refuse(struct emu_faults *f, const char *id, enum emu_operation operation,
 		       struct emu_outcome *outcome);
 
-/* One valid telemetry message at @now_ns: true and @outcome when it is over a rate or a quota. */
+/* One valid telemetry message at @now_ns: true and @outcome when it is over a rate or a quota. Of several rates,
+ * or quotas, for a device the one that was added first holds. */
 bool emu_faults_meter(struct emu_faults *f, const char *id, struct emu_meter *throttle,
 		      struct emu_meter *quota, uint64_t now_ns, struct emu_outcome *outcome);
 
