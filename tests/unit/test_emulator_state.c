@@ -291,6 +291,24 @@ TEST_F(state, a_removed_device_leaves_nothing)
 		    NULL);
 }
 
+TEST_F(state, a_device_whose_removal_was_cut_short_leaves_nothing)
+{
+	start(self);
+	ask(self, "$service/devices/add", "device=gone", "");
+	ask(self, "$service/twin/patch", "device=gone", "{\"a\":1}");
+	ask(self, "$service/commands/send", "device=gone", "x");
+	/* Killed before the end of the turn. */
+	emu_request_send(self->service, "$service/devices/remove", "device=gone", "", "cut");
+	stop(self);
+	start(self);
+	EXPECT_STREQ(ask(self, "$service/devices/add", "device=gone", ""), "");
+	stop(self);
+	start(self);
+	ask(self, "$service/devices/show", "device=gone", "");
+	EXPECT_TRUE(strstr(self->reply.payload, "\"queued\":0,\"dead-lettered\":0},\"desired-version\":1") !=
+		    NULL);
+}
+
 TEST_F(state, devices_survive)
 {
 	char keys[512];

@@ -203,6 +203,8 @@ static void modules_remove(struct emu_hub *hub, const struct emu_identity *devic
 	}
 }
 
+/* The log goes first: with the registry first, a kill in between would leave twin and commands of a device that
+ * is gone for the next of its name. */
 void emu_service_devices_remove(struct emu_service_request *rq)
 {
 	struct emu_hub *hub = rq->client->hub;
@@ -211,7 +213,7 @@ void emu_service_devices_remove(struct emu_service_request *rq)
 		modules_remove(hub, rq->identity);
 	identity_remove(hub, rq->identity);
 	rq->identity = NULL;
-	if (emu_registry_save(hub->registry) < 0)
+	if (emu_hub_commit(hub) < 0 || emu_registry_save(hub->registry) < 0)
 		emu_outcome_set(rq->outcome, STATUS_SERVER_ERROR, "cannot be stored");
 }
 
