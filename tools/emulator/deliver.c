@@ -191,13 +191,15 @@ static struct emu_command *first_to_resend(struct emu_commands *cs)
 
 void emu_commands_deliver(struct emu_client *c)
 {
-	const struct emu_subscription *subscription =
-		emu_client_subscription(c, FILTER_COMMANDS, BYTES(NULL, 0));
 	struct emu_identity *identity = c->identity;
-	bool go_on = identity->commands.n_queue > 0;
+	const struct emu_subscription *subscription;
+	bool go_on = true;
 
-	if (go_on)
-		emu_commands_expire(c->hub, identity);
+	/* Most often: this is asked whenever the output has drained. */
+	if (identity->commands.n_queue == 0)
+		return;
+	subscription = emu_client_subscription(c, FILTER_COMMANDS, BYTES(NULL, 0));
+	emu_commands_expire(c->hub, identity);
 	while (go_on && !c->closing && c->n_commands < c->receive_maximum && buf_len(&c->out) < OUT_ENOUGH) {
 		struct emu_command *command = first_to_resend(&identity->commands);
 
