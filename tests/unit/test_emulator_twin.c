@@ -208,6 +208,37 @@ TEST_F(twin, a_part_has_up_to_32_kib)
 	EXPECT_STREQ(patch_desired(self, text, NULL), "");
 }
 
+/* {"k":[element,element,...]} with @n of them. */
+static void array_make(const char *element, size_t n, char *out)
+{
+	char *at = stpcpy(out, "{\"k\":[");
+
+	for (size_t i = 0; i < n; i++) {
+		at = stpcpy(at, element);
+		*at++ = i + 1 < n ? ',' : ']';
+	}
+	strcpy(at, "}");
+}
+
+TEST_F(twin, every_element_of_an_array_counts)
+{
+	static const char *const elements[] = {"null", "[]", "{}", "\"\""};
+	static char text[TWIN_PART_MAX * 5 + 16];
+
+	for (size_t i = 0; i < sizeof(elements) / sizeof(elements[0]); i++) {
+		/* One of the part's bytes is the key. */
+		array_make(elements[i], TWIN_PART_MAX - 1, text);
+		EXPECT_STREQ(patch(self, text, NULL), "");
+		array_make(elements[i], TWIN_PART_MAX, text);
+		EXPECT_STREQ(patch(self, text, NULL), "0100");
+	}
+	/* What has a length counts for that and no more. */
+	array_make("1", TWIN_PART_MAX / 8 - 1, text);
+	EXPECT_STREQ(patch(self, text, NULL), "");
+	array_make("1", TWIN_PART_MAX / 8, text);
+	EXPECT_STREQ(patch(self, text, NULL), "0100");
+}
+
 TEST_F(twin, the_device_gets_desired_changes)
 {
 	EXPECT_EQ(emu_subscribe(self->peer, "$iothub/twin/patch/desired"), 0);

@@ -3,7 +3,9 @@
  * Twins: parsing, limits, merging.
  *
  * A patch is checked on its own (keys, strings, levels, numbers that are some) and the result of a merge for
- * its size. The merge works on a copy, so that one that is refused leaves no trace.
+ * its size. Whatever is in a twin counts for at least one byte: a member by its key, an element of an array by
+ * its value, or, where the contract gives that no length (null, containers, an empty string), as one. So the size
+ * bounds the memory of a twin. The merge works on a copy, so that one that is refused leaves no trace.
  *
  * json-c reads more than JSON has: NaN and Infinity are refused as numbers, and names in single quotes, as an
  * escaped NUL, which it would take for the end of a name, before anything is read.
@@ -107,6 +109,13 @@ static size_t value_size(json_object *value)
 	return 0;
 }
 
+static size_t element_size(json_object *value)
+{
+	size_t size = value_size(value);
+
+	return size ? size : 1;
+}
+
 static bool is_container(json_object *value)
 {
 	return json_object_is_type(value, json_type_object) || json_object_is_type(value, json_type_array);
@@ -127,7 +136,7 @@ static int on_check(json_object *value, int flags, json_object *parent, const ch
 	if (!check->wrong && parent)
 		check->wrong = value_check(value, check->level);
 	check->level += is_container(value);
-	check->size += (key ? strlen(key) : 0) + value_size(value);
+	check->size += key ? strlen(key) + value_size(value) : parent ? element_size(value) : 0;
 	return check->wrong ? JSON_C_VISIT_RETURN_STOP : JSON_C_VISIT_RETURN_CONTINUE;
 }
 
