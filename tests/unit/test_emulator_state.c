@@ -169,6 +169,37 @@ TEST_F(state, a_rewritten_log_replaces_the_old_one)
 	EXPECT_STREQ(self->read, "new;newer;");
 }
 
+TEST_F(state, a_log_that_cannot_be_written_anew_goes_on)
+{
+	struct emu_store *s;
+	char blocker[160];
+	uint64_t n_bytes;
+
+	store_fill(self);
+	/* Where the new file would be. */
+	snprintf(blocker, sizeof(blocker), "%s.new", self->path);
+	ASSERT_EQ(mkdir(blocker, 0700), 0);
+	s = store_open(self);
+	n_bytes = emu_store_n_bytes(s);
+	emu_store_rewrite(s);
+	emu_store_append(s, BYTES_LIT("anew"));
+	EXPECT_EQ(emu_store_commit(s), 0);
+	EXPECT_EQ(emu_store_n_bytes(s), n_bytes);
+	emu_store_append(s, BYTES_LIT("four"));
+	EXPECT_EQ(emu_store_commit(s), 0);
+	/* And when it can be again: */
+	ASSERT_EQ(rmdir(blocker), 0);
+	emu_store_free(s);
+	s = store_open(self);
+	EXPECT_STREQ(self->read, "one;;three;four;");
+	emu_store_rewrite(s);
+	emu_store_append(s, BYTES_LIT("anew"));
+	EXPECT_EQ(emu_store_commit(s), 0);
+	emu_store_free(s);
+	emu_store_free(store_open(self));
+	EXPECT_STREQ(self->read, "anew;");
+}
+
 TEST_F(state, a_write_that_fails_is_not_hidden)
 {
 	struct emu_store *s;

@@ -350,6 +350,7 @@ void emu_state_compact(struct emu_hub *hub)
 	record_put(hub, record);
 	for (size_t i = 0; i < emu_registry_n_identities(hub->registry); i++)
 		identity_write(hub, emu_registry_identity(hub->registry, i));
+	/* When that was not possible, the next time is when it has grown again. */
 	if (emu_store_commit(hub->store) == 0)
 		hub->store_floor = COMPACT_MIN + 2 * emu_store_n_bytes(hub->store);
 }

@@ -9,7 +9,8 @@
  * that count.
  *
  * Appending collects lines in memory; a commit writes them with one write(2) and one fdatasync(2), or, after
- * emu_store_rewrite(), as a new file that takes the old one's name.
+ * emu_store_rewrite(), as a new file that takes the old one's name. While the old one still has it, an error of
+ * the new file costs nothing: the old one holds all of what was committed, and goes on.
  */
 
 #include "store.h"
@@ -174,6 +175,8 @@ void emu_store_append(struct emu_store *s, struct bytes record)
 
 void emu_store_rewrite(struct emu_store *s)
 {
+	if (s->error)
+		return;
 	buf_consume(&s->pending, buf_len(&s->pending));
 	s->rewriting = true;
 }
@@ -216,6 +219,27 @@ static int commit_rewritten(struct emu_store *s)
 	return 0;
 }
 
+/* The log's name still stands for the file that is open. */
+static bool has_name(const struct emu_store *s)
+{
+	struct stat named, open;
+
+	return stat(s->path, &named) == 0 && fstat(s->fd, &open) == 0 && named.st_dev == open.st_dev &&
+	       named.st_ino == open.st_ino;
+}
+
+/* The log could not be written anew: true when it goes on as it is. */
+static bool rewrite_undo(struct emu_store *s)
+{
+	if (!s->rewriting || !has_name(s))
+		return false;
+	log_warning(s->log, "%s: cannot be written anew: %s; goes on as it is", s->path, strerror(-s->error));
+	buf_consume(&s->pending, buf_len(&s->pending));
+	s->rewriting = false;
+	s->error = 0;
+	return true;
+}
+
 int emu_store_commit(struct emu_store *s)
 {
 	size_t n = buf_len(&s->pending);
@@ -224,6 +248,8 @@ int emu_store_commit(struct emu_store *s)
 		return 0;
 	if (!s->error)
 		s->error = s->rewriting ? commit_rewritten(s) : commit_appended(s);
+	if (s->error && rewrite_undo(s))
+		return 0;
 	if (s->error) {
 		log_error(s->log, "%s: %s", s->path, strerror(-s->error));
 		return s->error;

@@ -39,7 +39,8 @@ int emu_store_commit(struct emu_store *s);
 uint64_t emu_store_n_bytes(const struct emu_store *s);
 
 /* Starts the log anew: what is appended from here to the next commit takes the place of everything before, in
- * one step. */
+ * one step. What was appended must have been committed, and the records be all that counts: when the new log cannot
+ * be written, it is dropped with a warning, the commit is a success, and emu_store_n_bytes() stays. */
 void emu_store_rewrite(struct emu_store *s);
 
 #endif
