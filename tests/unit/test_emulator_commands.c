@@ -210,6 +210,23 @@ TEST_F(commands, an_unknown_status_is_classified_by_its_bits)
 	}
 }
 
+TEST_F(commands, a_queue_has_up_to_16_mib)
+{
+	static char payload[COMMAND_SIZE_MAX + 1];
+
+	memset(payload, 'x', COMMAND_SIZE_MAX);
+	for (size_t i = 0; i < COMMANDS_QUEUED_BYTES_MAX / COMMAND_SIZE_MAX; i++)
+		ASSERT_STREQ(send_command(self, NULL, payload), "");
+	EXPECT_STREQ(send_command(self, NULL, "x"), "0502");
+	/* One that leaves the queue makes room, also as a dead letter. */
+	ASSERT_TRUE(subscribe(self));
+	ASSERT_TRUE(command(self, payload));
+	settle(self, 131, "0100");
+	EXPECT_STREQ(send_command(self, NULL, payload), "");
+	EXPECT_STREQ(send_command(self, NULL, "x"), "0502");
+	EXPECT_EQ(self->peer->client->identity->commands.n_dead, 1u);
+}
+
 TEST_F(commands, a_puback_of_nothing_is_ignored)
 {
 	uint16_t packet_id;

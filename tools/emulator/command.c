@@ -26,6 +26,26 @@ void emu_commands_deinit(struct emu_commands *cs)
 		emu_command_free(cs, container_of(link, struct emu_command, link));
 }
 
+static void count_in(struct emu_commands *cs, const struct emu_command *command)
+{
+	if (command->dead) {
+		cs->n_dead++;
+		return;
+	}
+	cs->n_queue++;
+	cs->n_queue_bytes += emu_command_size(&command->message);
+}
+
+static void count_out(struct emu_commands *cs, const struct emu_command *command)
+{
+	if (command->dead) {
+		cs->n_dead--;
+		return;
+	}
+	cs->n_queue--;
+	cs->n_queue_bytes -= emu_command_size(&command->message);
+}
+
 static struct bytes copy_to(uint8_t **dst, struct bytes src)
 {
 	struct bytes copy = BYTES(*dst, src.len);
@@ -39,7 +59,7 @@ static struct bytes copy_to(uint8_t **dst, struct bytes src)
 int emu_commands_add(struct emu_commands *cs, uint64_t sequence_no, const struct emu_command_message *message,
 		     enum emu_dead_reason dead, struct emu_command **out)
 {
-	size_t n = message->content_type.len + message->properties.len + message->payload.len;
+	size_t n = emu_command_size(message);
 	struct emu_command *command = calloc(1, sizeof(*command) + n);
 	uint8_t *dst;
 
@@ -53,10 +73,7 @@ int emu_commands_add(struct emu_commands *cs, uint64_t sequence_no, const struct
 	command->message.properties = copy_to(&dst, message->properties);
 	command->message.payload = copy_to(&dst, message->payload);
 	list_append(dead ? &cs->dead : &cs->queue, &command->link);
-	if (dead)
-		cs->n_dead++;
-	else
-		cs->n_queue++;
+	count_in(cs, command);
 	*out = command;
 	return 0;
 }
@@ -113,12 +130,13 @@ uint64_t emu_command_kill(struct emu_commands *cs, struct emu_command *command, 
 
 	assert(!command->dead && reason);
 	list_remove(&command->link);
-	cs->n_queue--;
+	count_out(cs, command);
 	command->packet_id = 0;
 	command->sent = false;
 	command->dead = reason;
 	list_append(&cs->dead, &command->link);
-	if (++cs->n_dead <= COMMANDS_DEAD_MAX)
+	count_in(cs, command);
+	if (cs->n_dead <= COMMANDS_DEAD_MAX)
 		return 0;
 	oldest = container_of(list_first(&cs->dead), struct emu_command, link);
 	number = oldest->sequence_no;
@@ -129,10 +147,7 @@ uint64_t emu_command_kill(struct emu_commands *cs, struct emu_command *command, 
 void emu_command_free(struct emu_commands *cs, struct emu_command *command)
 {
 	list_remove(&command->link);
-	if (command->dead)
-		cs->n_dead--;
-	else
-		cs->n_queue--;
+	count_out(cs, command);
 	free(command);
 }
 

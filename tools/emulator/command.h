@@ -14,12 +14,13 @@
 #include "base/bytes.h"
 #include "base/list.h"
 
-#define COMMANDS_QUEUED_MAX    1000
-#define COMMANDS_DEAD_MAX      1000
-#define COMMAND_SIZE_MAX       65536 /* payload, Content Type and properties, bytes */
-#define COMMAND_DELIVERIES_MAX 10
-#define COMMAND_TTL_MAX_S      172800
-#define COMMAND_TTL_DEFAULT_S  3600
+#define COMMANDS_QUEUED_MAX       1000
+#define COMMANDS_QUEUED_BYTES_MAX (16u * 1024 * 1024) /* of the messages in a queue */
+#define COMMANDS_DEAD_MAX         1000
+#define COMMAND_SIZE_MAX          65536 /* payload, Content Type and properties, bytes */
+#define COMMAND_DELIVERIES_MAX    10
+#define COMMAND_TTL_MAX_S         172800
+#define COMMAND_TTL_DEFAULT_S     3600
 
 enum emu_dead_reason {
 	DEAD_NOT,
@@ -55,8 +56,15 @@ struct emu_commands {
 	struct list queue;
 	struct list dead; /* the oldest first */
 	size_t n_queue;
+	size_t n_queue_bytes; /* of their messages */
 	size_t n_dead;
 };
+
+/* Payload, Content Type and properties, in bytes. */
+static inline size_t emu_command_size(const struct emu_command_message *message)
+{
+	return message->content_type.len + message->properties.len + message->payload.len;
+}
 
 void emu_commands_init(struct emu_commands *cs);
 /* Frees all. Idempotent. */

@@ -43,11 +43,11 @@ static bool send_check(struct emu_service_request *rq, struct emu_command_messag
 	if (ttl_s < 1 || ttl_s > COMMAND_TTL_MAX_S)
 		emu_outcome_set(rq->outcome, STATUS_BAD_REQUEST, "ttl is 1 to %d seconds", COMMAND_TTL_MAX_S);
 	else if (message->payload.len > COMMAND_SIZE_MAX || message->properties.len > COMMAND_SIZE_MAX ||
-		 message->payload.len + message->properties.len + message->content_type.len >
-			 COMMAND_SIZE_MAX)
+		 emu_command_size(message) > COMMAND_SIZE_MAX)
 		emu_outcome_set(rq->outcome, STATUS_BAD_REQUEST, "a command has up to %d bytes",
 				COMMAND_SIZE_MAX);
-	else if (rq->identity->commands.n_queue >= COMMANDS_QUEUED_MAX)
+	else if (rq->identity->commands.n_queue >= COMMANDS_QUEUED_MAX ||
+		 rq->identity->commands.n_queue_bytes + emu_command_size(message) > COMMANDS_QUEUED_BYTES_MAX)
 		emu_outcome_set(rq->outcome, STATUS_QUOTA_EXCEEDED, "the queue is full");
 	else
 		return true;
