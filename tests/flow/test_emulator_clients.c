@@ -543,7 +543,8 @@ TEST_F(clients, hubctl_says_what_is_wrong)
 	snprintf(text, sizeof(text), "--ca-file=%s", "/etc/ssl/certs/ca-certificates.crt");
 	if (access(text + sizeof("--ca-file=") - 1, R_OK) == 0) {
 		EXPECT_EQ(hubctl(self, "monitor", option, text, NULL), 1);
-		EXPECT_CONTAINS(text_of(self, self->err), "its certificate is not trusted; name the right CA");
+		EXPECT_CONTAINS(text_of(self, self->err),
+				"its certificate is not trusted; name the right CA");
 	}
 	EXPECT_EQ(hubctl(self, "monitor", "--device=a/b/c", "--connection-string-file", self->service), 1);
 	EXPECT_STREQ(text_of(self, self->err),
