@@ -120,8 +120,8 @@ static void acks_release(struct emu_client *c)
 {
 	uint64_t end;
 
-	while (buf_len(&c->ack_ends) > 0) {
-		memcpy(&end, buf_bytes(&c->ack_ends).data, sizeof(end));
+	for (struct bytes ends; (ends = buf_bytes(&c->ack_ends)).data && ends.len >= sizeof(end);) {
+		memcpy(&end, ends.data, sizeof(end));
 		if (end > c->n_sent)
 			return;
 		assert(c->n_unacked > 0);
