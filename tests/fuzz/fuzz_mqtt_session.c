@@ -315,12 +315,12 @@ static void step_packet(struct world *w)
 
 static void step_noise(struct world *w)
 {
-	size_t len = take(w);
+	size_t len = take(w), cut = take(w);
 
 	if (len > w->steps.len)
 		len = w->steps.len;
-	world_input(w, w->steps.data, len, take(w));
-	w->steps = len <= w->steps.len ? BYTES(w->steps.data + len, w->steps.len - len) : BYTES(NULL, 0);
+	world_input(w, w->steps.data, len, cut);
+	w->steps = len ? BYTES(w->steps.data + len, w->steps.len - len) : w->steps;
 }
 
 /* The response to the last request, if it still waits. */
