@@ -232,7 +232,7 @@ static int app_start_files(struct app *app)
 	if (r)
 		return r;
 	status.parent = fuse_tree_root(app->tree);
-	r = telemetry_files_new(&app->files, app->telemetry, status.parent, config->files, app->log);
+	r = telemetry_files_new(&app->files, app->telemetry, status.parent, config->files);
 	if (!r)
 		r = status_new(&app->status, &status);
 	if (r) {

@@ -38,7 +38,6 @@ enum framing {
 
 struct telemetry_files {
 	struct telemetry *telemetry;
-	struct log *log;
 	struct fuse_node *nodes[N_FRAMINGS];
 	struct list spare;
 	unsigned int n_spare;
@@ -436,7 +435,7 @@ static const struct fuse_file_ops telemetry_file_ops[N_FRAMINGS] = {
 };
 
 int telemetry_files_new(struct telemetry_files **out, struct telemetry *telemetry, struct fuse_node *parent,
-			const struct config_access *access, struct log *log)
+			const struct config_access *access)
 {
 	static const enum config_file which[N_FRAMINGS] = {
 		[FRAMING_LINES] = CONFIG_FILE_TELEMETRY,
@@ -449,7 +448,6 @@ int telemetry_files_new(struct telemetry_files **out, struct telemetry *telemetr
 	if (!files)
 		return -ENOMEM;
 	files->telemetry = telemetry;
-	files->log = log;
 	list_init(&files->spare);
 	for (size_t i = 0; i < N_FRAMINGS; ++i) {
 		const struct fuse_node_options options = {

@@ -29,7 +29,7 @@ struct telemetry_files;
 /* Adds the three files to @parent; their modes and owners from @access, by enum config_file. Returns 0 or
  * -ENOMEM. */
 int telemetry_files_new(struct telemetry_files **out, struct telemetry *telemetry, struct fuse_node *parent,
-			const struct config_access *access, struct log *log);
+			const struct config_access *access);
 /* After the tree. NULL is fine. */
 void telemetry_files_free(struct telemetry_files *files);
 

@@ -251,22 +251,6 @@ void loop_op_send(struct loop *loop, struct loop_op *op, int fd, struct bytes da
 	io_uring_sqe_set_data(sqe, op);
 }
 
-void loop_op_read(struct loop *loop, struct loop_op *op, int fd, void *dst, size_t len)
-{
-	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, fd);
-
-	io_uring_prep_read(sqe, fd, dst, (unsigned int)len, (uint64_t)-1);
-	io_uring_sqe_set_data(sqe, op);
-}
-
-void loop_op_write(struct loop *loop, struct loop_op *op, int fd, struct bytes data)
-{
-	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, fd);
-
-	io_uring_prep_write(sqe, fd, data.data, (unsigned int)data.len, (uint64_t)-1);
-	io_uring_sqe_set_data(sqe, op);
-}
-
 void loop_op_poll_once(struct loop *loop, struct loop_op *op, int fd, uint32_t events)
 {
 	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, fd);

@@ -130,9 +130,6 @@ void loop_op_connect(struct loop *loop, struct loop_op *op, int fd, const struct
 /* Multishot: the callback gets one accepted descriptor (SOCK_CLOEXEC) each, negative errors end it. */
 void loop_op_accept(struct loop *loop, struct loop_op *op, int fd);
 void loop_op_send(struct loop *loop, struct loop_op *op, int fd, struct bytes data);
-/* Plain read(2)/write(2) at the file position (offset -1). */
-void loop_op_read(struct loop *loop, struct loop_op *op, int fd, void *dst, size_t len);
-void loop_op_write(struct loop *loop, struct loop_op *op, int fd, struct bytes data);
 /* Multishot poll: the callback gets the events; 0 or negative ends it. Edge-triggered: read until EAGAIN. */
 void loop_op_poll(struct loop *loop, struct loop_op *op, int fd, uint32_t events);
 /* Poll that ends with its first event. */

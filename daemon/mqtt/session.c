@@ -74,11 +74,6 @@ const struct mqtt_session_limits *mqtt_session_limits(const struct mqtt_session 
 	return &s->limits;
 }
 
-uint64_t mqtt_session_n_received(const struct mqtt_session *s)
-{
-	return s->n_received;
-}
-
 /* --- output ----------------------------------------------------------------------------------- */
 
 struct bytes mqtt_session_output(const struct mqtt_session *s)
@@ -361,7 +356,6 @@ void mqtt_session_input(struct mqtt_session *s, struct bytes data, uint64_t now_
 		r = mqtt_decode(&packet, raw, MQTT_LEVEL_5, MQTT_FROM_SERVER);
 		if (r)
 			break;
-		++s->n_received;
 		session_on_packet(s, &packet);
 	}
 	if (r >= 0)

@@ -166,7 +166,4 @@ int mqtt_session_authenticate(struct mqtt_session *s, const struct mqtt_properti
 			      uint64_t deadline_ns);
 bool mqtt_session_is_authenticating(const struct mqtt_session *s);
 
-/* Packets received so far. */
-uint64_t mqtt_session_n_received(const struct mqtt_session *s);
-
 #endif

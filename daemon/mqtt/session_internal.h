@@ -43,7 +43,6 @@ struct mqtt_session {
 	uint64_t last_received_ns;
 	uint64_t last_sent_ns;
 	bool ping_pending; /* PINGREQ queued, nothing received since */
-	uint64_t n_received;
 
 	/* Inbound QoS 1 messages of this connection without our PUBACK, in no order. */
 	uint16_t receive_maximum;

@@ -35,7 +35,7 @@ void files_line_init(struct files_line *f, uint64_t queue_bytes, uint64_t run)
 	ASSERT_EQ(link_new(&f->link, &link), 0);
 	telemetry_set_link(f->telemetry, f->link);
 	ASSERT_EQ(fuse_tree_new(&f->tree, &tree), 0);
-	ASSERT_EQ(telemetry_files_new(&f->files, f->telemetry, fuse_tree_root(f->tree), access, &f->log), 0);
+	ASSERT_EQ(telemetry_files_new(&f->files, f->telemetry, fuse_tree_root(f->tree), access), 0);
 	fuse_line_init(&f->line, f->tree);
 }
 
