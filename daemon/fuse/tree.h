@@ -64,8 +64,40 @@ struct fuse_file_ops {
 	uint32_t (*poll)(struct fuse_file *file);
 	/* Takes a parked request back: the owner unlinks it from its lists, and may free it; must succeed. */
 	void (*interrupt)(struct fuse_parked *parked);
+	/* Somebody closes a descriptor of the file, or ends; @file->pid is who. Not the end of the file: release
+	 * is. Only the files of nodes with this operation cost a FLUSH. */
+	void (*flush)(struct fuse_file *file);
+	/* truncate(2) and, with @file, ftruncate(2). Absent: 0 is accepted and does nothing, others -EINVAL. O_TRUNC
+	 * of open(2) does not come here but is in @file->flags at open. */
+	int (*truncate)(struct fuse_node *node, struct fuse_file *file, uint64_t size);
+	/* ioctl(2): @in are the bytes of an _IOW or _IOWR command. Answers with fuse_reply_ioctl() (and returns 0), a
+	 * negative errno, or parks. Absent: -ENOTTY. */
+	int (*ioctl)(struct fuse_file *file, struct fuse_request *req, uint32_t command, struct bytes in);
 	/* Size shown by stat(2), for documents. */
 	uint64_t (*size)(struct fuse_node *node);
+	/* The node was removed, or its tree is being freed, and no file is open on it: nothing is called for it any
+	 * more and its userdata is the owner's again. */
+	void (*drop)(struct fuse_node *node);
+};
+
+/*
+ * What users may do in a directory; an absent operation is -EPERM. Permissions have been checked by the kernel,
+ * names by the tree (fuse_node_add()). Results are 0 or a negative errno. The owner changes the tree itself, by
+ * fuse_node_add(), fuse_node_remove() and fuse_node_move(), before it returns 0.
+ */
+struct fuse_dir_ops {
+	/* @out: the new node. @mode: permission bits, the caller's umask applied. */
+	int (*mkdir)(struct fuse_node *dir, const char *name, mode_t mode, struct fuse_node **out);
+	/* Makes an empty file, which is opened next as by open(2). */
+	int (*create)(struct fuse_node *dir, const char *name, mode_t mode, struct fuse_node **out);
+	/* Whether a directory must be empty is for the owner to say: -ENOTEMPTY. */
+	int (*rmdir)(struct fuse_node *dir, struct fuse_node *child);
+	int (*unlink)(struct fuse_node *dir, struct fuse_node *child);
+	/* @replaced: what has the new name now, NULL = nothing; the kernel has checked that the kinds fit. */
+	int (*rename)(struct fuse_node *child, struct fuse_node *new_dir, const char *new_name,
+		      struct fuse_node *replaced);
+	/* As in struct fuse_file_ops. */
+	void (*drop)(struct fuse_node *node);
 };
 
 struct fuse_node_options {
@@ -74,7 +106,10 @@ struct fuse_node_options {
 	uid_t uid;
 	gid_t gid;
 	bool record; /* stream or record file: direct-io, non-seekable, no flush, parallel writes */
-	const struct fuse_file_ops *ops; /* files only; borrowed */
+	/* The daemon removes it by itself: the kernel asks each time whether it is still there. */
+	bool transient;
+	const struct fuse_file_ops *ops;    /* files only; borrowed */
+	const struct fuse_dir_ops *dir_ops; /* directories only, may be NULL; borrowed */
 	void *userdata;
 };
 
@@ -110,6 +145,24 @@ struct fuse_node *fuse_tree_root(struct fuse_tree *tree);
  */
 int fuse_node_add(struct fuse_node **out, struct fuse_node *parent, const struct fuse_node_options *options);
 void *fuse_node_userdata(const struct fuse_node *node);
+/* Without the NUL counted; borrowed until the node is moved or removed. */
+const char *fuse_node_name(const struct fuse_node *node);
+/* NULL for the root. */
+struct fuse_node *fuse_node_parent(const struct fuse_node *node);
+/* The child of that name, or NULL. */
+struct fuse_node *fuse_node_find(struct fuse_node *dir, const char *name);
+/* The children in the order they were added: NULL @after is the first; NULL at the end. */
+struct fuse_node *fuse_node_next_child(struct fuse_node *dir, struct fuse_node *after);
+bool fuse_node_is_dir(const struct fuse_node *node);
+
+/*
+ * Takes @node, and everything below it, out of the tree: its names are gone at once. Open files go on with their
+ * operations until they are released; requests that are parked stay parked, it is for the owner to answer them.
+ * The pointers are invalid afterwards except inside the operations of open files. Not the root.
+ */
+void fuse_node_remove(struct fuse_node *node);
+/* Gives @node another name or directory, or both. Returns 0, -EEXIST, -EINVAL (name; or @dir is below @node). */
+int fuse_node_move(struct fuse_node *node, struct fuse_node *dir, const char *name);
 /* The document changed: sets mtime and ctime, tells the kernel to drop what it cached, wakes poll(2) with
  * POLLPRI. */
 void fuse_node_changed(struct fuse_node *node);
@@ -119,6 +172,12 @@ void fuse_file_poll_wake(struct fuse_file *file);
 
 /* Answers a READ inside its operation; @data at most the size asked for. */
 void fuse_reply_data(struct fuse_request *req, struct bytes data);
+
+/* Answers an IOCTL inside its operation; @data at most the size of an _IOR or _IOWR command. */
+void fuse_reply_ioctl(struct fuse_request *req, struct bytes data);
+
+/* Whether the thread @pid, which closes a file or ends, was ended by a signal. False when that cannot be known. */
+bool fuse_pid_was_killed(pid_t pid);
 
 /* Parks @req in @parked; the operation then returns FUSE_PARKED. Check O_NONBLOCK first. */
 void fuse_park(struct fuse_request *req, struct fuse_parked *parked);
