@@ -16,7 +16,6 @@
 #include "base/log.h"
 #include "flow/command_json.h"
 #include "flow/link.h"
-#include "loop/loop.h"
 
 struct commands;
 struct command;
@@ -34,7 +33,6 @@ enum command_state {
 };
 
 struct commands_options {
-	struct loop *loop;
 	struct log *log;
 	struct link *link; /* borrowed */
 };
@@ -51,6 +49,8 @@ struct commands_watcher {
 	void (*on_removed)(void *userdata, struct command *command);
 	/* commands_take() has something to give. */
 	void (*on_available)(void *userdata);
+	/* commands_close() was called. */
+	void (*on_closed)(void *userdata);
 };
 
 /* At most one, before the link starts; NULL: nobody any more. */
@@ -58,6 +58,7 @@ void commands_set_watcher(struct commands *c, const struct commands_watcher *wat
 
 /* Whether commands_take() has something to give. */
 bool commands_available(const struct commands *c);
+bool commands_is_closed(const struct commands *c);
 
 /* Takes the command that waits longest, or NULL. It is HANDED then and referenced for the caller, who settles it. */
 struct command *commands_take(struct commands *c);
@@ -82,8 +83,8 @@ void **command_userdata(struct command *command);
 
 /*
  * The daemon is about to close the files by itself: what their users would decide by closing them is not decided.
- * Nothing is taken or settled from here on; the hub delivers again what is not settled. After the transport, before
- * the tree.
+ * Nothing is taken or settled from here on; the hub delivers again what is not settled. While the transport still
+ * serves the files: who waits for a command is told.
  */
 void commands_close(struct commands *c);
 
