@@ -97,7 +97,8 @@ write_configuration()
 {
   "connection-string-file": "hub/devices/$device.connection-string",
   "ca-file": "hub/ca.pem",
-  "mount": "$1"
+  "mount": "$1",
+  "state-directory": "state"
 }
 END
 }

@@ -14,11 +14,28 @@
 #define IOTHUB_MOUNT_DIR      "/run/iothub"
 #define IOTHUB_MOUNT_DIR_USER "iothub"
 
+/* What outlives the daemon: root's directory, a user's directory (below $XDG_STATE_HOME). */
+#define IOTHUB_STATE_DIR      "/var/lib/iothub"
+#define IOTHUB_STATE_DIR_USER "iothub"
+
 /* Names below the mount point. */
-#define IOTHUB_FILE_TELEMETRY      "telemetry"      /* each line is one message */
-#define IOTHUB_FILE_TELEMETRY_RAW  "telemetry.raw"  /* each write(2) is one message */
-#define IOTHUB_FILE_TELEMETRY_FILE "telemetry.file" /* from open(2) to the last close(2) is one message */
-#define IOTHUB_FILE_STATUS         "status"         /* key: value lines */
+#define IOTHUB_FILE_TELEMETRY          "telemetry"      /* each line is one message */
+#define IOTHUB_FILE_TELEMETRY_RAW      "telemetry.raw"  /* each write(2) is one message */
+#define IOTHUB_FILE_TELEMETRY_FILE     "telemetry.file" /* from open(2) to the last close(2) is one message */
+#define IOTHUB_FILE_STATUS             "status"         /* key: value lines */
+#define IOTHUB_FILE_EVENTS             "events"         /* what happened, a line of JSON each */
+
+#define IOTHUB_DIR_COMMANDS            "commands"
+#define IOTHUB_FILE_COMMANDS_NEXT      "next"     /* one command's payload, with a newline at its end */
+#define IOTHUB_FILE_COMMANDS_RAW       "next.raw" /* the same, exact bytes */
+#define IOTHUB_FILE_COMMANDS_STREAM    "stream"   /* a command is a line of JSON */
+#define IOTHUB_FILE_COMMAND_PAYLOAD    "payload"  /* these in commands/SEQUENCE-NO */
+#define IOTHUB_FILE_COMMAND_PROPERTIES "properties.json"
+#define IOTHUB_FILE_COMMAND_SETTLE     "settle"  /* complete, abandon or reject */
+#define IOTHUB_DIR_METHODS             "methods" /* with a directory for each method */
+#define IOTHUB_FILE_METHOD_CALL        "call"    /* one open is one call */
+#define IOTHUB_DIR_TWIN                "twin"
+#define IOTHUB_DIR_TWIN_REPORTED       "reported"
 
 /* Group that may use the files, when it exists and the configuration names no other. */
 #define IOTHUB_GROUP "iothub"

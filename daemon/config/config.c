@@ -17,7 +17,7 @@
 #include "hub/contract.h"
 #include "iothub.h"
 
-/* Permissions of files without a rule: messages go in, the state comes out. */
+/* Permissions of files without a rule: messages go in, the state comes out, and calls are answered. */
 static const struct {
 	const char *name;
 	mode_t mode;
@@ -26,6 +26,12 @@ static const struct {
 	[CONFIG_FILE_TELEMETRY_RAW] = {IOTHUB_FILE_TELEMETRY_RAW, 0220},
 	[CONFIG_FILE_TELEMETRY_FILE] = {IOTHUB_FILE_TELEMETRY_FILE, 0220},
 	[CONFIG_FILE_STATUS] = {IOTHUB_FILE_STATUS, 0440},
+	[CONFIG_FILE_EVENTS] = {IOTHUB_FILE_EVENTS, 0440},
+	[CONFIG_FILE_COMMANDS] = {IOTHUB_DIR_COMMANDS, 0440},
+	[CONFIG_FILE_SETTLE] = {IOTHUB_FILE_COMMAND_SETTLE, 0220},
+	[CONFIG_FILE_METHODS] = {IOTHUB_DIR_METHODS, 0660},
+	[CONFIG_FILE_TWIN] = {IOTHUB_DIR_TWIN, 0440},
+	[CONFIG_FILE_REPORTED] = {IOTHUB_DIR_TWIN_REPORTED, 0660},
 };
 
 const char *config_file_name(enum config_file file)
@@ -73,6 +79,10 @@ void config_source_init(struct config_source *out, struct config_source_paths *p
 	if (out->uid == 0) {
 		out->config_dir = IOTHUB_CONFIG_DIR;
 		out->runtime_dir = "/run";
+		/* systemd's StateDirectory=. */
+		out->state_dir = getenv("STATE_DIRECTORY");
+		if (!out->state_dir)
+			out->state_dir = IOTHUB_STATE_DIR;
 		return;
 	}
 	out->config_dir = directory_compose(paths->config_dir, sizeof(paths->config_dir),
@@ -82,6 +92,11 @@ void config_source_init(struct config_source *out, struct config_source_paths *p
 						    getenv("HOME"), "/.config/" IOTHUB_CONFIG_DIR_USER);
 	out->runtime_dir = directory_compose(paths->runtime_dir, sizeof(paths->runtime_dir),
 					     getenv("XDG_RUNTIME_DIR"), "");
+	out->state_dir = directory_compose(paths->state_dir, sizeof(paths->state_dir),
+					   getenv("XDG_STATE_HOME"), "/" IOTHUB_STATE_DIR_USER);
+	if (!out->state_dir)
+		out->state_dir = directory_compose(paths->state_dir, sizeof(paths->state_dir), getenv("HOME"),
+						   "/.local/state/" IOTHUB_STATE_DIR_USER);
 }
 
 char *settings_path_join(const char *directory, const char *path)
@@ -108,6 +123,8 @@ void settings_init(struct settings *s)
 				.keep_alive_s = CONFIG_KEEP_ALIVE_DEFAULT,
 				.token_lifetime_s = CONFIG_TOKEN_LIFETIME_DEFAULT,
 				.session_expiry_s = CONFIG_SESSION_EXPIRY_DEFAULT,
+				.method_wait_s = CONFIG_METHOD_WAIT_DEFAULT,
+				.method_timeout_s = CONFIG_METHOD_TIMEOUT_DEFAULT,
 				.log_level = LOG_LEVEL_INFO,
 			},
 	};
@@ -126,13 +143,16 @@ void settings_deinit(struct settings *s)
 
 void config_deinit(struct config *c)
 {
-	char *const strings[] = {c->host,        c->gateway_host,  c->device_id,  c->module_id,
-				 c->key_name,    c->ca_file,       c->mount,      c->certificate_file,
-				 c->private_key, c->identity_path, c->config_path};
+	char *const strings[] = {c->host,        c->gateway_host,  c->device_id,   c->module_id,
+				 c->key_name,    c->ca_file,       c->mount,       c->certificate_file,
+				 c->private_key, c->identity_path, c->config_path, c->state_dir};
 
 	hub_key_wipe(&c->key);
 	for (size_t i = 0; i < ARRAY_SIZE(strings); ++i)
 		free(strings[i]);
+	for (size_t i = 0; i < c->n_methods; ++i)
+		free(c->methods[i]);
+	free(c->methods);
 	*c = (struct config){0};
 }
 
@@ -213,6 +233,14 @@ static int mount_default(struct config *c, const struct config_source *source, s
 	return c->mount ? 0 : -ENOMEM;
 }
 
+static int state_default(struct config *c, const struct config_source *source)
+{
+	if (c->state_dir || !source->state_dir)
+		return 0;
+	c->state_dir = strdup(source->state_dir);
+	return c->state_dir ? 0 : -ENOMEM;
+}
+
 static void access_default(struct config *c, const struct config_source *source)
 {
 	if (c->uid == SETTINGS_NO_UID)
@@ -241,6 +269,8 @@ static int settings_complete(struct settings *s, const struct config_source *sou
 		r = settings_find_identity(s, source, log);
 	if (r == 0)
 		r = mount_default(c, source, log);
+	if (r == 0)
+		r = state_default(c, source);
 	if (r)
 		return r;
 	access_default(c, source);

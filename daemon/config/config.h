@@ -27,6 +27,13 @@
 #define CONFIG_TOKEN_LIFETIME_MAX     31536000
 #define CONFIG_TOKEN_LIFETIME_DEFAULT 3600
 #define CONFIG_SESSION_EXPIRY_DEFAULT 86400
+#define CONFIG_METHOD_WAIT_MAX        300
+#define CONFIG_METHOD_WAIT_DEFAULT    0
+#define CONFIG_METHOD_TIMEOUT_MIN     1
+#define CONFIG_METHOD_TIMEOUT_MAX     3600
+#define CONFIG_METHOD_TIMEOUT_DEFAULT 300
+/* Methods that are registered from the start: as many as there can be beside commands and the twin. */
+#define CONFIG_METHODS_MAX 48
 
 /* How the hub is told who we are. */
 enum config_authentication {
@@ -41,6 +48,12 @@ enum config_file {
 	CONFIG_FILE_TELEMETRY_RAW,
 	CONFIG_FILE_TELEMETRY_FILE,
 	CONFIG_FILE_STATUS,
+	CONFIG_FILE_EVENTS,
+	CONFIG_FILE_COMMANDS, /* all below commands/ but settle */
+	CONFIG_FILE_SETTLE,
+	CONFIG_FILE_METHODS,  /* the call files; who may write may make methods */
+	CONFIG_FILE_TWIN,     /* all below twin/ but what is reported */
+	CONFIG_FILE_REPORTED, /* reported.json and the tree */
 	CONFIG_N_FILES,
 };
 
@@ -75,6 +88,11 @@ struct config {
 	uint16_t keep_alive_s;
 	uint32_t token_lifetime_s;
 	uint32_t session_expiry_s; /* 0xffffffff = never */
+	char **methods;            /* names, each valid and none twice */
+	size_t n_methods;
+	uint32_t method_wait_s;    /* for somebody to open a method that is called; 0 = not at all */
+	uint32_t method_timeout_s; /* for a method's response */
+	char *state_dir;           /* what outlives the daemon; NULL = nowhere */
 	enum log_level log_level;
 
 	char *config_path;   /* the JSON file that was read; NULL = none */
@@ -93,6 +111,7 @@ struct config_source {
 	/* From the environment. */
 	const char *config_dir;      /* with iothubd.json and connection-string; NULL = none (no home) */
 	const char *runtime_dir;     /* the default mount point's parent; NULL = none */
+	const char *state_dir;       /* the default state directory; NULL = none */
 	const char *credentials_dir; /* $CREDENTIALS_DIRECTORY */
 	uid_t uid;
 	gid_t gid;
@@ -102,10 +121,11 @@ struct config_source {
 struct config_source_paths {
 	char config_dir[4096];
 	char runtime_dir[4096];
+	char state_dir[4096];
 };
 
 /* Fills the environment's part (root: /etc/iothub and /run; a user: $XDG_CONFIG_HOME or ~/.config,
- * $XDG_RUNTIME_DIR) and clears the rest. @paths must live as long as @out. */
+ * $XDG_RUNTIME_DIR, $XDG_STATE_HOME or ~/.local/state) and clears the rest. @paths must live as long as @out. */
 void config_source_init(struct config_source *out, struct config_source_paths *paths);
 
 /*

@@ -52,6 +52,12 @@ static const struct field file_fields[] = {
 	{IOTHUB_FILE_TELEMETRY_RAW, set_access, FILE_OFFSET(CONFIG_FILE_TELEMETRY_RAW), 0, 0},
 	{IOTHUB_FILE_TELEMETRY_FILE, set_access, FILE_OFFSET(CONFIG_FILE_TELEMETRY_FILE), 0, 0},
 	{IOTHUB_FILE_STATUS, set_access, FILE_OFFSET(CONFIG_FILE_STATUS), 0, 0},
+	{IOTHUB_FILE_EVENTS, set_access, FILE_OFFSET(CONFIG_FILE_EVENTS), 0, 0},
+	{IOTHUB_DIR_COMMANDS, set_access, FILE_OFFSET(CONFIG_FILE_COMMANDS), 0, 0},
+	{IOTHUB_FILE_COMMAND_SETTLE, set_access, FILE_OFFSET(CONFIG_FILE_SETTLE), 0, 0},
+	{IOTHUB_DIR_METHODS, set_access, FILE_OFFSET(CONFIG_FILE_METHODS), 0, 0},
+	{IOTHUB_DIR_TWIN, set_access, FILE_OFFSET(CONFIG_FILE_TWIN), 0, 0},
+	{IOTHUB_DIR_TWIN_REPORTED, set_access, FILE_OFFSET(CONFIG_FILE_REPORTED), 0, 0},
 };
 
 static int set_files(struct place *p, const struct field *f, struct json_object *value, void *to)
@@ -84,6 +90,7 @@ static const struct field top_fields[] = {
 	{"owner", field_set_owner, AT(config.uid), 0, 0},
 	{"group", field_set_group, AT(config.gid), 0, 0},
 	{"files", set_files, AT(config.files), 0, 0},
+	{"state-directory", field_set_path, AT(config.state_dir), 0, 0},
 	/* Behaviour. */
 	{"queue-bytes", field_set_u64, AT(config.queue_bytes), CONFIG_QUEUE_BYTES_MIN,
 	 CONFIG_QUEUE_BYTES_MAX},
@@ -91,6 +98,10 @@ static const struct field top_fields[] = {
 	{"keep-alive", field_set_u16, AT(config.keep_alive_s), CONFIG_KEEP_ALIVE_MIN, UINT16_MAX},
 	{"token-lifetime", field_set_u32, AT(config.token_lifetime_s), CONFIG_TOKEN_LIFETIME_MIN,
 	 CONFIG_TOKEN_LIFETIME_MAX},
+	{"methods", field_set_methods, AT(config), 0, CONFIG_METHODS_MAX},
+	{"method-wait", field_set_u32, AT(config.method_wait_s), 0, CONFIG_METHOD_WAIT_MAX},
+	{"method-timeout", field_set_u32, AT(config.method_timeout_s), CONFIG_METHOD_TIMEOUT_MIN,
+	 CONFIG_METHOD_TIMEOUT_MAX},
 	{"session-expiry", field_set_u32, AT(config.session_expiry_s), 0, UINT32_MAX},
 	{"log-level", field_set_log_level, AT(config.log_level), 0, 0},
 };

@@ -64,6 +64,8 @@ int field_set_u64(struct place *p, const struct field *f, struct json_object *va
 int field_set_authentication(struct place *p, const struct field *f, struct json_object *value, void *to);
 /* enum log_level. */
 int field_set_log_level(struct place *p, const struct field *f, struct json_object *value, void *to);
+/* struct config: its methods, from an array of at most f->max names. */
+int field_set_methods(struct place *p, const struct field *f, struct json_object *value, void *to);
 /* mode_t from a string of octal digits. */
 int field_set_mode(struct place *p, const struct field *f, struct json_object *value, void *to);
 /* uid_t from a name or a string of decimal digits. */

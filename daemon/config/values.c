@@ -15,6 +15,7 @@
 
 #include "config/check.h"
 #include "config/fields.h"
+#include "hub/method.h"
 
 int field_fail(struct place *p, const char *fmt, ...)
 {
@@ -210,6 +211,44 @@ int field_set_log_level(struct place *p, const struct field *f, struct json_obje
 		return -EINVAL;
 	if (config_log_level_parse((const char *)text.data, to))
 		return field_fail(p, "must be %s", what);
+	return 0;
+}
+
+static bool is_listed(const struct config *config, struct bytes name)
+{
+	for (size_t i = 0; i < config->n_methods; ++i)
+		if (bytes_equal_str(name, config->methods[i]))
+			return true;
+	return false;
+}
+
+int field_set_methods(struct place *p, const struct field *f, struct json_object *value, void *to)
+{
+	struct config *config = to;
+	size_t n;
+
+	if (!json_object_is_type(value, json_type_array))
+		return field_fail(p, "must be an array of names, not %s", field_type_name(value));
+	n = json_object_array_length(value);
+	if (n > f->max)
+		return field_fail(p, "has %zu names: a hub allows %" PRIu64, n, f->max);
+	config->methods = calloc(n ? n : 1, sizeof(char *));
+	if (!config->methods)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; ++i) {
+		struct bytes name = string_get(p, json_object_array_get_idx(value, i), "an array of names");
+		int r;
+
+		if (!name.data)
+			return -EINVAL;
+		if (!hub_method_name_is_valid(name) || is_listed(config, name))
+			return field_fail(p, "has a name at position %zu that %s", i + 1,
+					  is_listed(config, name) ? "is there before" : "no method can have");
+		r = string_store(&config->methods[i], name);
+		if (r)
+			return r;
+		config->n_methods = i + 1;
+	}
 	return 0;
 }
 

@@ -19,6 +19,8 @@
 /* Replies kept; older ones are overwritten. */
 #define FUSE_LINE_REPLIES 16384
 #define FUSE_LINE_REQUEST 300000
+/* Longest reply kept, without its header. */
+#define FUSE_LINE_BODY 1024
 
 /* fuse_line_result() of a request that waits; no errno and no success. */
 #define FUSE_LINE_WAITS 1
@@ -27,7 +29,7 @@ struct fuse_line_reply {
 	uint64_t unique;
 	uint64_t number; /* replies are counted from 1 */
 	int error;
-	uint8_t body[sizeof(struct fuse_entry_out)];
+	uint8_t body[FUSE_LINE_BODY];
 	size_t len;
 };
 
@@ -168,6 +170,24 @@ static inline uint64_t fuse_line_write(struct fuse_line *line, uint64_t node_id,
 				       struct bytes data)
 {
 	return fuse_line_write_at(line, node_id, fh, flags, 0, data);
+}
+
+/* At most FUSE_LINE_BODY bytes. Returns the request's unique. */
+static inline uint64_t fuse_line_read(struct fuse_line *line, uint64_t node_id, uint64_t fh, uint32_t flags,
+				      uint64_t offset, uint32_t size)
+{
+	const struct fuse_read_in in = {.fh = fh, .offset = offset, .size = size, .flags = flags};
+
+	return fuse_line_request(line, FUSE_READ, node_id, &in, sizeof(in), BYTES("", 0));
+}
+
+/* What a request that succeeded was answered with; borrowed until FUSE_LINE_REPLIES later. */
+static inline struct bytes fuse_line_data(struct fuse_line *line, uint64_t unique)
+{
+	const struct fuse_line_reply *reply = fuse_line_slot(line, unique);
+
+	ASSERT_EQ(fuse_line_result(line, unique), 0);
+	return BYTES(reply->body, reply->len);
 }
 
 static inline uint64_t fuse_line_fsync(struct fuse_line *line, uint64_t node_id, uint64_t fh)

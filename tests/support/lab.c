@@ -127,8 +127,9 @@ void lab_configure(struct lab *lab, const char *extra)
 	ASSERT_TRUE(file != NULL);
 	fprintf(file,
 		"{\"connection-string-file\": \"%s/state/devices/%s.connection-string\",\n"
-		" \"ca-file\": \"%s/state/ca.pem\", \"port\": %u, \"mount\": \"%s\"%s%s}\n",
-		lab->dir, lab->device, lab->dir, lab->port, lab->mount, extra ? ",\n " : "",
+		" \"ca-file\": \"%s/state/ca.pem\", \"port\": %u, \"mount\": \"%s\",\n"
+		" \"state-directory\": \"%s/device\"%s%s}\n",
+		lab->dir, lab->device, lab->dir, lab->port, lab->mount, lab->dir, extra ? ",\n " : "",
 		extra ? extra : "");
 	ASSERT_EQ(fclose(file), 0);
 }

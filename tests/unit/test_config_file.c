@@ -33,7 +33,7 @@ FIXTURE(config)
 	struct log log;
 	struct config config;
 	struct config_source source;
-	char config_dir[128], credentials_dir[128], runtime_dir[128];
+	char config_dir[128], credentials_dir[128], runtime_dir[128], state_dir[128];
 };
 
 static void file_write(struct fixture_config *self, const char *name, const char *text, mode_t mode)
@@ -57,13 +57,17 @@ FIXTURE_SETUP(config)
 	snprintf(self->config_dir, sizeof(self->config_dir), "%s/etc", self->dir);
 	snprintf(self->credentials_dir, sizeof(self->credentials_dir), "%s/credentials", self->dir);
 	snprintf(self->runtime_dir, sizeof(self->runtime_dir), "%s/run", self->dir);
+	snprintf(self->state_dir, sizeof(self->state_dir), "%s/state", self->dir);
 	ASSERT_EQ(mkdir(self->config_dir, 0700), 0);
 	ASSERT_EQ(mkdir(self->credentials_dir, 0700), 0);
 	self->log_fd = open(self->dir, O_TMPFILE | O_RDWR, 0600);
 	ASSERT_GE(self->log_fd, 0);
 	self->log = (struct log){.fd = self->log_fd, .level = LOG_LEVEL_INFO};
-	self->source = (struct config_source){
-		.config_dir = self->config_dir, .runtime_dir = self->runtime_dir, .uid = 4711, .gid = 4712};
+	self->source = (struct config_source){.config_dir = self->config_dir,
+					      .runtime_dir = self->runtime_dir,
+					      .state_dir = self->state_dir,
+					      .uid = 4711,
+					      .gid = 4712};
 	file_write(self, "key", KEY "\n", 0600);
 	ASSERT_EQ(chdir(self->dir), 0);
 }
@@ -137,6 +141,13 @@ static void expect_refused(struct fixture_config *self, const char *json, const 
 
 TEST_F(config, defaults)
 {
+	static const mode_t modes[CONFIG_N_FILES] = {
+		[CONFIG_FILE_TELEMETRY] = 0220,      [CONFIG_FILE_TELEMETRY_RAW] = 0220,
+		[CONFIG_FILE_TELEMETRY_FILE] = 0220, [CONFIG_FILE_STATUS] = 0440,
+		[CONFIG_FILE_EVENTS] = 0440,         [CONFIG_FILE_COMMANDS] = 0440,
+		[CONFIG_FILE_SETTLE] = 0220,         [CONFIG_FILE_METHODS] = 0660,
+		[CONFIG_FILE_TWIN] = 0440,           [CONFIG_FILE_REPORTED] = 0660,
+	};
 	const struct config *c = &self->config;
 	const struct group *group = getgrnam("iothub");
 	gid_t gid = group ? group->gr_gid : 4712;
@@ -160,10 +171,15 @@ TEST_F(config, defaults)
 	EXPECT_EQ(c->uid, 4711u);
 	EXPECT_EQ(c->gid, gid);
 	for (unsigned int i = 0; i < CONFIG_N_FILES; ++i) {
-		EXPECT_EQ(c->files[i].mode, i == CONFIG_FILE_STATUS ? 0440u : 0220u);
+		EXPECT_EQ(c->files[i].mode, modes[i]);
 		EXPECT_EQ(c->files[i].uid, 4711u);
 		EXPECT_EQ(c->files[i].gid, gid);
 	}
+	EXPECT_EQ(c->n_methods, 0u);
+	EXPECT_EQ(c->method_wait_s, 0u);
+	EXPECT_EQ(c->method_timeout_s, 300u);
+	snprintf(path, sizeof(path), "%s/state", self->dir);
+	EXPECT_STREQ(c->state_dir, path);
 	EXPECT_EQ(c->queue_bytes, 16u << 20);
 	EXPECT_EQ(c->ack_timeout_s, 60u);
 	EXPECT_EQ(c->keep_alive_s, 240);
@@ -178,19 +194,21 @@ TEST_F(config, every_field)
 {
 	const struct config *c = &self->config;
 
-	ASSERT_EQ(load_json(self,
-			    "{" DEVICE ",\n"
-			    "\"port\": 1, \"gateway-host\": \"gw.local\", \"module-id\": \"m1\",\n"
-			    "\"authentication\": \"sas\",\n"
-			    "\"shared-access-key-name\": \"device\", \"ca-file\": \"/ca.pem\",\n"
-			    "\"mount\": \"/m\", \"owner\": \"7\", \"group\": \"8\",\n"
-			    "\"files\": {\"telemetry\": {\"mode\": \"0222\", \"group\": \"9\"},\n"
-			    "\"telemetry.raw\": {\"owner\": \"10\"}, \"telemetry.file\": {},\n"
-			    "\"status\": {\"mode\": \"644\", \"owner\": \"root\", \"group\": \"root\"}},\n"
-			    "\"queue-bytes\": 1048576, \"ack-timeout\": 0, \"keep-alive\": 65535,\n"
-			    "\"token-lifetime\": 10, \"session-expiry\": 4294967295,\n"
-			    "\"log-level\": \"debug\"}\n"),
-		  0);
+	ASSERT_EQ(
+		load_json(self,
+			  "{" DEVICE ",\n"
+			  "\"port\": 1, \"gateway-host\": \"gw.local\", \"module-id\": \"m1\",\n"
+			  "\"authentication\": \"sas\",\n"
+			  "\"shared-access-key-name\": \"device\", \"ca-file\": \"/ca.pem\",\n"
+			  "\"mount\": \"/m\", \"owner\": \"7\", \"group\": \"8\",\n"
+			  "\"files\": {\"telemetry\": {\"mode\": \"0222\", \"group\": \"9\"},\n"
+			  "\"telemetry.raw\": {\"owner\": \"10\"}, \"telemetry.file\": {},\n"
+			  "\"status\": {\"mode\": \"644\", \"owner\": \"root\", \"group\": \"root\"}},\n"
+			  "\"queue-bytes\": 1048576, \"ack-timeout\": 0, \"keep-alive\": 65535,\n"
+			  "\"token-lifetime\": 10, \"session-expiry\": 4294967295,\n"
+			  "\"methods\": [\"reboot\", \"a.b\"], \"method-wait\": 300, \"method-timeout\": 1,\n"
+			  "\"state-directory\": \"st\", \"log-level\": \"debug\"}\n"),
+		0);
 	expect_line(self, "");
 	EXPECT_EQ(c->port, 1);
 	EXPECT_STREQ(c->gateway_host, "gw.local");
@@ -198,6 +216,12 @@ TEST_F(config, every_field)
 	EXPECT_STREQ(c->client_id, "dev1/m1");
 	EXPECT_TRUE(c->authentication == CONFIG_AUTHENTICATION_SAS);
 	EXPECT_STREQ(c->key_name, "device");
+	ASSERT_EQ(c->n_methods, 2u);
+	EXPECT_STREQ(c->methods[0], "reboot");
+	EXPECT_STREQ(c->methods[1], "a.b");
+	EXPECT_EQ(c->method_wait_s, 300u);
+	EXPECT_EQ(c->method_timeout_s, 1u);
+	EXPECT_STREQ(c->state_dir, "./st");
 	EXPECT_STREQ(c->ca_file, "/ca.pem");
 	EXPECT_STREQ(c->mount, "/m");
 	EXPECT_EQ(c->uid, 7u);
@@ -653,6 +677,36 @@ TEST_F(config, log_level_on_the_command_line)
 	expect_line(self, "error: --log-level must be error, warning, info or debug\n");
 }
 
+TEST_F(config, methods)
+{
+	char many[1024] = "{\"methods\": [\"0\"";
+	size_t len = strlen(many);
+
+	expect_refused(self, "{\"methods\": \"reboot\"}",
+		       "field \"methods\" must be an array of names, not a string");
+	expect_refused(self, "{\"methods\": [\"a\", 1]}",
+		       "field \"methods\" must be an array of names, not a number");
+	expect_refused(self, "{\"methods\": [\"a\", \"\"]}",
+		       "field \"methods\" must be an array of names, not empty");
+	expect_refused(self, "{\"methods\": [\"a\", \"b/c\"]}",
+		       "field \"methods\" has a name at position 2 that no method can have");
+	expect_refused(self, "{\"methods\": [\"a\", \"b\", \"a\"]}",
+		       "field \"methods\" has a name at position 3 that is there before");
+	for (int i = 1; i <= CONFIG_METHODS_MAX; ++i)
+		len += (size_t)snprintf(many + len, sizeof(many) - len, ", \"%d\"", i);
+	snprintf(many + len, sizeof(many) - len, "]}");
+	expect_refused(self, many, "field \"methods\" has 49 names: a hub allows 48");
+	expect_refused(self, "{\"method-timeout\": 0}",
+		       "field \"method-timeout\" must be a whole number from 1 to 3600, not 0");
+}
+
+TEST_F(config, no_state_directory)
+{
+	self->source.state_dir = NULL;
+	EXPECT_EQ(load_json(self, "{" DEVICE "}"), 0);
+	EXPECT_EQ(self->config.state_dir, NULL);
+}
+
 TEST_F(config, no_runtime_directory)
 {
 	self->source.runtime_dir = NULL;
@@ -672,29 +726,39 @@ TEST_F(config, source_of_root_and_of_a_user)
 	setenv("CREDENTIALS_DIRECTORY", "/run/credentials/x", 1);
 	setenv("XDG_CONFIG_HOME", "/home/u/cfg", 1);
 	setenv("XDG_RUNTIME_DIR", "/run/user/7", 1);
+	setenv("XDG_STATE_HOME", "/home/u/st", 1);
+	unsetenv("STATE_DIRECTORY");
 	setenv("HOME", "/home/u", 1);
 	config_source_init(&s, &paths);
 	EXPECT_STREQ(s.credentials_dir, "/run/credentials/x");
 	if (geteuid() == 0) {
 		EXPECT_STREQ(s.config_dir, "/etc/iothub");
 		EXPECT_STREQ(s.runtime_dir, "/run");
+		EXPECT_STREQ(s.state_dir, "/var/lib/iothub");
+		setenv("STATE_DIRECTORY", "/var/lib/x", 1);
+		config_source_init(&s, &paths);
+		EXPECT_STREQ(s.state_dir, "/var/lib/x");
 		SKIP_IF(seteuid(65534), "cannot become another user");
 		config_source_init(&s, &paths);
 	}
 	EXPECT_EQ(s.uid, geteuid());
 	EXPECT_STREQ(s.config_dir, "/home/u/cfg/iothub");
 	EXPECT_STREQ(s.runtime_dir, "/run/user/7");
+	EXPECT_STREQ(s.state_dir, "/home/u/st/iothub");
 	/* Relative directories in the environment do not count, as the XDG specification says. */
 	setenv("XDG_CONFIG_HOME", "cfg", 1);
 	setenv("XDG_RUNTIME_DIR", "run", 1);
+	unsetenv("XDG_STATE_HOME");
 	config_source_init(&s, &paths);
 	EXPECT_STREQ(s.config_dir, "/home/u/.config/iothub");
+	EXPECT_STREQ(s.state_dir, "/home/u/.local/state/iothub");
 	EXPECT_EQ(s.runtime_dir, NULL);
 	unsetenv("XDG_CONFIG_HOME");
 	unsetenv("HOME");
 	unsetenv("CREDENTIALS_DIRECTORY");
 	config_source_init(&s, &paths);
 	EXPECT_EQ(s.config_dir, NULL);
+	EXPECT_EQ(s.state_dir, NULL);
 	EXPECT_EQ(s.credentials_dir, NULL);
 	if (getuid() == 0)
 		ASSERT_EQ(seteuid(0), 0);
@@ -706,6 +770,12 @@ TEST(names)
 	EXPECT_STREQ(config_file_name(CONFIG_FILE_TELEMETRY_RAW), "telemetry.raw");
 	EXPECT_STREQ(config_file_name(CONFIG_FILE_TELEMETRY_FILE), "telemetry.file");
 	EXPECT_STREQ(config_file_name(CONFIG_FILE_STATUS), "status");
+	EXPECT_STREQ(config_file_name(CONFIG_FILE_EVENTS), "events");
+	EXPECT_STREQ(config_file_name(CONFIG_FILE_COMMANDS), "commands");
+	EXPECT_STREQ(config_file_name(CONFIG_FILE_SETTLE), "settle");
+	EXPECT_STREQ(config_file_name(CONFIG_FILE_METHODS), "methods");
+	EXPECT_STREQ(config_file_name(CONFIG_FILE_TWIN), "twin");
+	EXPECT_STREQ(config_file_name(CONFIG_FILE_REPORTED), "reported");
 }
 
 TEST(deinit_twice)
