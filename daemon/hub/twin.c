@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Twin states, see twin.h.
+ *
+ * json-c makes the objects, but it reads more than JSON has (names in single quotes, raw control characters,
+ * `-01`, NaN), takes an escaped NUL for the end of a name, and spends memory on levels and values before anybody
+ * has counted them. So a scan of the text comes first: it knows RFC 8259's grammar and nothing else, allocates
+ * nothing, goes over each byte once and stops at the bounds. What it lets pass, json-c reads whole.
+ *
+ * The limits are looked for in the objects, not in the text, because a state is also checked after a merge. The
+ * walk enters at most HUB_TWIN_LEVELS_MAX levels, whoever made the object.
+ */
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <json-c/json.h>
+
+#include "base/cleanup.h"
+#include "base/utf8.h"
+#include "hub/twin.h"
+
+DEFINE_CLEANUP(struct json_tokener *, json_tokener_free)
+
+/* Bytes of a key that a reason shows, and a NUL. */
+#define KEY_SHOWN_SIZE 64
+
+__attribute__((format(printf, 3, 4))) static int refuse(struct hub_twin_reason *reason, int error,
+							const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(reason->text, sizeof(reason->text), fmt, ap);
+	va_end(ap);
+	return error;
+}
+
+/* --- the text ------------------------------------------------------------------------------------ */
+
+struct scan {
+	const uint8_t *text;
+	size_t len;
+	size_t pos;
+	size_t n_values;
+	const char *wrong; /* at @pos; NULL: nothing yet */
+};
+
+/* The byte at hand; -1 at the end. */
+static int scan_peek(const struct scan *s)
+{
+	return s->pos < s->len ? s->text[s->pos] : -1;
+}
+
+static bool scan_fail(struct scan *s, const char *wrong)
+{
+	if (!s->wrong)
+		s->wrong = s->pos == s->len ? "the text ends early" : wrong;
+	return false;
+}
+
+/* Steps over @byte if it is the one at hand. */
+static bool scan_skip(struct scan *s, char byte)
+{
+	bool found = scan_peek(s) == byte;
+
+	s->pos += found;
+	return found;
+}
+
+static void scan_space(struct scan *s)
+{
+	while (scan_skip(s, ' ') || scan_skip(s, '\t') || scan_skip(s, '\n') || scan_skip(s, '\r'))
+		;
+}
+
+static bool is_digit(int c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool is_hex(int c)
+{
+	return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+/* After a backslash. */
+static bool scan_escape(struct scan *s, bool is_name)
+{
+	int c = scan_peek(s);
+	size_t start;
+
+	if (c != 'u') {
+		/* The terminating NUL is no candidate: -1 and 0 are refused before strchr() sees them. */
+		if (c <= 0 || !strchr("\"\\/bfnrt", c))
+			return scan_fail(s, "there is no such escape");
+		s->pos++;
+		return true;
+	}
+	start = ++s->pos;
+	while (s->pos - start < 4) {
+		if (!is_hex(scan_peek(s)))
+			return scan_fail(s, "4 hexadecimal digits follow \\u");
+		s->pos++;
+	}
+	if (is_name && memcmp(s->text + start, "0000", 4) == 0)
+		return scan_fail(s, "U+0000 is not allowed in keys");
+	return true;
+}
+
+static bool scan_string(struct scan *s, bool is_name)
+{
+	if (!scan_skip(s, '"'))
+		return scan_fail(s, is_name ? "a key in double quotes is expected" : "a value is expected");
+	while (!scan_skip(s, '"')) {
+		if (scan_peek(s) < 0x20)
+			return scan_fail(s, "control characters are written as \\u escapes");
+		if (!scan_skip(s, '\\'))
+			s->pos++;
+		else if (!scan_escape(s, is_name))
+			return false;
+	}
+	return true;
+}
+
+static bool scan_digits(struct scan *s)
+{
+	if (!is_digit(scan_peek(s)))
+		return scan_fail(s, "a digit is expected");
+	while (is_digit(scan_peek(s)))
+		s->pos++;
+	return true;
+}
+
+static bool scan_number(struct scan *s)
+{
+	scan_skip(s, '-');
+	if (scan_skip(s, '0')) {
+		if (is_digit(scan_peek(s)))
+			return scan_fail(s, "a number has no leading zeros");
+	} else if (!scan_digits(s)) {
+		return false;
+	}
+	if (scan_skip(s, '.') && !scan_digits(s))
+		return false;
+	if (scan_skip(s, 'e') || scan_skip(s, 'E')) {
+		if (!scan_skip(s, '-'))
+			scan_skip(s, '+');
+		return scan_digits(s);
+	}
+	return true;
+}
+
+static bool scan_word(struct scan *s, struct bytes word)
+{
+	if (!bytes_start_with(BYTES(s->text + s->pos, s->len - s->pos), word))
+		return scan_fail(s, "a value is expected");
+	s->pos += word.len;
+	return true;
+}
+
+static bool scan_value(struct scan *s, int level);
+
+/* An object's or an array's members, after the opening bracket. */
+static bool scan_members(struct scan *s, bool is_object, int level)
+{
+	char close = is_object ? '}' : ']';
+
+	scan_space(s);
+	if (scan_skip(s, close))
+		return true;
+	for (;;) {
+		scan_space(s);
+		if (is_object) {
+			if (!scan_string(s, true))
+				return false;
+			scan_space(s);
+			if (!scan_skip(s, ':'))
+				return scan_fail(s, "a colon is expected");
+			scan_space(s);
+		}
+		if (!scan_value(s, level))
+			return false;
+		scan_space(s);
+		if (scan_skip(s, close))
+			return true;
+		if (!scan_skip(s, ','))
+			return scan_fail(s,
+					 is_object ? "a comma or } is expected" : "a comma or ] is expected");
+	}
+}
+
+/* @level: how many objects and arrays are open. */
+static bool scan_value(struct scan *s, int level)
+{
+	int c = scan_peek(s);
+
+	if (++s->n_values > HUB_TWIN_PARSE_VALUES_MAX)
+		return scan_fail(s, "too many values");
+	switch (c) {
+	case '{':
+	case '[':
+		if (level == HUB_TWIN_PARSE_LEVELS_MAX)
+			return scan_fail(s, "too many levels");
+		s->pos++;
+		return scan_members(s, c == '{', level + 1);
+	case 't':
+		return scan_word(s, BYTES_LIT("true"));
+	case 'f':
+		return scan_word(s, BYTES_LIT("false"));
+	case 'n':
+		return scan_word(s, BYTES_LIT("null"));
+	default:
+		return c == '-' || is_digit(c) ? scan_number(s) : scan_string(s, false);
+	}
+}
+
+static bool scan_text(struct scan *s)
+{
+	scan_space(s);
+	if (scan_peek(s) != '{')
+		return scan_fail(s, "a JSON object is expected");
+	if (!scan_value(s, 0))
+		return false;
+	scan_space(s);
+	return s->pos == s->len || scan_fail(s, "nothing may follow the object");
+}
+
+int hub_twin_parse(struct bytes text, struct json_object **out, struct hub_twin_reason *reason)
+{
+	_cleanup_(json_tokener_free_ptr) struct json_tokener *tokener = NULL;
+	struct scan scan = {.text = text.data, .len = text.len};
+	struct json_object *object;
+
+	reason->text[0] = '\0';
+	if (text.len > HUB_TWIN_TEXT_BYTES_MAX)
+		return refuse(reason, -EMSGSIZE, "the text has %zu bytes, at most %d are allowed", text.len,
+			      HUB_TWIN_TEXT_BYTES_MAX);
+	if (!utf8_is_valid(text))
+		return refuse(reason, -EINVAL, "the text is not UTF-8");
+	if (!scan_text(&scan))
+		return refuse(reason, -EINVAL, "not a JSON object: byte %zu: %s", scan.pos + 1, scan.wrong);
+	/* json-c counts the values inside the last level too. */
+	tokener = json_tokener_new_ex(HUB_TWIN_PARSE_LEVELS_MAX + 2);
+	if (!tokener)
+		return refuse(reason, -ENOMEM, "not enough memory");
+	object = json_tokener_parse_ex(tokener, (const char *)text.data, (int)text.len);
+	if (!object)
+		return refuse(reason, -ENOMEM, "not enough memory");
+	*out = object;
+	return 0;
+}
+
+/* --- the limits ---------------------------------------------------------------------------------- */
+
+struct check {
+	struct hub_twin_reason *reason;
+	size_t size;
+	bool is_patch;
+	const char *key; /* the innermost one; NULL: the state itself */
+};
+
+/* @key as a reason shows it: the first bytes, and nothing that would break the line. */
+static const char *key_show(const char *key, char out[static KEY_SHOWN_SIZE])
+{
+	size_t len = strlen(key), shown = len;
+
+	if (len >= KEY_SHOWN_SIZE) {
+		shown = KEY_SHOWN_SIZE - sizeof("...");
+		/* Not within a character. */
+		while (shown && ((uint8_t)key[shown] & 0xc0) == 0x80)
+			shown--;
+	}
+	for (size_t i = 0; i < shown; i++)
+		out[i] = (uint8_t)key[i] < 0x20 || key[i] == 0x7f ? '?' : key[i];
+	snprintf(out + shown, KEY_SHOWN_SIZE - shown, "%s", shown < len ? "..." : "");
+	return out;
+}
+
+static int refuse_key(const struct check *c, int error, const char *what)
+{
+	char shown[KEY_SHOWN_SIZE];
+
+	if (!c->key)
+		return refuse(c->reason, error, "%s", what);
+	return refuse(c->reason, error, "key \"%s\": %s", key_show(c->key, shown), what);
+}
+
+static int key_check(const struct check *c)
+{
+	const uint8_t *key = (const uint8_t *)c->key;
+	size_t len = strlen(c->key);
+
+	if (len == 0)
+		return refuse_key(c, -EINVAL, "an empty key is not allowed");
+	if (len > HUB_TWIN_KEY_BYTES_MAX)
+		return refuse_key(c, -EMSGSIZE, "a key has at most 1024 bytes");
+	if (!utf8_is_valid(BYTES(key, len)))
+		return refuse_key(c, -EINVAL, "a key is UTF-8");
+	for (size_t i = 0; i < len; i++) {
+		if (key[i] == ' ')
+			return refuse_key(c, -EINVAL, "a space is not allowed in keys");
+		if (key[i] == '.')
+			return refuse_key(c, -EINVAL, "a dot is not allowed in keys");
+		if (key[i] == '$')
+			return refuse_key(c, -EINVAL, "a $ is not allowed in keys");
+		/* U+0080 to U+009F are control characters too. */
+		if (key[i] < 0x20 || key[i] == 0x7f || (key[i] == 0xc2 && key[i + 1] < 0xa0))
+			return refuse_key(c, -EINVAL, "control characters are not allowed in keys");
+	}
+	return 0;
+}
+
+static int string_check(struct check *c, struct json_object *value)
+{
+	size_t len = (size_t)json_object_get_string_len(value);
+
+	c->size += len;
+	if (len > HUB_TWIN_STRING_BYTES_MAX)
+		return refuse_key(c, -EMSGSIZE, "a string has at most 4096 bytes");
+	/* The hub's own reader ends there. */
+	if (memchr(json_object_get_string(value), '\0', len))
+		return refuse_key(c, -EINVAL, "U+0000 is not allowed in strings");
+	return 0;
+}
+
+static int members_check(struct check *c, const struct json_object *container, int level);
+
+/* @level: how many objects and arrays inside the state are open around @value. */
+static int value_check(struct check *c, struct json_object *value, int level)
+{
+	switch (json_object_get_type(value)) {
+	case json_type_object:
+	case json_type_array:
+		if (level == HUB_TWIN_LEVELS_MAX)
+			return refuse_key(c, -EINVAL, "more than 10 levels are not allowed");
+		return members_check(c, value, level + 1);
+	case json_type_string:
+		return string_check(c, value);
+	case json_type_double:
+		c->size += 8;
+		return isfinite(json_object_get_double(value))
+			       ? 0
+			       : refuse_key(c, -EINVAL, "a number beyond all bounds is not allowed");
+	case json_type_int:
+		c->size += 8;
+		return 0;
+	case json_type_boolean:
+		c->size += 4;
+		return 0;
+	case json_type_null:
+		break;
+	}
+	return 0;
+}
+
+static int elements_check(struct check *c, const struct json_object *array, int level)
+{
+	for (size_t i = 0; i < json_object_array_length(array); i++) {
+		struct json_object *element = json_object_array_get_idx(array, i);
+		bool is_sized = json_object_is_type(element, json_type_boolean) ||
+				json_object_is_type(element, json_type_int) ||
+				json_object_is_type(element, json_type_double) ||
+				json_object_get_string_len(element) > 0;
+		int r;
+
+		/* Never nothing: otherwise an array of nulls would have no bound. */
+		c->size += !is_sized;
+		r = value_check(c, element, level);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static int members_check(struct check *c, const struct json_object *container, int level)
+{
+	const char *outer = c->key;
+	bool is_patch = c->is_patch;
+	int r;
+
+	if (json_object_is_type(container, json_type_array)) {
+		/* What is in an array is not merged: there a null is a value. */
+		c->is_patch = false;
+		r = elements_check(c, container, level);
+		c->is_patch = is_patch;
+		return r;
+	}
+	json_object_object_foreach(container, key, value)
+	{
+		c->key = key;
+		r = key_check(c);
+		if (r)
+			return r;
+		c->size += c->is_patch && !value ? 0 : strlen(key);
+		r = value_check(c, value, level);
+		if (r)
+			return r;
+	}
+	c->key = outer;
+	return 0;
+}
+
+static int check(const struct json_object *object, bool is_patch, struct hub_twin_reason *reason)
+{
+	struct check c = {.reason = reason, .is_patch = is_patch};
+	int r;
+
+	reason->text[0] = '\0';
+	if (!json_object_is_type(object, json_type_object))
+		return refuse(reason, -EINVAL, "a JSON object is expected");
+	r = members_check(&c, object, 0);
+	if (r)
+		return r;
+	if (c.size > HUB_TWIN_STATE_BYTES_MAX)
+		return refuse(reason, -EMSGSIZE, "the properties have %zu bytes, at most %u are allowed",
+			      c.size, HUB_TWIN_STATE_BYTES_MAX);
+	return 0;
+}
+
+int hub_twin_check(const struct json_object *state, struct hub_twin_reason *reason)
+{
+	return check(state, false, reason);
+}
+
+int hub_twin_check_patch(const struct json_object *patch, struct hub_twin_reason *reason)
+{
+	return check(patch, true, reason);
+}
