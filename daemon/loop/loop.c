@@ -259,6 +259,49 @@ void loop_op_poll_once(struct loop *loop, struct loop_op *op, int fd, uint32_t e
 	io_uring_sqe_set_data(sqe, op);
 }
 
+void loop_op_openat(struct loop *loop, struct loop_op *op, int dir_fd, const char *path, int flags,
+		    mode_t mode)
+{
+	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, dir_fd);
+
+	io_uring_prep_openat(sqe, dir_fd, path, flags, mode);
+	io_uring_sqe_set_data(sqe, op);
+}
+
+void loop_op_pwrite(struct loop *loop, struct loop_op *op, int fd, struct bytes data, uint64_t offset)
+{
+	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, fd);
+	unsigned int len = data.len < INT32_MAX ? (unsigned int)data.len : INT32_MAX;
+
+	io_uring_prep_write(sqe, fd, data.data, len, offset);
+	io_uring_sqe_set_data(sqe, op);
+}
+
+void loop_op_fsync(struct loop *loop, struct loop_op *op, int fd)
+{
+	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, fd);
+
+	io_uring_prep_fsync(sqe, fd, 0);
+	io_uring_sqe_set_data(sqe, op);
+}
+
+void loop_op_close(struct loop *loop, struct loop_op *op, int fd)
+{
+	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, fd);
+
+	io_uring_prep_close(sqe, fd);
+	io_uring_sqe_set_data(sqe, op);
+}
+
+void loop_op_renameat(struct loop *loop, struct loop_op *op, int old_dir_fd, const char *old_path,
+		      int new_dir_fd, const char *new_path)
+{
+	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, old_dir_fd);
+
+	io_uring_prep_renameat(sqe, old_dir_fd, old_path, new_dir_fd, new_path, 0);
+	io_uring_sqe_set_data(sqe, op);
+}
+
 static void op_queue_multi(struct loop_op *op, struct io_uring_sqe *sqe)
 {
 	if (op->events)

@@ -25,6 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include "base/bytes.h"
 #include "base/list.h"
@@ -137,6 +138,18 @@ void loop_op_poll_once(struct loop *loop, struct loop_op *op, int fd, uint32_t e
 /* Receive until end of stream, error or cancellation, into the loop's provided buffers (LOOP_RECV_SIZE each).
  */
 void loop_op_recv(struct loop *loop, struct loop_op *op, int fd);
+/*
+ * Files. Each is its system call; the kernel runs it in a thread of its own where it would block. The callback of
+ * loop_op_openat() gets the descriptor, that of loop_op_pwrite() the number of bytes written, which may be fewer.
+ * Paths are borrowed until the callback, as buffers are.
+ */
+void loop_op_openat(struct loop *loop, struct loop_op *op, int dir_fd, const char *path, int flags,
+		    mode_t mode);
+void loop_op_pwrite(struct loop *loop, struct loop_op *op, int fd, struct bytes data, uint64_t offset);
+void loop_op_fsync(struct loop *loop, struct loop_op *op, int fd);
+void loop_op_close(struct loop *loop, struct loop_op *op, int fd);
+void loop_op_renameat(struct loop *loop, struct loop_op *op, int old_dir_fd, const char *old_path,
+		      int new_dir_fd, const char *new_path);
 /* No-op when idle. */
 void loop_op_cancel(struct loop *loop, struct loop_op *op);
 

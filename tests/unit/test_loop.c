@@ -426,4 +426,45 @@ TEST_F(loop, turns_after_a_stop_wait_for_something)
 	turn_until_idle(self->loop, &self->p.op);
 }
 
+/* The result of the operation under way. */
+static int probe_wait(struct fixture_loop *self)
+{
+	turn_until_idle(self->loop, &self->p.op);
+	return self->p.last_res;
+}
+
+TEST_F(loop, files_are_made_written_and_renamed)
+{
+	char dir[] = "/tmp/test-loop.XXXXXX", text[16] = "";
+	int dir_fd, fd;
+
+	ASSERT_TRUE(mkdtemp(dir));
+	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_GE(dir_fd, 0);
+	loop_op_init(&self->p.op, probe_on_op);
+	loop_op_openat(self->loop, &self->p.op, dir_fd, "a", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	fd = probe_wait(self);
+	ASSERT_GE(fd, 0);
+	loop_op_pwrite(self->loop, &self->p.op, fd, BYTES_LIT("def"), 3);
+	EXPECT_EQ(probe_wait(self), 3);
+	loop_op_pwrite(self->loop, &self->p.op, fd, BYTES_LIT("abc"), 0);
+	EXPECT_EQ(probe_wait(self), 3);
+	loop_op_fsync(self->loop, &self->p.op, fd);
+	EXPECT_EQ(probe_wait(self), 0);
+	EXPECT_EQ(pread(fd, text, sizeof(text) - 1, 0), 6);
+	EXPECT_STREQ(text, "abcdef");
+	loop_op_close(self->loop, &self->p.op, fd);
+	EXPECT_EQ(probe_wait(self), 0);
+	EXPECT_EQ(fcntl(fd, F_GETFD), -1);
+	loop_op_renameat(self->loop, &self->p.op, dir_fd, "a", dir_fd, "b");
+	EXPECT_EQ(probe_wait(self), 0);
+	loop_op_fsync(self->loop, &self->p.op, dir_fd);
+	EXPECT_EQ(probe_wait(self), 0);
+	loop_op_openat(self->loop, &self->p.op, dir_fd, "a", O_RDONLY | O_CLOEXEC, 0);
+	EXPECT_EQ(probe_wait(self), -ENOENT);
+	EXPECT_EQ(unlinkat(dir_fd, "b", 0), 0);
+	close(dir_fd);
+	EXPECT_EQ(rmdir(dir), 0);
+}
+
 TEST_HARNESS_MAIN
