@@ -319,17 +319,40 @@ void lab_await_number(const struct lab *lab, const char *key, uint64_t at_least)
 	status_await(lab, key, NULL, at_least);
 }
 
+int lab_hubctl_argv(const struct lab *lab, char *text, size_t size, const char *const *args)
+{
+	char connection[LAB_PATH_MAX];
+	const char *argv[32] = {process_path("hubctl")};
+	size_t n = 1;
+
+	snprintf(connection, sizeof(connection), "%s/state/service.connection-string", lab->dir);
+	for (; *args; ++args) {
+		ASSERT_LT(n + 4, sizeof(argv) / sizeof(argv[0]));
+		argv[n++] = *args;
+	}
+	argv[n++] = "--connection-string-file";
+	argv[n] = connection;
+	return process_run(argv, text, size);
+}
+
+/* What a script finds defined. */
+#define SHELL_FUNCTIONS                                                                                      \
+	"hubctl() { \"$HUBCTL\" \"$@\" --connection-string-file \"$D/state/service.connection-string\"; }\n"
+
 int lab_shell(const struct lab *lab, const char *shell, const char *script)
 {
+	_cleanup_(free_ptr) char *text = NULL;
 	int status;
 	pid_t pid;
 
+	ASSERT_GE(asprintf(&text, "%s%s", SHELL_FUNCTIONS, script), 0);
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
 		setenv("M", lab->mount, 1);
 		setenv("D", lab->dir, 1);
-		execlp(shell, shell, "-c", script, (char *)NULL);
+		setenv("HUBCTL", process_path("hubctl"), 1);
+		execlp(shell, shell, "-c", text, (char *)NULL);
 		_exit(127);
 	}
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);

@@ -78,7 +78,14 @@ void lab_status_text(const struct lab *lab, const char *key, char *out, size_t s
 void lab_await_state(const struct lab *lab, const char *state);
 /* Waits until a number that changes with the link's state (attempts, connects) is at least @at_least. */
 void lab_await_number(const struct lab *lab, const char *key, uint64_t at_least);
-/* Runs `shell -c script` with $M set to the mount point; returns its exit status. */
+/* Runs `hubctl` with the service's connection string and more arguments (strings); what it printed is in @text, cut to
+ * @size. Returns its exit code, or 128 and the signal that ended it. */
+#define lab_hubctl(lab, text, size, ...)                                                                     \
+	lab_hubctl_argv(lab, text, size, (const char *const[]){__VA_ARGS__, NULL})
+int lab_hubctl_argv(const struct lab *lab, char *text, size_t size, const char *const *args);
+
+/* Runs `shell -c script` with $M set to the mount point, $D to the lab's directory, and hubctl a command that has the
+ * service's connection string; returns its exit status. */
 int lab_shell(const struct lab *lab, const char *shell, const char *script);
 
 /* What a program of the lab wrote on stderr: "emulator", "daemon" or "monitor"; caller frees. */
