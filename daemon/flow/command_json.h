@@ -28,7 +28,7 @@ struct command_message {
 };
 
 /* Everything, or everything but the payload, as one line with a newline at its end. The caller frees *@out, which
- * has a NUL behind its @len bytes. Returns 0 or -ENOMEM. */
+ * has a NUL behind its @len bytes. Returns 0, -ENOMEM, or as mqtt_properties_decode(). */
 int command_json_line(const struct command_message *message, char **out, size_t *len);
 int command_json_properties(const struct command_message *message, char **out, size_t *len);
 
