@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What requests mean: INIT, names, attributes and directories. Requests about open files go to file.c.
+ * What requests mean: INIT, lookups, attributes and reading directories. Requests about open files go to file.c,
+ * those that make, move and remove names to names.c.
  *
  * Permissions are the kernel's: the mount has default_permissions, so it compares owner, group and mode
  * before it sends a request. What reaches us is allowed.
  *
  *  - chmod(2) and chown(2) hold until the daemon ends, as in sysfs; setuid, setgid and sticky bits are
  * dropped;
- *  - truncate(2) to 0 is accepted and does nothing, because `> file` asks for it on kernels that do not leave
- * O_TRUNC to open; another size is EINVAL;
+ *  - truncate(2) is for the owner of the file to say. Where it says nothing, 0 is accepted and does nothing,
+ * because `> file` asks for it on kernels that do not leave O_TRUNC to open; another size is EINVAL;
  *  - touch(1) sets mtime; atime is mtime;
- *  - names are not made, moved or removed by users: EPERM;
+ *  - directories and regular files are made, moved and removed where the owner of the directory says so; elsewhere,
+ * and for links, devices, pipes and sockets everywhere: EPERM;
  *  - extended attributes, locks and the like are answered ENOSYS, which the kernel remembers, so that it asks
  * once (locks then work between processes of this machine, as on any local file; those of record files only
  * between open files that share an inode, see inode.c).
@@ -41,9 +43,12 @@ static int reply_ok(struct fuse_request *req)
 	return request_reply(req, BYTES(NULL, 0));
 }
 
-static struct fuse_node *request_node(const struct fuse_request *req)
+int request_live_node(struct fuse_request *req, uint64_t id, struct fuse_node **out)
 {
-	return tree_node(req->tree, req->wire->header.nodeid);
+	*out = tree_node(req->tree, id);
+	if (!*out)
+		return -ESTALE;
+	return node_is_live(*out) ? 0 : node_refuse(*out, (pid_t)req->wire->header.pid);
 }
 
 /* --- connection --- */
@@ -89,31 +94,47 @@ static int handle_statfs(struct fuse_request *req)
 
 /* --- names --- */
 
-static int handle_lookup(struct fuse_request *req)
+struct fuse_inode *request_fill_entry(struct fuse_request *req, struct fuse_node *node,
+				      struct fuse_entry_out *out)
 {
-	struct fuse_node *parent = request_node(req), *node;
-	struct fuse_entry_out out = {0};
 	struct fuse_inode *inode;
 
-	if (!parent)
-		return -ESTALE;
-	if (!S_ISDIR(parent->mode))
-		return -ENOTDIR;
-	if (req->wire->name.len > FUSE_WIRE_NAME_MAX)
-		return -ENAMETOOLONG;
-	node = tree_child(parent, req->wire->name);
-	if (!node)
-		return -ENOENT;
+	*out = (struct fuse_entry_out){0};
+	inode = node_lookup_inode(node, (pid_t)req->wire->header.pid, &out->entry_valid);
+	out->nodeid = inode->id;
+	if (node->transient)
+		out->entry_valid = 0;
+	out->attr_valid = node_attr_timeout_s(node);
+	node_fill_attr(node, &out->attr);
+	return inode;
+}
 
-	inode = node_lookup_inode(node, (pid_t)req->wire->header.pid, &out.entry_valid);
-	out.nodeid = inode->id;
-	out.attr_valid = node_attr_timeout_s(node);
-	node_fill_attr(node, &out.attr);
+int request_reply_entry(struct fuse_request *req, struct fuse_node *node)
+{
+	struct fuse_entry_out out;
+	struct fuse_inode *inode = request_fill_entry(req, node, &out);
+
 	req->answered = true;
 	/* When the reply was not taken the kernel knows nothing of the reference in it. */
 	if (tree_reply(req->tree, req->wire->header.unique, BYTES(&out, sizeof(out))) == 0)
 		inode->n_lookup++;
 	return 0;
+}
+
+static int handle_lookup(struct fuse_request *req)
+{
+	struct fuse_node *parent, *node;
+	int r;
+
+	r = request_live_node(req, req->wire->header.nodeid, &parent);
+	if (r < 0)
+		return r;
+	if (!S_ISDIR(parent->mode))
+		return -ENOTDIR;
+	if (req->wire->name.len > FUSE_WIRE_NAME_MAX)
+		return -ENAMETOOLONG;
+	node = tree_child(parent, req->wire->name);
+	return node ? request_reply_entry(req, node) : -ENOENT;
 }
 
 static void node_forget(struct fuse_tree *tree, uint64_t id, uint64_t n)
@@ -150,24 +171,54 @@ static int reply_attr(struct fuse_request *req, struct fuse_node *node)
 	return request_reply(req, BYTES(&out, sizeof(out)));
 }
 
+/* Of a node out of the tree, what somebody has open has attributes. */
 static int handle_getattr(struct fuse_request *req)
 {
-	struct fuse_node *node = request_node(req);
+	struct fuse_inode *inode = tree_inode(req->tree, req->wire->header.nodeid);
+	struct fuse_node *node;
+	int r;
 
-	return node ? reply_attr(req, node) : -ESTALE;
+	if (inode && (node_is_owned(inode->node) || inode->n_open > 0))
+		return reply_attr(req, inode->node);
+	r = request_live_node(req, req->wire->header.nodeid, &node);
+	return r < 0 ? r : reply_attr(req, node);
 }
 
+static int truncate_node(struct fuse_request *req, struct fuse_node *node)
+{
+	const struct fuse_setattr_in *in = &req->wire->setattr;
+	struct open_file *file = in->valid & FATTR_FH ? request_file(req, in->fh) : NULL;
+	int r;
+
+	if (!node->ops)
+		return -EISDIR;
+	if (!node->ops->truncate)
+		return in->size == 0 ? 0 : -EINVAL;
+	r = node->ops->truncate(node, file ? &file->pub : NULL, in->size);
+	return r < 0 ? owner_error(r) : 0;
+}
+
+/* An owner may take the node out of the tree while it is truncated: @inode is looked up again. */
 static int handle_setattr(struct fuse_request *req)
 {
 	const struct fuse_setattr_in *in = &req->wire->setattr;
 	struct fuse_inode *inode = tree_inode(req->tree, req->wire->header.nodeid);
 	struct fuse_node *node;
+	int r;
 
 	if (!inode)
 		return -ESTALE;
+	if (!node_is_owned(inode->node))
+		return node_refuse(inode->node, (pid_t)req->wire->header.pid);
+	if (in->valid & FATTR_SIZE) {
+		r = truncate_node(req, inode->node);
+		if (r < 0)
+			return r;
+		inode = tree_inode(req->tree, req->wire->header.nodeid);
+		if (!inode)
+			return -ESTALE;
+	}
 	node = inode->node;
-	if ((in->valid & FATTR_SIZE) && in->size != 0)
-		return -EINVAL;
 	if (in->valid & FATTR_MODE)
 		node->mode = (node->mode & S_IFMT) | (in->mode & 0777);
 	if (in->valid & FATTR_UID)
@@ -183,18 +234,33 @@ static int handle_setattr(struct fuse_request *req)
 	return reply_attr(req, node);
 }
 
-/* --- directories: open ones have no state --- */
+/* --- directories: of open ones only their number is known --- */
 
 static int handle_opendir(struct fuse_request *req)
 {
-	struct fuse_node *node = request_node(req);
 	struct fuse_open_out out = {.fh = 0};
+	struct fuse_node *node;
+	int r;
 
-	if (!node)
-		return -ESTALE;
+	r = request_live_node(req, req->wire->header.nodeid, &node);
+	if (r < 0)
+		return r;
 	if (!S_ISDIR(node->mode))
 		return -ENOTDIR;
-	return request_reply(req, BYTES(&out, sizeof(out)));
+	req->answered = true;
+	/* When the reply was not taken no RELEASEDIR will come. */
+	if (tree_reply(req->tree, req->wire->header.unique, BYTES(&out, sizeof(out))) == 0)
+		inode_opened(&node->first);
+	return 0;
+}
+
+static int handle_releasedir(struct fuse_request *req)
+{
+	struct fuse_inode *inode = tree_inode(req->tree, req->wire->header.nodeid);
+
+	if (inode && S_ISDIR(inode->node->mode) && inode->n_open > 0)
+		inode_closed(inode);
+	return reply_ok(req);
 }
 
 static bool put_dots(struct writer *w, const struct fuse_node *dir, uint64_t offset)
@@ -222,13 +288,16 @@ static void put_children(struct writer *w, struct fuse_node *dir, uint64_t offse
 static int handle_readdir(struct fuse_request *req)
 {
 	const struct fuse_read_in *in = &req->wire->read;
-	struct fuse_node *dir = request_node(req);
+	struct fuse_node *dir = tree_node(req->tree, req->wire->header.nodeid);
 	struct writer w;
 
 	if (!dir)
 		return -ESTALE;
 	if (!S_ISDIR(dir->mode))
 		return -ENOTDIR;
+	/* For readdir(3) this is the end. */
+	if (!node_is_live(dir))
+		return -ENOENT;
 	w = writer_init(req->tree->dirents, in->size < FUSE_DIRENTS_SIZE ? in->size : FUSE_DIRENTS_SIZE);
 	if (put_dots(&w, dir, in->offset))
 		put_children(&w, dir, in->offset);
@@ -250,7 +319,7 @@ static const struct operation operations[] = {
 
 	[FUSE_OPENDIR] = {.handle = handle_opendir},
 	[FUSE_READDIR] = {.handle = handle_readdir},
-	[FUSE_RELEASEDIR] = {.handle = reply_ok},
+	[FUSE_RELEASEDIR] = {.handle = handle_releasedir},
 	[FUSE_FSYNCDIR] = {.handle = reply_ok},
 
 	[FUSE_OPEN] = {.handle = file_handle_open},
@@ -258,22 +327,22 @@ static const struct operation operations[] = {
 	[FUSE_WRITE] = {.handle = file_handle_write},
 	[FUSE_FSYNC] = {.handle = file_handle_fsync},
 	[FUSE_POLL] = {.handle = file_handle_poll},
-	/* Not the end of a file: every close(2) of a duplicate sends one where NOFLUSH is not known. */
-	[FUSE_FLUSH] = {.handle = reply_ok},
+	[FUSE_FLUSH] = {.handle = file_handle_flush},
+	[FUSE_IOCTL] = {.handle = file_handle_ioctl},
 	[FUSE_RELEASE] = {.handle = file_handle_release},
 	[FUSE_INTERRUPT] = {.handle = file_handle_interrupt},
 
-	[FUSE_CREATE] = {.refusal = -EPERM},
+	[FUSE_MKDIR] = {.handle = names_handle_mkdir},
+	[FUSE_CREATE] = {.handle = names_handle_create},
+	[FUSE_UNLINK] = {.handle = names_handle_unlink},
+	[FUSE_RMDIR] = {.handle = names_handle_rmdir},
+	[FUSE_RENAME] = {.handle = names_handle_rename},
+	[FUSE_RENAME2] = {.handle = names_handle_rename},
+
 	[FUSE_MKNOD] = {.refusal = -EPERM},
-	[FUSE_MKDIR] = {.refusal = -EPERM},
 	[FUSE_SYMLINK] = {.refusal = -EPERM},
 	[FUSE_LINK] = {.refusal = -EPERM},
-	[FUSE_UNLINK] = {.refusal = -EPERM},
-	[FUSE_RMDIR] = {.refusal = -EPERM},
-	[FUSE_RENAME] = {.refusal = -EPERM},
-	[FUSE_RENAME2] = {.refusal = -EPERM},
 	[FUSE_READLINK] = {.refusal = -EINVAL},
-	[FUSE_IOCTL] = {.refusal = -ENOTTY},
 };
 
 static int dispatch(struct fuse_request *req)

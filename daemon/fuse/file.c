@@ -28,10 +28,7 @@
 
 #include "fuse/internal.h"
 
-#define RECORD_OPEN_FLAGS   (FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES)
-#define DOCUMENT_OPEN_FLAGS (FOPEN_DIRECT_IO | FOPEN_NOFLUSH)
-
-#define POLL_ALWAYS         (POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM)
+#define POLL_ALWAYS (POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM)
 
 /* --- table --- */
 
@@ -89,15 +86,20 @@ static int file_alloc(struct open_file **out, struct fuse_tree *tree)
 	return 0;
 }
 
-static void file_recycle(struct open_file *file, struct fuse_tree *tree)
+/* May free the inode and its node. */
+static void file_recycle(struct open_file *file)
 {
-	inode_closed(file->inode);
+	struct fuse_node *node = file->pub.node;
+	struct fuse_inode *inode = file->inode;
+
 	file->inode = NULL;
 	file->pub = (struct fuse_file){.node = NULL};
 	file->kh = 0;
 	file->fh += UINT64_C(1) << 32;
 	list_remove(&file->node_link);
-	list_append(&tree->free_files, &file->node_link);
+	list_append(&node->tree->free_files, &file->node_link);
+	node_file_closed(node);
+	inode_closed(inode);
 }
 
 /* --- requests that wait --- */
@@ -106,6 +108,12 @@ static void file_recycle(struct open_file *file, struct fuse_tree *tree)
 static struct list *parked_chain(struct fuse_tree *tree, uint64_t unique)
 {
 	return &tree->parked[(unique >> 1) & (FUSE_N_PARKED_CHAINS - 1)];
+}
+
+/* Whether the kernel keeps the lock of the inode for as long as this waits. */
+static bool parked_locks(const struct fuse_parked *parked)
+{
+	return parked->opcode == FUSE_WRITE || parked->opcode == FUSE_FSYNC;
 }
 
 void fuse_park(struct fuse_request *req, struct fuse_parked *parked)
@@ -123,10 +131,12 @@ void fuse_park(struct fuse_request *req, struct fuse_parked *parked)
 		parked->size = wire->read.size;
 	else if (parked->opcode == FUSE_WRITE)
 		parked->size = wire->write.size;
+	else if (parked->opcode == FUSE_IOCTL)
+		parked->size = wire->ioctl.out_size;
 	list_init(&parked->link);
 	list_append(parked_chain(req->tree, parked->unique), &parked->link);
 	req->file->n_parked++;
-	if (parked->opcode != FUSE_READ)
+	if (parked_locks(parked))
 		node_waits(req->file->pub.node);
 }
 
@@ -138,18 +148,21 @@ static struct fuse_tree *parked_unlink(struct fuse_parked *parked)
 	assert(list_is_linked(&parked->link) && file->n_parked > 0);
 	list_remove(&parked->link);
 	file->n_parked--;
-	if (parked->opcode != FUSE_READ)
+	if (parked_locks(parked))
 		node_answered(file->pub.node);
 	return file->pub.node->tree;
 }
 
-/*
- * What an owner returned, as the kernel may be told: it takes errors above -512 only, and remembers ENOSYS
- * for the whole mount.
- */
-static int owner_error(ssize_t result)
+int owner_error(ssize_t result)
 {
 	return result <= -512 || result == -ENOSYS ? -EIO : (int)result;
+}
+
+static void reply_ioctl(struct fuse_tree *tree, uint64_t unique, struct bytes data)
+{
+	struct fuse_ioctl_out out = {.result = 0};
+
+	tree_reply_parts(tree, unique, BYTES(&out, sizeof(out)), data);
 }
 
 void fuse_parked_reply(struct fuse_parked *parked, ssize_t result)
@@ -168,13 +181,23 @@ void fuse_parked_reply(struct fuse_parked *parked, ssize_t result)
 		return;
 	}
 	assert(result == 0);
-	tree_reply(tree, parked->unique, BYTES(NULL, 0));
+	if (parked->opcode == FUSE_IOCTL)
+		reply_ioctl(tree, parked->unique, BYTES(NULL, 0));
+	else
+		tree_reply(tree, parked->unique, BYTES(NULL, 0));
 }
 
 void fuse_parked_reply_data(struct fuse_parked *parked, struct bytes data)
 {
-	assert(parked->opcode == FUSE_READ && data.len <= parked->size);
-	tree_reply(parked_unlink(parked), parked->unique, data);
+	struct fuse_tree *tree = parked_unlink(parked);
+
+	assert(data.len <= parked->size);
+	if (parked->opcode == FUSE_IOCTL) {
+		reply_ioctl(tree, parked->unique, data);
+		return;
+	}
+	assert(parked->opcode == FUSE_READ);
+	tree_reply(tree, parked->unique, data);
 }
 
 /* The owner may free @parked when it takes it back. */
@@ -228,7 +251,7 @@ void file_abort_parked(struct fuse_tree *tree, int error)
 
 /* --- open and release --- */
 
-static void file_close(struct open_file *file)
+void file_close(struct open_file *file)
 {
 	struct fuse_node *node = file->pub.node;
 
@@ -236,10 +259,10 @@ static void file_close(struct open_file *file)
 		abort_parked(node->tree, file, -EINTR);
 	if (node->ops->release)
 		node->ops->release(&file->pub);
-	file_recycle(file, node->tree);
+	file_recycle(file);
 }
 
-static int file_open(struct open_file **out, struct fuse_inode *inode, uint32_t flags, pid_t pid)
+int file_open(struct open_file **out, struct fuse_inode *inode, uint32_t flags, pid_t pid)
 {
 	struct fuse_node *node = inode->node;
 	struct open_file *file;
@@ -255,24 +278,35 @@ static int file_open(struct open_file **out, struct fuse_inode *inode, uint32_t 
 	list_append(&node->open_files, &file->node_link);
 	r = node->ops->open ? node->ops->open(&file->pub) : 0;
 	if (r < 0) {
-		file_recycle(file, node->tree);
+		file_recycle(file);
 		return owner_error(r);
 	}
 	*out = file;
 	return 0;
 }
 
+uint32_t file_open_flags(const struct fuse_node *node)
+{
+	uint32_t flags = FOPEN_DIRECT_IO;
+
+	if (node->record)
+		flags |= FOPEN_STREAM | FOPEN_PARALLEL_DIRECT_WRITES;
+	return node->ops->flush ? flags : flags | FOPEN_NOFLUSH;
+}
+
 int file_handle_open(struct fuse_request *req)
 {
 	const struct fuse_in_header *header = &req->wire->header;
 	struct fuse_inode *inode = tree_inode(req->tree, header->nodeid);
-	struct fuse_open_out out = {.open_flags = DOCUMENT_OPEN_FLAGS};
+	struct fuse_open_out out = {0};
 	uint32_t flags = req->wire->open.flags;
 	struct open_file *file;
 	int r;
 
 	if (!inode)
 		return -ESTALE;
+	if (!node_is_live(inode->node))
+		return node_refuse(inode->node, (pid_t)header->pid);
 	if (!S_ISREG(inode->node->mode))
 		return -EISDIR;
 	r = inode_admit(inode, (pid_t)header->pid, flags);
@@ -282,8 +316,7 @@ int file_handle_open(struct fuse_request *req)
 	if (r < 0)
 		return r;
 	out.fh = file->fh;
-	if (inode->node->record)
-		out.open_flags = RECORD_OPEN_FLAGS;
+	out.open_flags = file_open_flags(inode->node);
 	req->answered = true;
 	/* When the reply was not taken no RELEASE will come. */
 	if (tree_reply(req->tree, header->unique, BYTES(&out, sizeof(out))) < 0)
@@ -317,8 +350,7 @@ void file_table_deinit(struct fuse_tree *tree)
 
 /* --- operations --- */
 
-/* Finds the open file and notes who asks; NULL when the handle is not valid. */
-static struct open_file *request_file(struct fuse_request *req, uint64_t fh)
+struct open_file *request_file(struct fuse_request *req, uint64_t fh)
 {
 	const struct fuse_in_header *header = &req->wire->header;
 
@@ -326,6 +358,16 @@ static struct open_file *request_file(struct fuse_request *req, uint64_t fh)
 	if (req->file)
 		req->file->pub.pid = (pid_t)header->pid;
 	return req->file;
+}
+
+/* Not the end of a file: every close(2) of a duplicate sends one, where NOFLUSH does not say that it need not. */
+int file_handle_flush(struct fuse_request *req)
+{
+	struct open_file *file = request_file(req, req->wire->flush.fh);
+
+	if (file && file->pub.node->ops->flush)
+		file->pub.node->ops->flush(&file->pub);
+	return request_reply(req, BYTES(NULL, 0));
 }
 
 void fuse_reply_data(struct fuse_request *req, struct bytes data)
@@ -423,4 +465,35 @@ int file_handle_poll(struct fuse_request *req)
 	if (out.revents & POLLOUT)
 		out.revents |= POLLWRNORM;
 	return request_reply(req, BYTES(&out, sizeof(out)));
+}
+
+void fuse_reply_ioctl(struct fuse_request *req, struct bytes data)
+{
+	assert(req->wire->header.opcode == FUSE_IOCTL && data.len <= req->wire->ioctl.out_size);
+	assert(!req->answered);
+	req->answered = true;
+	reply_ioctl(req->tree, req->wire->header.unique, data);
+}
+
+/* Sizes and directions are those in the command; the kernel copies the caller's bytes accordingly. */
+int file_handle_ioctl(struct fuse_request *req)
+{
+	const struct fuse_ioctl_in *in = &req->wire->ioctl;
+	struct open_file *file = in->flags & FUSE_IOCTL_DIR ? NULL : request_file(req, in->fh);
+	const struct fuse_file_ops *ops;
+	int r;
+
+	if (!file)
+		return in->flags & FUSE_IOCTL_DIR ? -ENOTTY : -EBADF;
+	ops = file->pub.node->ops;
+	if (!ops->ioctl || (in->flags & (FUSE_IOCTL_UNRESTRICTED | FUSE_IOCTL_COMPAT)))
+		return -ENOTTY;
+	r = ops->ioctl(&file->pub, req, in->cmd, req->wire->data);
+	if (r == FUSE_PARKED)
+		return r;
+	if (r < 0)
+		return owner_error(r);
+	if (!req->answered)
+		fuse_reply_ioctl(req, BYTES(NULL, 0));
+	return 0;
 }

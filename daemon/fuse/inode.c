@@ -82,7 +82,6 @@ void inode_init(struct fuse_inode *inode, struct fuse_node *node)
 
 static void inode_deinit(struct fuse_inode *inode)
 {
-	assert(inode->n_open == 0);
 	list_remove(&inode->id_link);
 	list_remove(&inode->node_link);
 	inode->node->n_inodes--;
@@ -105,16 +104,35 @@ static bool inode_is_reserved(const struct fuse_inode *inode, uint64_t now_ns)
 	return inode->reserved_for && now_ns < inode->reserved_until_ns;
 }
 
-/* Ends an inode that nobody can name any more. */
+/* Ends an inode that nobody can name any more, and its node when that was the last of one that is not in the
+ * tree. */
 static void inode_put(struct fuse_inode *inode)
 {
 	struct fuse_node *node = inode->node;
 
-	if (inode->n_lookup > 0 || inode->n_open > 0 || inode == node->current || inode == &node->first ||
-	    inode_is_reserved(inode, tree_now_ns(node->tree)))
+	if (inode->n_lookup > 0 || inode->n_open > 0)
 		return;
-	inode_deinit(inode);
-	free(inode);
+	if (node_is_live(node) &&
+	    (inode == node->current || inode_is_reserved(inode, tree_now_ns(node->tree))))
+		return;
+	if (inode != &node->first) {
+		inode_deinit(inode);
+		free(inode);
+	}
+	node_put(node);
+}
+
+void node_trim_inodes(struct fuse_node *node)
+{
+	node->current = &node->first;
+	list_for_each_safe (l, &node->inodes) {
+		struct fuse_inode *inode = container_of(l, struct fuse_inode, node_link);
+
+		if (inode == &node->first || inode->n_lookup > 0 || inode->n_open > 0)
+			continue;
+		inode_deinit(inode);
+		free(inode);
+	}
 }
 
 void inode_forget(struct fuse_inode *inode, uint64_t n)

@@ -3,8 +3,9 @@
 #define FUSE_INTERNAL_H
 
 /*
- * What tree.c (nodes, notifications), inode.c (what the kernel takes for an inode), dispatch.c (protocol) and
- * file.c (open files) share. Nobody else includes this.
+ * What tree.c (nodes, notifications), removal.c (nodes that are not in the tree any more), inode.c (what the
+ * kernel takes for an inode), dispatch.c and names.c (protocol) and file.c (open files) share. Nobody else
+ * includes this.
  */
 
 #include "fuse/transport.h"
@@ -17,6 +18,9 @@
 
 #define FUSE_MAX_NODES       65536
 #define FUSE_MAX_OPEN_FILES  65536
+
+/* Removed nodes that are remembered for the kernel; the oldest are given up. */
+#define FUSE_MAX_DROPPED 4096
 
 /* Inodes of one node at most; beyond that its open files share them, see inode.c. */
 #define FUSE_MAX_INODES 256
@@ -42,18 +46,28 @@ struct fuse_inode {
 	uint64_t opened_ns;         /* when n_open left 0 */
 	uint64_t reserved_until_ns; /* for @reserved_for */
 	pid_t reserved_for;         /* a thread, or 0 */
-	uint32_t n_open;            /* open files */
+	uint32_t n_open;            /* open files, open directories */
 };
 
-/* A file or directory; lives as long as the tree. */
+/* One way: down. */
+enum fuse_node_state {
+	FUSE_NODE_LIVE,    /* in the tree */
+	FUSE_NODE_REMOVED, /* files are open on it, or drop is about to be called */
+	FUSE_NODE_DROPPED, /* no operation is called any more; the kernel may name it */
+};
+
+/* A file or directory. */
 struct fuse_node {
 	struct fuse_tree *tree;
-	struct fuse_node *parent; /* NULL: the root */
-	const struct fuse_file_ops *ops;
+	struct fuse_node *parent;           /* NULL: the root, and what is not in the tree */
+	const struct fuse_file_ops *ops;    /* files */
+	const struct fuse_dir_ops *dir_ops; /* directories; NULL: users change nothing there */
 	void *userdata;
+	enum fuse_node_state state;
 
 	struct list name_link;    /* tree->by_name */
-	struct list sibling_link; /* parent->children, in the order of cookies */
+	struct list sibling_link; /* parent->children, in the order of cookies; else tree->leaving, removed or
+				     dropped */
 	struct list children;     /* directories */
 	struct list open_files;   /* struct open_file.node_link */
 
@@ -72,7 +86,9 @@ struct fuse_node {
 	mode_t mode;
 	uid_t uid;
 	gid_t gid;
+	pid_t refused_thread; /* told that a removed node is stale, see removal.c; 0: none yet */
 	bool record;
+	bool transient;
 	uint8_t name_len;
 	char name[FUSE_WIRE_NAME_MAX + 1];
 };
@@ -105,7 +121,14 @@ struct fuse_tree {
 	uint64_t now_ns; /* without a loop */
 	uint64_t last_id;
 	uint64_t last_cookie;
-	size_t n_nodes;
+	size_t n_nodes; /* in the tree */
+
+	/* Out of the tree, by sibling_link. */
+	struct list leaving; /* detached a moment ago */
+	struct list removed;
+	struct list dropped; /* oldest first */
+	size_t n_removed;    /* in the three of them */
+	size_t n_dropped;
 
 	struct open_file **files;
 	size_t n_files; /* slots, free ones too */
@@ -123,11 +146,18 @@ struct fuse_tree {
 struct fuse_request {
 	struct fuse_tree *tree;
 	const struct fuse_wire_request *wire;
-	struct open_file *file; /* READ, WRITE, FSYNC */
+	struct open_file *file; /* of requests about an open file */
 	bool answered;          /* replied or parked */
 };
 
 /* --- tree.c */
+
+/* As fuse_node_add() wants it. */
+bool name_is_valid(const char *name);
+/* Takes @node out of its directory, with what is below it. */
+void node_link_out(struct fuse_node *node);
+/* Frees what is in no list of the tree any more but the removed ones. */
+void node_free(struct fuse_node *node);
 
 /* NULL when there is no such node. */
 struct fuse_node *tree_node(struct fuse_tree *tree, uint64_t id);
@@ -143,8 +173,31 @@ void node_drop_attr(struct fuse_node *node, uint64_t except_id);
 
 /* Send a message; 0 or what the transport returns, -ENOTCONN without one. */
 int tree_reply(struct fuse_tree *tree, uint64_t unique, struct bytes body);
+int tree_reply_parts(struct fuse_tree *tree, uint64_t unique, struct bytes head, struct bytes body);
 int tree_reply_error(struct fuse_tree *tree, uint64_t unique, int error);
 int tree_notify(struct fuse_tree *tree, int code, struct bytes body);
+
+/* --- removal.c */
+
+static inline bool node_is_live(const struct fuse_node *node)
+{
+	return node->state == FUSE_NODE_LIVE;
+}
+
+/* Whether its operations may still be called. */
+static inline bool node_is_owned(const struct fuse_node *node)
+{
+	return node->state != FUSE_NODE_DROPPED;
+}
+
+/* A file was closed on @node, and is not in its list any more: drops it when it was the last of a removed node. */
+void node_file_closed(struct fuse_node *node);
+/* The kernel knows less of @node: frees it when it is out of the tree and nobody can name it any more. */
+void node_put(struct fuse_node *node);
+/* What to answer to @thread, which came by the identifier of a node that is not in the tree: -ESTALE or -ENOENT. */
+int node_refuse(struct fuse_node *node, pid_t thread);
+/* Removes and drops all nodes, and frees them; no file is open. */
+void tree_free_nodes(struct fuse_tree *tree);
 
 /* --- inode.c */
 
@@ -152,15 +205,17 @@ int tree_notify(struct fuse_tree *tree, int code, struct bytes body);
 struct fuse_inode *tree_inode(struct fuse_tree *tree, uint64_t id);
 /* @node->first. */
 void inode_init(struct fuse_inode *inode, struct fuse_node *node);
+/* Frees all but the first that neither the kernel nor an open file uses; @node is not in the tree any more. */
+void node_trim_inodes(struct fuse_node *node);
 /* All of them, @node->first too; no file is open. */
 void node_free_inodes(struct fuse_node *node);
 /* What to answer to a LOOKUP by @thread, and how long the kernel may use the name. */
 struct fuse_inode *node_lookup_inode(struct fuse_node *node, pid_t thread, uint64_t *valid_s);
-/* FORGET. May free @inode. */
+/* FORGET. May free @inode, and its node when that is not in the tree. */
 void inode_forget(struct fuse_inode *inode, uint64_t n);
 /* Whether @thread may open @inode with @flags: 0, or -ESTALE to send it to another one. */
 int inode_admit(struct fuse_inode *inode, pid_t thread, uint32_t flags);
-/* A file is open on @inode, and no more; the latter may free it. */
+/* A file is open on @inode, and no more; the latter may free it, as above. */
 void inode_opened(struct fuse_inode *inode);
 void inode_closed(struct fuse_inode *inode);
 /* A WRITE or FSYNC of @node was parked, and answered. */
@@ -171,14 +226,45 @@ void node_answered(struct fuse_node *node);
  * FUSE_PARKED */
 
 int request_reply(struct fuse_request *req, struct bytes body);
+/* The node @id that the request is about, in the tree. Returns 0, -ESTALE, -ENOENT. */
+int request_live_node(struct fuse_request *req, uint64_t id, struct fuse_node **out);
+/* Fills what the kernel may know of @node; returns the inode that it will refer to. */
+struct fuse_inode *request_fill_entry(struct fuse_request *req, struct fuse_node *node,
+				      struct fuse_entry_out *out);
+/* Answers with @node and counts the kernel's reference. */
+int request_reply_entry(struct fuse_request *req, struct fuse_node *node);
+
+/* --- names.c */
+
+int names_handle_mkdir(struct fuse_request *req);
+int names_handle_create(struct fuse_request *req);
+int names_handle_unlink(struct fuse_request *req);
+int names_handle_rmdir(struct fuse_request *req);
+int names_handle_rename(struct fuse_request *req);
 
 /* --- file.c */
+
+/*
+ * What an owner returned, as the kernel may be told: it takes errors above -512 only, and remembers ENOSYS for
+ * the whole mount.
+ */
+int owner_error(ssize_t result);
+/* Opens @inode: the owner's open operation. */
+int file_open(struct open_file **out, struct fuse_inode *inode, uint32_t flags, pid_t pid);
+/* May free the inode and its node. */
+void file_close(struct open_file *file);
+/* FOPEN_* for files of @node. */
+uint32_t file_open_flags(const struct fuse_node *node);
+/* The open file @fh of the request, and notes who asks; NULL when the handle is not valid. */
+struct open_file *request_file(struct fuse_request *req, uint64_t fh);
 
 int file_handle_open(struct fuse_request *req);
 int file_handle_read(struct fuse_request *req);
 int file_handle_write(struct fuse_request *req);
 int file_handle_fsync(struct fuse_request *req);
 int file_handle_poll(struct fuse_request *req);
+int file_handle_flush(struct fuse_request *req);
+int file_handle_ioctl(struct fuse_request *req);
 int file_handle_release(struct fuse_request *req);
 int file_handle_interrupt(struct fuse_request *req);
 /* Takes every parked request back from its owner and answers it with @error. */

@@ -3,11 +3,11 @@
  * The tree: its nodes, found by identifier and by name in the parent, and the messages that begin here (the
  * notifications of changed documents and of poll).
  *
- * Invariants: every node has its first inode in by_id, and every node but the root is in by_name and in its
- * parent's children. Nodes are taken down with the tree; nothing removes one before.
+ * Invariants: every node has its first inode in by_id, and every node of the tree but the root is in by_name
+ * and in its parent's children. What happens to those that are taken out is in removal.c.
  *
  * Replies are sent at once; the tree keeps none. Identifiers are in inode.c, what requests mean is in
- * dispatch.c, open files are in file.c.
+ * dispatch.c and names.c, open files are in file.c.
  */
 
 #include "fuse/tree.h"
@@ -82,12 +82,14 @@ void node_fill_attr(struct fuse_node *node, struct fuse_attr *out)
 	*out = (struct fuse_attr){
 		.ino = node->first.id,
 		.mode = node->mode,
-		.nlink = S_ISDIR(node->mode) ? 2 + node->n_subdirs : 1,
+		.nlink = !node_is_live(node)   ? 0
+			 : S_ISDIR(node->mode) ? 2 + node->n_subdirs
+					       : 1,
 		.uid = node->uid,
 		.gid = node->gid,
 		.blksize = 4096,
 	};
-	if (node->ops && node->ops->size)
+	if (node->ops && node->ops->size && node_is_owned(node))
 		out->size = node->ops->size(node);
 	out->blocks = out->size / 512 + (out->size % 512 != 0);
 	set_time(node->mtime_ms, &out->mtime, &out->mtimensec);
@@ -98,10 +100,12 @@ void node_fill_attr(struct fuse_node *node, struct fuse_attr *out)
 /* The size of a document may change at any time. */
 uint64_t node_attr_timeout_s(const struct fuse_node *node)
 {
+	if (node->transient || !node_is_live(node))
+		return 0;
 	return node->ops && node->ops->size ? 0 : FUSE_ENTRY_TIMEOUT_S;
 }
 
-static bool name_is_valid(const char *name)
+bool name_is_valid(const char *name)
 {
 	size_t len = strnlen(name, FUSE_WIRE_NAME_MAX + 1);
 
@@ -117,6 +121,7 @@ static struct fuse_node *node_new(struct fuse_tree *tree, const struct fuse_node
 		return NULL;
 	node->tree = tree;
 	node->ops = options->ops;
+	node->dir_ops = options->dir_ops;
 	node->userdata = options->userdata;
 	list_init(&node->name_link);
 	list_init(&node->sibling_link);
@@ -132,6 +137,7 @@ static struct fuse_node *node_new(struct fuse_tree *tree, const struct fuse_node
 	node->uid = options->uid;
 	node->gid = options->gid;
 	node->record = options->record;
+	node->transient = options->transient;
 	node->name_len = (uint8_t)strlen(options->name);
 	memcpy(node->name, options->name, node->name_len);
 
@@ -139,14 +145,43 @@ static struct fuse_node *node_new(struct fuse_tree *tree, const struct fuse_node
 	return node;
 }
 
-static void node_free(struct fuse_node *node)
+void node_free(struct fuse_node *node)
 {
 	assert(list_is_empty(&node->open_files) && list_is_empty(&node->children));
+	assert(!list_is_linked(&node->name_link));
 	node_free_inodes(node);
+	list_remove(&node->sibling_link);
+	free(node);
+}
+
+static void node_touch(struct fuse_node *node)
+{
+	node->mtime_ms = tree_wall_ms(node->tree);
+	node->ctime_ms = node->mtime_ms;
+}
+
+static void node_link_in(struct fuse_node *node, struct fuse_node *parent)
+{
+	node->parent = parent;
+	list_append(&node->tree->by_name[name_chain(parent, node_name(node))], &node->name_link);
+	list_append(&parent->children, &node->sibling_link);
+	if (S_ISDIR(node->mode))
+		parent->n_subdirs++;
+	node_touch(parent);
+}
+
+void node_link_out(struct fuse_node *node)
+{
+	struct fuse_node *parent = node->parent;
+
 	list_remove(&node->name_link);
 	list_remove(&node->sibling_link);
-	node->tree->n_nodes--;
-	free(node);
+	node->parent = NULL;
+	if (!parent)
+		return;
+	if (S_ISDIR(node->mode))
+		parent->n_subdirs--;
+	node_touch(parent);
 }
 
 int fuse_node_add(struct fuse_node **out, struct fuse_node *parent, const struct fuse_node_options *options)
@@ -155,7 +190,7 @@ int fuse_node_add(struct fuse_node **out, struct fuse_node *parent, const struct
 	struct fuse_node *node;
 	struct bytes name;
 
-	assert(S_ISDIR(parent->mode));
+	assert(S_ISDIR(parent->mode) && node_is_live(parent));
 	assert(S_ISDIR(options->mode) || (S_ISREG(options->mode) && options->ops));
 	if (!name_is_valid(options->name))
 		return -EINVAL;
@@ -168,21 +203,71 @@ int fuse_node_add(struct fuse_node **out, struct fuse_node *parent, const struct
 	node = node_new(tree, options);
 	if (!node)
 		return -ENOMEM;
-	node->parent = parent;
-	list_append(&tree->by_name[name_chain(parent, name)], &node->name_link);
-	list_append(&parent->children, &node->sibling_link);
-	if (S_ISDIR(node->mode))
-		parent->n_subdirs++;
-	parent->mtime_ms = node->mtime_ms;
-	parent->ctime_ms = node->mtime_ms;
+	node_link_in(node, parent);
 	if (out)
 		*out = node;
+	return 0;
+}
+
+static bool node_is_below(const struct fuse_node *node, const struct fuse_node *top)
+{
+	while (node && node != top)
+		node = node->parent;
+	return node != NULL;
+}
+
+int fuse_node_move(struct fuse_node *node, struct fuse_node *dir, const char *name)
+{
+	struct fuse_node *there;
+
+	assert(node->parent && node_is_live(node));
+	assert(S_ISDIR(dir->mode) && node_is_live(dir));
+	if (!name_is_valid(name) || node_is_below(dir, node))
+		return -EINVAL;
+	there = tree_child(dir, bytes_from_str(name));
+	if (there)
+		return there == node ? 0 : -EEXIST;
+	/* To the end also when the directory stays the same: cookies go up along the list. */
+	node_link_out(node);
+	node->name_len = (uint8_t)strlen(name);
+	memmove(node->name, name, node->name_len + 1u);
+	node->cookie = ++node->tree->last_cookie;
+	node_link_in(node, dir);
+	node->ctime_ms = tree_wall_ms(node->tree);
 	return 0;
 }
 
 void *fuse_node_userdata(const struct fuse_node *node)
 {
 	return node->userdata;
+}
+
+const char *fuse_node_name(const struct fuse_node *node)
+{
+	return node->name;
+}
+
+struct fuse_node *fuse_node_parent(const struct fuse_node *node)
+{
+	return node->parent;
+}
+
+struct fuse_node *fuse_node_find(struct fuse_node *dir, const char *name)
+{
+	return tree_child(dir, bytes_from_str(name));
+}
+
+struct fuse_node *fuse_node_next_child(struct fuse_node *dir, struct fuse_node *after)
+{
+	struct list *l = after ? after->sibling_link.next : dir->children.next;
+
+	assert(!after || after->parent == dir);
+	return l == &dir->children ? NULL : container_of(l, struct fuse_node, sibling_link);
+}
+
+bool fuse_node_is_dir(const struct fuse_node *node)
+{
+	return S_ISDIR(node->mode);
 }
 
 int fuse_tree_new(struct fuse_tree **out, const struct fuse_tree_options *options)
@@ -205,6 +290,9 @@ int fuse_tree_new(struct fuse_tree **out, const struct fuse_tree_options *option
 	for (size_t i = 0; i < FUSE_N_PARKED_CHAINS; i++)
 		list_init(&tree->parked[i]);
 	list_init(&tree->free_files);
+	list_init(&tree->leaving);
+	list_init(&tree->removed);
+	list_init(&tree->dropped);
 	/* READDIR offsets 1 and 2 are `.` and `..`; the root's own cookie is never used. */
 	tree->last_cookie = 2;
 	tree->root = node_new(tree, &root);
@@ -220,25 +308,13 @@ int fuse_tree_new(struct fuse_tree **out, const struct fuse_tree_options *option
 
 void fuse_tree_free(struct fuse_tree *tree)
 {
-	struct fuse_node *node, *next;
-
 	if (!tree)
 		return;
 	assert(!tree->transport);
 	file_abort_parked(tree, -ECONNABORTED);
 	file_table_deinit(tree);
-	/* Down to a node without children, from there up to its parent. */
-	for (node = tree->root; node; node = next) {
-		struct list *child = list_first(&node->children);
-
-		if (child) {
-			next = container_of(child, struct fuse_node, sibling_link);
-			continue;
-		}
-		next = node->parent;
-		node_free(node);
-	}
-	assert(tree->n_nodes == 0);
+	tree_free_nodes(tree);
+	assert(tree->n_nodes == 0 && tree->n_removed == 0);
 	free(tree);
 }
 
@@ -282,6 +358,16 @@ int tree_reply(struct fuse_tree *tree, uint64_t unique, struct bytes body)
 	if (!tree->transport)
 		return -ENOTCONN;
 	fuse_wire_reply(&message, unique, body);
+	return tree->transport->ops->reply(tree->transport, message.iov, message.n_iov);
+}
+
+int tree_reply_parts(struct fuse_tree *tree, uint64_t unique, struct bytes head, struct bytes body)
+{
+	struct fuse_wire_message message;
+
+	if (!tree->transport)
+		return -ENOTCONN;
+	fuse_wire_reply_parts(&message, unique, head, body);
 	return tree->transport->ops->reply(tree->transport, message.iov, message.n_iov);
 }
 

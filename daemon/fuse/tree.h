@@ -188,5 +188,7 @@ void fuse_parked_reply_data(struct fuse_parked *parked, struct bytes data);
 
 /* Requests received so far by opcode (FUSE_* of linux/fuse.h); 0 for unknown ones. For tests and metrics. */
 uint64_t fuse_tree_n_requests(const struct fuse_tree *tree, uint32_t opcode);
+/* Removed nodes that open files or the kernel still use; likewise. */
+uint64_t fuse_tree_n_removed(const struct fuse_tree *tree);
 
 #endif

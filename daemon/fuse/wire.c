@@ -43,6 +43,7 @@
 enum tail {
 	TAIL_IGNORED,
 	TAIL_NAME,
+	TAIL_TWO_NAMES,
 	TAIL_DATA,
 };
 
@@ -68,6 +69,14 @@ static const struct format formats[] = {
 	[FUSE_FSYNCDIR] = {.arg_size = sizeof(struct fuse_fsync_in)},
 	[FUSE_POLL] = {.arg_size = sizeof(struct fuse_poll_in)},
 	[FUSE_INTERRUPT] = {.arg_size = sizeof(struct fuse_interrupt_in)},
+	[FUSE_FLUSH] = {.arg_size = sizeof(struct fuse_flush_in)},
+	[FUSE_MKDIR] = {.arg_size = sizeof(struct fuse_mkdir_in), .tail = TAIL_NAME},
+	[FUSE_CREATE] = {.arg_size = sizeof(struct fuse_create_in), .tail = TAIL_NAME},
+	[FUSE_UNLINK] = {.tail = TAIL_NAME},
+	[FUSE_RMDIR] = {.tail = TAIL_NAME},
+	[FUSE_RENAME] = {.arg_size = sizeof(struct fuse_rename_in), .tail = TAIL_TWO_NAMES},
+	[FUSE_RENAME2] = {.arg_size = sizeof(struct fuse_rename2_in), .tail = TAIL_TWO_NAMES},
+	[FUSE_IOCTL] = {.arg_size = sizeof(struct fuse_ioctl_in), .tail = TAIL_DATA},
 };
 
 static int parse_header(struct fuse_in_header *out, struct bytes src, struct bytes *body)
@@ -110,10 +119,22 @@ static int parse_name(struct bytes *out, struct bytes tail)
 	return 0;
 }
 
+static int parse_two_names(struct fuse_wire_request *out, struct bytes tail)
+{
+	const uint8_t *nul = tail.len > 0 ? memchr(tail.data, '\0', tail.len) : NULL;
+	size_t len = nul ? (size_t)(nul - tail.data) + 1 : tail.len;
+	int r = parse_name(&out->name, BYTES(tail.data, len));
+
+	return r < 0 ? r : parse_name(&out->new_name, BYTES(tail.data + len, tail.len - len));
+}
+
 static int parse_data(struct fuse_wire_request *out, struct bytes tail)
 {
 	if (out->header.opcode == FUSE_WRITE) {
 		if (out->write.size != tail.len)
+			return -EINVAL;
+	} else if (out->header.opcode == FUSE_IOCTL) {
+		if (out->ioctl.in_size != tail.len)
 			return -EINVAL;
 	} else {
 		assert(out->header.opcode == FUSE_BATCH_FORGET);
@@ -150,6 +171,8 @@ int fuse_wire_parse(struct fuse_wire_request *out, struct bytes src)
 		return 0;
 	case TAIL_NAME:
 		return parse_name(&out->name, tail);
+	case TAIL_TWO_NAMES:
+		return parse_two_names(out, tail);
 	case TAIL_DATA:
 		return parse_data(out, tail);
 	}
@@ -208,26 +231,39 @@ int fuse_wire_init(const struct fuse_init_in *in, uint32_t max_pages, struct fus
 	return 0;
 }
 
+static void message_add(struct fuse_wire_message *m, struct bytes part)
+{
+	if (part.len == 0)
+		return;
+	m->header.len += (uint32_t)part.len;
+	/* struct iovec has no const; writev(2) only reads. */
+	memcpy(&m->iov[m->n_iov].iov_base, &part.data, sizeof(part.data));
+	m->iov[m->n_iov].iov_len = part.len;
+	m->n_iov++;
+}
+
 static void message_init(struct fuse_wire_message *out, uint64_t unique, int error, struct bytes body)
 {
 	out->header = (struct fuse_out_header){
-		.len = (uint32_t)(sizeof(out->header) + body.len),
+		.len = sizeof(out->header),
 		.error = error,
 		.unique = unique,
 	};
 	out->iov[0] = (struct iovec){.iov_base = &out->header, .iov_len = sizeof(out->header)};
 	out->n_iov = 1;
-	if (body.len == 0)
-		return;
-	/* struct iovec has no const; writev(2) only reads. */
-	memcpy(&out->iov[1].iov_base, &body.data, sizeof(body.data));
-	out->iov[1].iov_len = body.len;
-	out->n_iov = 2;
+	message_add(out, body);
 }
 
 void fuse_wire_reply(struct fuse_wire_message *out, uint64_t unique, struct bytes body)
 {
 	message_init(out, unique, 0, body);
+}
+
+void fuse_wire_reply_parts(struct fuse_wire_message *out, uint64_t unique, struct bytes head,
+			   struct bytes body)
+{
+	message_init(out, unique, 0, head);
+	message_add(out, body);
 }
 
 void fuse_wire_error(struct fuse_wire_message *out, uint64_t unique, int error)

@@ -43,9 +43,18 @@ struct fuse_wire_request {
 		struct fuse_fsync_in fsync;     /* FSYNC, FSYNCDIR */
 		struct fuse_poll_in poll;
 		struct fuse_interrupt_in interrupt;
+		struct fuse_flush_in flush;
+		struct fuse_mkdir_in mkdir;
+		struct fuse_create_in create;
+		struct fuse_rename2_in rename; /* RENAME too: flags are 0 */
+		struct fuse_ioctl_in ioctl;
 	};
-	struct bytes name; /* LOOKUP; without its NUL; borrowed from the source */
-	struct bytes data; /* WRITE: what is written; BATCH_FORGET: `count` fuse_forget_one; borrowed */
+	/* LOOKUP, MKDIR, CREATE, UNLINK, RMDIR, RENAME*: the name, not counting the NUL that follows it; borrowed
+	 * from the source. */
+	struct bytes name;
+	struct bytes new_name; /* RENAME, RENAME2: likewise */
+	/* WRITE: what is written; IOCTL: what goes in; BATCH_FORGET: `count` fuse_forget_one; borrowed. */
+	struct bytes data;
 };
 
 /*
@@ -71,12 +80,15 @@ int fuse_wire_init(const struct fuse_init_in *in, uint32_t max_pages, struct fus
 /* A message for writev(2); points into itself, so it does not move. */
 struct fuse_wire_message {
 	struct fuse_out_header header;
-	struct iovec iov[2];
+	struct iovec iov[3];
 	int n_iov;
 };
 
 /* @body is borrowed until the message was written. */
 void fuse_wire_reply(struct fuse_wire_message *out, uint64_t unique, struct bytes body);
+/* A reply in two parts, as to IOCTL; both are borrowed until the message was written. */
+void fuse_wire_reply_parts(struct fuse_wire_message *out, uint64_t unique, struct bytes head,
+			   struct bytes body);
 /* @error is a negative errno above -512, or 0. */
 void fuse_wire_error(struct fuse_wire_message *out, uint64_t unique, int error);
 /* @code is one of enum fuse_notify_code. */

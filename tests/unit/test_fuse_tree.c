@@ -82,11 +82,9 @@ TEST_F(tree, refusals)
 		uint32_t opcode;
 		int error;
 	} rows[] = {
-		{FUSE_MKDIR, -EPERM},      {FUSE_CREATE, -EPERM},
-		{FUSE_UNLINK, -EPERM},     {FUSE_RENAME2, -EPERM},
-		{FUSE_GETXATTR, -ENOSYS},  {FUSE_SETXATTR, -ENOSYS},
-		{FUSE_LISTXATTR, -ENOSYS}, {FUSE_IOCTL, -ENOTTY},
-		{FUSE_LSEEK, -ENOSYS},     {63, -ENOSYS},
+		{FUSE_MKNOD, -EPERM},      {FUSE_SYMLINK, -EPERM},   {FUSE_LINK, -EPERM},
+		{FUSE_READLINK, -EINVAL},  {FUSE_GETXATTR, -ENOSYS}, {FUSE_SETXATTR, -ENOSYS},
+		{FUSE_LISTXATTR, -ENOSYS}, {FUSE_LSEEK, -ENOSYS},    {63, -ENOSYS},
 		{4000000000u, -ENOSYS},
 	};
 
@@ -254,6 +252,7 @@ TEST_F(tree, handles_are_not_mistaken_for_older_ones)
 
 TEST_F(tree, write_and_flush_and_release)
 {
+	struct fuse_flush_in flush = {0};
 	struct fuse_entry_out sink;
 	struct fuse_write_out out;
 	struct fuse_open_out o;
@@ -265,7 +264,9 @@ TEST_F(tree, write_and_flush_and_release)
 	u = raw_write(&self->raw, sink.nodeid, o.fh, O_WRONLY, "hello\n");
 	memcpy(&out, raw_body(&self->raw, u, sizeof(out)), sizeof(out));
 	EXPECT_EQ(out.size, 6u);
-	EXPECT_EQ(raw_error(&self->raw, raw_request(&self->raw, FUSE_FLUSH, sink.nodeid, NULL, 0)), 0);
+	flush.fh = o.fh;
+	u = raw_request(&self->raw, FUSE_FLUSH, sink.nodeid, &flush, sizeof(flush));
+	EXPECT_EQ(raw_error(&self->raw, u), 0);
 	EXPECT_EQ(raw_toy(&self->raw, TOY_N_RELEASED, 0, NULL), 0u);
 	EXPECT_EQ(raw_error(&self->raw, raw_release(&self->raw, sink.nodeid, o.fh)), 0);
 	EXPECT_EQ(raw_toy(&self->raw, TOY_N_RELEASED, 0, NULL), 1u);
