@@ -119,8 +119,11 @@ static void link_write(struct link *link)
 	r = conn_write(link->conn, out);
 	/* Not taken: more than CONN_SEND_MAX waits, which on_drained ends, or the connection is over, which
 	 * on_closed says. */
-	if (r == 0)
-		mqtt_session_sent(link->session, out.len, loop_now_ns(link->loop));
+	if (r)
+		return;
+	mqtt_session_sent(link->session, out.len, loop_now_ns(link->loop));
+	if (!list_is_empty(&link->awaited))
+		link_awaited_written(link);
 }
 
 static void link_flush(struct loop_deferred *deferred)
@@ -170,6 +173,7 @@ void link_lost(struct link *link, uint64_t patience_ns)
 	uint64_t random = 0, wait_ns;
 
 	if (link->conn) {
+		link_awaited_check(link);
 		link_write(link);
 		conn_close(link->conn);
 		link->conn = NULL;
@@ -191,6 +195,7 @@ void link_lost(struct link *link, uint64_t patience_ns)
 	link_topics_offline(link);
 	link->ops->on_offline(link->userdata);
 	link_requests_offline(link);
+	link_awaited_offline(link);
 }
 
 void link_reconnect(struct link *link)
@@ -312,6 +317,7 @@ static void link_on_drained(void *userdata)
 		link->paused = false;
 		conn_resume(link->conn);
 	}
+	link_awaited_check(link);
 	loop_defer(link->loop, &link->flush);
 }
 
@@ -319,6 +325,7 @@ static void link_on_closed(void *userdata, enum conn_end end, const char *text)
 {
 	struct link *link = userdata;
 
+	link_awaited_check(link);
 	link->conn = NULL;
 	if (end == CONN_END_VERIFY)
 		link->clock_matters = true;
@@ -406,6 +413,7 @@ int link_new(struct link **out, const struct link_options *options)
 	loop_timer_init(&link->alive, link_on_alive);
 	loop_deferred_init(&link->flush, link_flush);
 	link_topics_init(link);
+	link_awaited_init(link);
 	session.userdata = link;
 	r = link_requests_init(link);
 	if (!r)
@@ -442,6 +450,7 @@ void link_stop(struct link *link)
 	loop_timer_disarm(&link->alive);
 	loop_timer_disarm(&link->retry);
 	loop_timer_disarm(&link->request_timer);
+	link_awaited_stop(link);
 	loop_undefer(&link->flush);
 	link->state = LINK_STOPPED;
 }

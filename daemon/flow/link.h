@@ -176,6 +176,27 @@ void link_request_cancel(struct link *link, struct link_request *request);
 int link_respond(struct link *link, struct bytes correlation, uint32_t response_code, struct bytes payload);
 int link_respond_unavailable(struct link *link, struct bytes correlation);
 
+/* --- what has arrived -------------------------------------------------------------------------- */
+
+/* Waits until the hub's machine has acknowledged bytes of ours, TCP to TCP: from then on nothing that happens here
+ * can keep the hub from getting them. Its owner fills in the function, and calls link_delivery_wait_init(). */
+struct link_delivery_wait {
+	struct list link;
+	uint64_t target; /* bytes of the connection */
+	/* Once, unless cancelled: 0, or -ECONNRESET: the connection ended first. */
+	void (*on_acknowledged)(struct link_delivery_wait *wait, int error);
+};
+
+static inline void link_delivery_wait_init(struct link_delivery_wait *wait)
+{
+	list_init(&wait->link);
+}
+
+/* Waits for all that was queued on this connection up to now. Not bounded in time. Returns 0 or -ENOTCONN. */
+int link_await_acknowledged(struct link *link, struct link_delivery_wait *wait);
+/* Idempotent. */
+void link_await_cancel(struct link *link, struct link_delivery_wait *wait);
+
 /* --- state ------------------------------------------------------------------------------------ */
 
 /* What the status file shows. Texts are owned by the link and valid until it changes. */

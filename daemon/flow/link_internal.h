@@ -5,7 +5,8 @@
 /*
  * The inside of the link, shared by its files: link.c (states, timers, output), link_connect.c (CONNECT, AUTH and
  * their signatures), link_reasons.c (what the hub's refusals and good-byes lead to), link_topics.c (subscriptions
- * and messages), link_requests.c (requests and responses), link_clock.c (somebody sets this machine's clock).
+ * and messages), link_requests.c (requests and responses), link_acknowledged.c (what the hub's machine has),
+ * link_clock.c (somebody sets this machine's clock).
  */
 
 #include "base/list.h"
@@ -85,6 +86,11 @@ struct link {
 	/* link_requests.c */
 	struct mqtt_requests requests;
 	struct loop_timer request_timer;
+
+	/* link_acknowledged.c */
+	struct list awaited; /* struct link_delivery_wait, in the order of their targets */
+	struct loop_timer awaited_timer;
+	uint64_t awaited_interval_ns;
 };
 
 /* --- link.c --- */
@@ -133,6 +139,18 @@ int link_requests_init(struct link *link);
 /* Ends all with -ENOTCONN. */
 void link_requests_offline(struct link *link);
 void link_on_response(struct link *link, const struct mqtt_packet *publish);
+
+/* --- link_acknowledged.c --- */
+
+void link_awaited_init(struct link *link);
+/* All output of the session has gone to the connection. */
+void link_awaited_written(struct link *link);
+/* Asks the kernel; something may have arrived. */
+void link_awaited_check(struct link *link);
+/* The connection is over. */
+void link_awaited_offline(struct link *link);
+/* Nobody is told any more. */
+void link_awaited_stop(struct link *link);
 
 /* --- link_clock.c --- */
 

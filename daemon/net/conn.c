@@ -22,11 +22,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/list.h"
@@ -212,6 +214,22 @@ size_t conn_n_queued(const struct conn *conn)
 	return buf_len(&conn->sending) + buf_len(&conn->collecting);
 }
 
+uint64_t conn_n_written(const struct conn *conn)
+{
+	return conn->n_taken + conn_n_queued(conn);
+}
+
+/* What a send in flight has handed over is kept by the kernel and not counted as taken yet: until it completes the
+ * result can be too small, never too large. */
+uint64_t conn_n_acknowledged(const struct conn *conn)
+{
+	int n_kept;
+
+	if (conn->fd < 0 || ioctl(conn->fd, SIOCOUTQ, &n_kept) < 0 || n_kept < 0)
+		return 0;
+	return conn->n_taken > (uint64_t)n_kept ? conn->n_taken - (uint64_t)n_kept : 0;
+}
+
 static void conn_send_next(struct conn *conn)
 {
 	struct buf swap;
@@ -271,6 +289,7 @@ static void on_flush(struct loop_deferred *deferred)
 static void conn_sent(struct conn *conn, size_t n)
 {
 	buf_consume(&conn->sending, n);
+	conn->n_taken += n;
 	if (!buf_len(&conn->sending) && conn->sending.size > OUTPUT_KEEP)
 		buf_deinit(&conn->sending);
 	loop_defer(conn->loop, &conn->flush);

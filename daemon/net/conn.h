@@ -84,6 +84,14 @@ int conn_write(struct conn *conn, struct bytes data);
 /* Ciphertext bytes the kernel has not taken yet. */
 size_t conn_n_queued(const struct conn *conn);
 
+/*
+ * Ciphertext bytes written so far, waiting ones included; and how many of them the peer's TCP is known to have: what
+ * the kernel took less what it still keeps (one ioctl(2)). It has what was written when the second has reached what
+ * the first was then, whatever was written behind it. Valid until on_closed returns.
+ */
+uint64_t conn_n_written(const struct conn *conn);
+uint64_t conn_n_acknowledged(const struct conn *conn);
+
 /* Stops and restarts reading: back-pressure towards the peer. Data already received may still be delivered.
  */
 void conn_pause(struct conn *conn);

@@ -66,6 +66,7 @@ struct conn {
 	struct loop_deferred flush;
 	struct buf sending;    /* unchanged while @send is in flight */
 	struct buf collecting; /* the output of @tls */
+	uint64_t n_taken;      /* bytes the kernel took, as far as sends have completed */
 	int send_error;        /* positive; nothing is sent any more */
 	bool paused;
 	bool peer_ended; /* nothing more will be received */

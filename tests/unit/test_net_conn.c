@@ -749,4 +749,58 @@ TEST_F(conn, pausing_loses_nothing_without_multishot_receive)
 	pause_and_resume_often(self);
 }
 
+/* --- what the peer's machine has -------------------------------------------------------------- */
+
+/* Acknowledgements are no events: looks again every moment. */
+#define LOOK_FOR(condition)                                                                                  \
+	do {                                                                                                 \
+		while (!(condition))                                                                         \
+			ASSERT_EQ(loop_turn(self->loop, NSEC_PER_MSEC), 0);                                  \
+	} while (0)
+
+TEST_F(conn, acknowledged_is_what_the_peer_has)
+{
+	struct conn *conn;
+	uint64_t target;
+
+	self->server.on_open = ACTION_PAUSE;
+	connect_to(self, "127.0.0.2");
+	conn = self->client.conn;
+	EXPECT_EQ(conn_n_written(conn), 0u);
+	EXPECT_EQ(conn_n_acknowledged(conn), 0u);
+	WAIT_FOR(self->client.n_opened && self->server.n_opened);
+	LOOK_FOR(conn_n_acknowledged(conn) == conn_n_written(conn));
+	target = conn_n_written(conn);
+	ASSERT_EQ(conn_write(conn, BYTES_LIT("hello")), 0);
+	EXPECT_GT(conn_n_written(conn), target + 5);
+	EXPECT_EQ(conn_n_acknowledged(conn), target);
+	/* It need not read. */
+	target = conn_n_written(conn);
+	LOOK_FOR(conn_n_acknowledged(conn) == target);
+
+	fill_the_way(self);
+	target = conn_n_written(conn);
+	EXPECT_LT(conn_n_acknowledged(conn), target);
+	EXPECT_LE(conn_n_acknowledged(conn), target - conn_n_queued(conn));
+	conn_resume(self->server.conn);
+	LOOK_FOR(conn_n_acknowledged(conn) == target);
+}
+
+TEST_F(conn, acknowledged_goes_on_while_more_is_sent)
+{
+	uint64_t target;
+
+	open_both(self);
+	self->client.n_to_send = 256 * MIB;
+	side_send(&self->client);
+	for (int i = 0; i < 3; ++i) {
+		target = conn_n_written(self->client.conn);
+		while (conn_n_acknowledged(self->client.conn) < target)
+			ASSERT_EQ(loop_turn(self->loop, TIME_NEVER), 0);
+		/* What was written meanwhile is not all there. */
+		EXPECT_GT(self->client.n_to_send, 0u);
+		EXPECT_GT(conn_n_written(self->client.conn), target);
+	}
+}
+
 TEST_HARNESS_MAIN
