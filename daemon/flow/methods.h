@@ -67,18 +67,18 @@ int method_unregister(struct method *method);
 struct method_opener {
 	/* There is a call: method_read() gives its request. */
 	void (*on_call)(struct method_opener *opener);
-	/* The method is not registered any more, and there will be no call. */
+	/* There is nothing left to do: the method is not registered any more and there will be no call, or the call has
+	 * ended without a response. */
 	void (*on_gone)(struct method_opener *opener);
 	/* Once after method_respond() returned METHOD_WAITS, unless method_stop_waiting(): 0, the hub's machine has
 	 * acknowledged the response; -ECONNRESET, the connection ended, and -ETIMEDOUT, time passed, before it had,
-	 * and it may have arrived or not; -ENOMEM, it did not. */
+	 * and it may have arrived or not; -EMSGSIZE, -ENOMEM, nothing was sent and the call is open as before. */
 	void (*on_answered)(struct method_opener *opener, int error);
 
 	/* Private. */
 	struct list link;
 	struct method *method; /* NULL = not registered any more */
 	struct method_call *call;
-	bool reading;
 };
 
 /* Result of method_respond(): on_answered follows. */
@@ -95,7 +95,8 @@ void method_close(struct method_opener *opener);
  * read.
  */
 int method_read(struct method_opener *opener, size_t size, struct bytes *out);
-/* Whether the opener's owner waits in a read: such openers come first. */
+/* Whether the opener's owner waits in a read: such openers come first. After method_read() said -EAGAIN; a call ends
+ * it. */
 void method_set_reading(struct method_opener *opener, bool reading);
 
 /*
