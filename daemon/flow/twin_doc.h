@@ -42,7 +42,8 @@ bool twin_doc_equal(const struct json_object *a, const struct json_object *b);
 
 /*
  * As JSON text: in one line, or indented for people. Never NULL, but empty without memory. The text belongs to the
- * document: it lasts until the next call for the same one, or its last reference is gone.
+ * document: it lasts until the next call for the same one, or its last reference is gone. A document that others have
+ * too can be asked for by them at the end of the turn (it is stored like this): copy what is to last longer.
  */
 struct bytes twin_doc_text(const struct json_object *doc, bool indented);
 

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FLOW_TWIN_STORE_H
+#define FLOW_TWIN_STORE_H
+
+/*
+ * The last known twin on disk, one file: what is known of the hub's, and the patch that is still to be sent. The
+ * file is written as a new one and renamed, so that there is a whole one at any time, the old or the new.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "loop/loop.h"
+
+struct json_object;
+struct twin_store;
+
+/* Bytes of an identity at most. */
+#define TWIN_STORE_IDENTITY_MAX 255
+
+struct twin_store_state {
+	const struct json_object *desired, *reported; /* states, see twin_doc.h */
+	const struct json_object *pending;            /* a patch, maybe with marks; NULL = none */
+	uint64_t desired_version, reported_version;   /* both 0 = the hub's twin was never seen */
+};
+
+/* Drops the references. Idempotent. */
+void twin_store_state_deinit(struct twin_store_state *state);
+
+/* --- the format, described in twin_store.c ---------------------------------------------------- */
+
+/* *@out is malloc()ed. Returns 0, -EMSGSIZE (a text longer than twins can be), -ENOMEM. */
+int twin_store_encode(const struct twin_store_state *state, struct bytes identity, uint8_t **out,
+		      size_t *len);
+
+/* Returns 0 and references in *@out; -EBADMSG: not such a file, or a damaged one; -ESTALE: another identity's;
+ * -ENOMEM. On error *@out is not touched. */
+int twin_store_decode(struct bytes file, struct bytes identity, struct twin_store_state *out);
+
+/* --- the file --------------------------------------------------------------------------------- */
+
+/* @path and @identity are copied. Returns 0, -ENAMETOOLONG, -ENOMEM. */
+int twin_store_new(struct twin_store **out, struct loop *loop, struct log *log, const char *path,
+		   const char *identity);
+
+/*
+ * Stops when what is to be saved is on the disk: the loop has operations in flight until then, and the object frees
+ * itself with the last one. An error of the disk is the end of it too. NULL is fine.
+ */
+void twin_store_free(struct twin_store *s);
+
+/*
+ * Reads the file; this may block. Returns 0 and references in *@out, or a negative errno after which the daemon starts
+ * without: -ENOENT, there is none; -EBADMSG, -ESTALE, it cannot be used and is now called <path>.bad; or the disk's
+ * error. All but -ENOENT are logged.
+ */
+int twin_store_load(struct twin_store *s, struct twin_store_state *out);
+
+/*
+ * This is the state now; the store takes references. It is written at the end of the turn, or when the write under
+ * way has ended; of several states that wait only the last one is written. An error of the disk is logged once, and
+ * the next state is tried all the same.
+ */
+void twin_store_save(struct twin_store *s, const struct twin_store_state *state);
+
+/* The last error of the disk, "" after a success; valid until the next turn. */
+const char *twin_store_error(const struct twin_store *s);
+
+#endif
