@@ -7,6 +7,10 @@
  * sequence-no with an enqueued-time: a delivery that is repeated, on a later connection, is the same command. The
  * hub keeps a command until it is settled; nothing is stored here.
  *
+ * A command that waits leaves with its connection. One that is being handled stays, and its settlement reaches the
+ * hub when that delivers it again. What was completed or rejected lately is known, should the hub deliver it again
+ * because its answer was lost: it is answered as before, not handed out.
+ *
  * Who handles commands (command_files.h) watches this table, takes what waits, and settles what it took.
  */
 
