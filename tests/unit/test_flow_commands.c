@@ -7,7 +7,7 @@
 
 #include "base/cleanup.h"
 #include "flow/commands.h"
-#include "tests/support/link_line.h"
+#include "tests/support/hub_line.h"
 
 #define N_RANDOM_COMMANDS 200
 #define TIME_A            "2021-04-21T11:30:16Z"
@@ -15,7 +15,7 @@
 
 FIXTURE(commands)
 {
-	struct link_line line;
+	struct hub_line line;
 	struct commands *commands;
 	struct command *added; /* the last one; not referenced */
 	char heard[4096];
@@ -63,11 +63,11 @@ FIXTURE_SETUP(commands)
 {
 	struct commands_options options;
 
-	link_line_init(&self->line);
+	hub_line_init(&self->line);
 	options = (struct commands_options){.log = &self->line.log, .link = self->line.link};
 	ASSERT_EQ(commands_new(&self->commands, &options), 0);
 	commands_set_watcher(self->commands, &watcher, self);
-	link_line_online(&self->line);
+	hub_line_online(&self->line);
 }
 
 FIXTURE_TEARDOWN(commands)
@@ -77,7 +77,7 @@ FIXTURE_TEARDOWN(commands)
 	if (self->commands)
 		commands_set_watcher(self->commands, NULL, NULL);
 	commands_free(self->commands);
-	link_line_deinit(&self->line);
+	hub_line_deinit(&self->line);
 }
 
 static void deliver_as(struct fixture_commands *self, uint16_t packet_id, uint64_t sequence_no,
@@ -87,11 +87,11 @@ static void deliver_as(struct fixture_commands *self, uint16_t packet_id, uint64
 
 	snprintf(number, sizeof(number), "%" PRIu64, sequence_no);
 	snprintf(payload, sizeof(payload), "payload %" PRIu64, sequence_no);
-	link_line_command(&self->line, &(struct link_line_command){.packet_id = packet_id,
-								   .sequence_no = number,
-								   .enqueued_time = enqueued_time,
-								   .delivery_count = delivery_count,
-								   .payload = bytes_from_str(payload)});
+	hub_line_command(&self->line, &(struct hub_line_command){.packet_id = packet_id,
+								 .sequence_no = number,
+								 .enqueued_time = enqueued_time,
+								 .delivery_count = delivery_count,
+								 .payload = bytes_from_str(payload)});
 }
 
 static void deliver(struct fixture_commands *self, uint16_t packet_id, uint64_t sequence_no)
@@ -101,14 +101,14 @@ static void deliver(struct fixture_commands *self, uint16_t packet_id, uint64_t 
 
 static void offline(struct fixture_commands *self)
 {
-	link_line_offline(&self->line);
+	hub_line_offline(&self->line);
 	commands_on_offline(self->commands);
 }
 
 static void reconnect(struct fixture_commands *self)
 {
 	offline(self);
-	link_line_online(&self->line);
+	hub_line_online(&self->line);
 }
 
 static void expect_heard(struct fixture_commands *self, const char *want)
@@ -119,7 +119,7 @@ static void expect_heard(struct fixture_commands *self, const char *want)
 
 static void expect_answers(struct fixture_commands *self, const char *want)
 {
-	EXPECT_STREQ(link_line_answers(&self->line), want);
+	EXPECT_STREQ(hub_line_answers(&self->line), want);
 }
 
 /* Takes the command that has to be @sequence_no. */
@@ -214,7 +214,7 @@ TEST_F(commands, one_that_waits_can_be_settled)
 
 TEST_F(commands, what_is_no_command_is_rejected)
 {
-	static const struct link_line_command bad[] = {
+	static const struct hub_line_command bad[] = {
 		{.packet_id = 1, .enqueued_time = TIME_A, .delivery_count = "1"},
 		{.packet_id = 2, .sequence_no = "1", .delivery_count = "1"},
 		{.packet_id = 3, .sequence_no = "1", .enqueued_time = TIME_A},
@@ -237,7 +237,7 @@ TEST_F(commands, what_is_no_command_is_rejected)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); ++i)
-		link_line_command(&self->line, &bad[i]);
+		hub_line_command(&self->line, &bad[i]);
 	expect_answers(self, "1 0100;2 0100;3 0100;4 0100;5 0100;6 0100;7 0100;8 0100;9 0100;10 0100;");
 	expect_heard(self, "");
 }
@@ -259,7 +259,7 @@ TEST_F(commands, one_that_waits_goes_with_its_connection)
 	offline(self);
 	expect_heard(self, "added 1;available;gone 1;");
 	EXPECT_FALSE(commands_available(self->commands));
-	link_line_online(&self->line);
+	hub_line_online(&self->line);
 	deliver(self, 1, 1);
 	expect_heard(self, "added 1;available;");
 	take_and_settle(self, 1, LINK_COMPLETE);
@@ -293,7 +293,7 @@ TEST_F(commands, what_was_settled_offline_is_answered_when_it_comes_again)
 	for (size_t i = 0; i < 3; ++i)
 		settle(self, commands[i], settlements[i]);
 	/* Settled before it came again. */
-	link_line_online(&self->line);
+	hub_line_online(&self->line);
 	expect_answers(self, "");
 	for (uint16_t i = 0; i < 3; ++i)
 		deliver_as(self, (uint16_t)(11 + i), i, TIME_A, "2");
@@ -349,10 +349,10 @@ TEST_F(commands, a_delivery_without_an_answer_is_one_all_the_same)
 
 /* --- bounds ----------------------------------------------------------------------------------- */
 
-/* Settlements find no room until link_line_flush(). */
+/* Settlements find no room until hub_line_flush(). */
 static void fill_output(struct fixture_commands *self)
 {
-	struct link_line_command bad = {.packet_id = 1000};
+	struct hub_line_command bad = {.packet_id = 1000};
 	static uint8_t block[900];
 	size_t before = 0;
 
@@ -367,7 +367,7 @@ static void fill_output(struct fixture_commands *self)
 	while (mqtt_session_output(self->line.link->session).len != before) {
 		before = mqtt_session_output(self->line.link->session).len;
 		++bad.packet_id;
-		link_line_command(&self->line, &bad);
+		hub_line_command(&self->line, &bad);
 	}
 }
 
@@ -376,7 +376,7 @@ TEST_F(commands, settlements_wait_for_room_in_order)
 	struct command *commands[4];
 
 	offline(self);
-	link_line_online_with(&self->line, 1000);
+	hub_line_online_with(&self->line, 1000);
 	for (uint16_t i = 0; i < 4; ++i) {
 		deliver(self, (uint16_t)(1 + i), i);
 		commands[i] = take(self, i);
@@ -385,7 +385,7 @@ TEST_F(commands, settlements_wait_for_room_in_order)
 	settle(self, commands[2], LINK_COMPLETE);
 	settle(self, commands[0], LINK_ABANDON);
 	commands_on_writable(self->commands);
-	link_line_flush(&self->line);
+	hub_line_flush(&self->line);
 	/* Behind those that wait. */
 	settle(self, commands[3], LINK_REJECT);
 	expect_answers(self, "3 complete;1 0603;4 0100;");
@@ -400,13 +400,13 @@ TEST_F(commands, settlements_that_found_no_room_are_for_the_next_delivery)
 	struct command *command;
 
 	offline(self);
-	link_line_online_with(&self->line, 1000);
+	hub_line_online_with(&self->line, 1000);
 	deliver(self, 1, 1);
 	command = take(self, 1);
 	fill_output(self);
 	settle(self, command, LINK_COMPLETE);
 	offline(self);
-	link_line_online(&self->line);
+	hub_line_online(&self->line);
 	commands_on_writable(self->commands);
 	expect_answers(self, "");
 	deliver(self, 1, 1);
@@ -453,7 +453,7 @@ static unsigned int deliver_many(struct fixture_commands *self, uint64_t from, u
 		if (i % LINK_RECEIVE_MAX == 0)
 			reconnect(self);
 		deliver(self, (uint16_t)(1 + i % LINK_RECEIVE_MAX), from + i);
-		n_completed += strstr(link_line_answers(&self->line), "complete;") != NULL;
+		n_completed += strstr(hub_line_answers(&self->line), "complete;") != NULL;
 	}
 	return n_completed;
 }
@@ -543,7 +543,7 @@ static void hub_deliver(struct fixture_commands *self, struct hub *hub)
 /* Hears the answers, or, with the connection, loses them from some point on. */
 static void hub_hear(struct fixture_commands *self, struct hub *hub, bool lose)
 {
-	char *at = (char *)(uintptr_t)link_line_answers(&self->line), *end;
+	char *at = (char *)(uintptr_t)hub_line_answers(&self->line), *end;
 
 	for (; *at; at = end + 1) {
 		unsigned long id = strtoul(at, &end, 10);
@@ -577,7 +577,7 @@ static void hub_cut(struct fixture_commands *self, struct hub *hub)
 		++q->n_done_here;
 		settle(self, TAKE_PTR(q->handed), LINK_COMPLETE);
 	}
-	link_line_online(&self->line);
+	hub_line_online(&self->line);
 }
 
 static void reader_step(struct fixture_commands *self, struct hub *hub)
