@@ -39,7 +39,7 @@ struct twin;
 #define TWIN_CONDITIONAL_MAX 64
 
 /* Bytes of all patches that wait, as JSON text; more fail with -ENOSPC. */
-#define TWIN_PENDING_BYTES_MAX (128u * 1024)
+#define TWIN_PENDING_BYTES_MAX (192u * 1024)
 
 /* Any may be NULL. */
 struct twin_ops {
@@ -120,12 +120,21 @@ static inline void twin_waiter_cancel(struct twin_waiter *waiter)
 struct twin_writer {
 	struct list link;
 	uint64_t first, last; /* patches of it that have no outcome are among these; first > last: none */
-	int error;            /* the first one since twin_wait() reported one */
+	int error;            /* the first one that was not taken yet */
 };
 
 void twin_writer_init(struct twin *t, struct twin_writer *writer);
 /* Its patches go on. Idempotent. */
 void twin_writer_end(struct twin_writer *writer);
+
+/* The first error of its patches since the last call, which forgets it; 0: none. */
+static inline int twin_writer_take_error(struct twin_writer *writer)
+{
+	int error = writer->error;
+
+	writer->error = 0;
+	return error;
+}
 
 /*
  * Changes the reported properties by a merge patch (RFC 7396). Readers see it at once. It goes to the hub at the
@@ -139,7 +148,7 @@ void twin_writer_end(struct twin_writer *writer);
  * turn; readers see it when the hub has confirmed it; it does not survive a restart. When the connection is lost
  * before the answer came, the twin fetched next decides: if it still has that version the patch is sent again, if it
  * has the next one and is what the patch makes, it is done, and otherwise it failed with -ESTALE.
- * @writer: NULL, or who is told of a failure by twin_wait().
+ * @writer: NULL, or who asks for failures later, twin_writer_take_error().
  * @waiter: NULL, or who waits for the outcome; idle. There is no limit of time: the caller cancels.
  *
  * Returns 0. Otherwise nothing has changed, nobody waits, and @reason says why: -EINVAL and -EMSGSIZE as
@@ -152,11 +161,11 @@ int twin_patch(struct twin *t, struct json_object *patch, const uint64_t *if_ver
 #define TWIN_WAITS 1
 
 /*
- * Waits until all patches so far have their outcome. @writer: NULL, or the one whose errors are asked for: those of
- * other writers' patches are not told then. Returns TWIN_WAITS: on_done follows; 0: there is nothing to wait for; or
- * the writer's error, which is forgotten with that.
+ * Waits until all patches so far have their outcome; those of @writer, unless it is NULL. Returns 0: they have; or
+ * TWIN_WAITS: @waiter's on_done follows, with the outcome of the last of them. What became of all of a writer's
+ * twin_writer_take_error() says then.
  */
-int twin_wait(struct twin *t, struct twin_writer *writer, struct twin_waiter *waiter);
+int twin_wait(struct twin *t, const struct twin_writer *writer, struct twin_waiter *waiter);
 
 /* --- the link's side, see struct link_ops ----------------------------------------------------- */
 
