@@ -37,6 +37,7 @@ daemon_libs := -luring -lssl -lcrypto -ljson-c -lcares -lsystemd -lpthread
 daemon_src := $(filter-out daemon/main.c,$(wildcard daemon/*/*.c))
 emulator_src := $(filter-out tools/emulator/main.c,$(wildcard tools/emulator/*.c))
 hubctl_src := $(wildcard tools/hubctl/*.c)
+run_src := $(filter-out tools/run/main.c,$(wildcard tools/run/*.c))
 bench_src := $(wildcard tools/bench/*.c)
 support_src := $(wildcard tests/support/*.c)
 test_src := $(wildcard tests/unit/test_*.c tests/flow/test_*.c tests/mount/test_*.c tests/crash/test_*.c \
@@ -51,10 +52,10 @@ quiet = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
 link = $(call quiet,LINK)$(CC) $(LDFLAGS) -o $@
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-all_src := $(daemon_src) daemon/main.c $(emulator_src) tools/emulator/main.c $(hubctl_src) $(bench_src) \
-	$(support_src) $(test_src) $(fuzz_src) tests/fuzz/replay.c
+all_src := $(daemon_src) daemon/main.c $(emulator_src) tools/emulator/main.c $(hubctl_src) $(run_src) \
+	tools/run/main.c $(bench_src) $(support_src) $(test_src) $(fuzz_src) tests/fuzz/replay.c
 
-programs := $(BUILD)/iothubd $(BUILD)/iothub-emulator $(BUILD)/hubctl
+programs := $(BUILD)/iothubd $(BUILD)/iothub-emulator $(BUILD)/hubctl $(BUILD)/iothub-run
 bench_bin := $(patsubst tools/bench/%.c,$(BUILD)/bench/%,$(bench_src))
 test_bin := $(patsubst tests/%.c,$(BUILD)/tests/%,$(test_src))
 replay_bin := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(fuzz_src))
@@ -85,7 +86,7 @@ stamp = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || p
 $(BUILD)/flags: FORCE
 	$(call stamp,$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS))
 $(BUILD)/sources: FORCE
-	$(call stamp,$(daemon_src) $(emulator_src) $(hubctl_src) $(support_src))
+	$(call stamp,$(daemon_src) $(emulator_src) $(hubctl_src) $(run_src) $(support_src))
 FORCE:
 
 $(BUILD)/obj/%.o: %.c Makefile $(BUILD)/flags
@@ -100,6 +101,10 @@ $(BUILD)/libemulator.a: $(call obj,$(emulator_src)) $(BUILD)/sources
 	@rm -f $@
 	$(call quiet,AR)ar rcs $@ $(filter %.o,$^)
 
+$(BUILD)/librun.a: $(call obj,$(run_src)) $(BUILD)/sources
+	@rm -f $@
+	$(call quiet,AR)ar rcs $@ $(filter %.o,$^)
+
 $(BUILD)/iothubd: $(call obj,daemon/main.c) $(BUILD)/libdaemon.a
 	$(link) $^ $(daemon_libs)
 
@@ -108,6 +113,9 @@ $(BUILD)/iothub-emulator: $(call obj,tools/emulator/main.c) $(BUILD)/libemulator
 
 $(BUILD)/hubctl: $(call obj,$(hubctl_src)) $(BUILD)/libdaemon.a
 	$(link) $^ -lmosquitto -ljson-c -lcrypto
+
+$(BUILD)/iothub-run: $(call obj,tools/run/main.c) $(BUILD)/librun.a $(BUILD)/libdaemon.a
+	$(link) $^ -ljson-c -lsystemd
 
 $(BUILD)/bench/%: $(BUILD)/obj/tools/bench/%.o $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
@@ -118,7 +126,8 @@ $(BUILD)/tests/fuzz/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/test
 	@mkdir -p $(@D)
 	$(link) $^ $(daemon_libs)
 
-$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(call obj,$(support_src)) $(BUILD)/libemulator.a $(BUILD)/libdaemon.a
+$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(call obj,$(support_src)) $(BUILD)/librun.a $(BUILD)/libemulator.a \
+		$(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
 	$(link) $^ $(daemon_libs)
 
@@ -157,7 +166,7 @@ quickcheck:
 c_files := $(sort $(wildcard uapi/*.h daemon/*.c daemon/*/*.[ch] tools/*/*.[ch] tools/*/*/*.[ch] tests/*.h tests/*/*.[ch]))
 
 lint: deps
-	@+$(parallel) $(BUILD)/libdaemon.a $(BUILD)/libemulator.a
+	@+$(parallel) $(BUILD)/libdaemon.a $(BUILD)/libemulator.a $(BUILD)/librun.a
 	@tests/lint/run.sh $(BUILD) $(c_files)
 
 format:
@@ -185,8 +194,9 @@ fuzz: deps
 	@+$(parallel) $(patsubst %,$(fuzz_build)/%,$(TARGET))
 	@tests/fuzz/run.sh $(fuzz_build) $(RUNS) $(TARGET)
 
-# What goes where: source, directory, mode. Units get the place of the daemon written into them.
+# What goes where: source, directory, mode. Units get the places of the programs written into them.
 installed := $(BUILD)/iothubd:$(sbindir):755 $(BUILD)/iothub-emulator:$(bindir):755 $(BUILD)/hubctl:$(bindir):755 \
+	$(BUILD)/iothub-run:$(bindir):755 \
 	$(foreach page,$(wildcard packaging/man/*.[1-8]),$(page):$(mandir)/man$(subst .,,$(suffix $(page))):644) \
 	$(patsubst %,%:$(completiondir):644,$(wildcard packaging/completions/*)) \
 	$(patsubst %,%:$(PREFIX)/lib/sysusers.d:644,$(wildcard packaging/sysusers/*.conf)) \
@@ -198,7 +208,7 @@ install: all
 		source=$${entry%%:*} mode=$${entry##*:} dir=$${entry#*:}; target=$(DESTDIR)$${dir%:*}/$${source##*/}; \
 		echo "  INSTALL $$target"; \
 		install -D -m "$$mode" "$$source" "$$target" || exit 1; \
-		case $$source in *.service) sed -i 's|@sbindir@|$(sbindir)|' "$$target" || exit 1 ;; esac; \
+		case $$source in *.service) sed -i 's|@sbindir@|$(sbindir)|; s|@bindir@|$(bindir)|' "$$target" || exit 1 ;; esac; \
 	done
 
 uninstall:
