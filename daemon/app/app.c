@@ -2,7 +2,7 @@
 /*
  * The daemon, see app.h. Objects in the order of their start:
  *
- *     loop, signals, TLS context, resolver, journal, waiters, telemetry, link,
+ *     loop, signals, events, TLS context, resolver, journal, waiters, telemetry, link, commands, methods,
  *     tree with its files, mount, transport
  *
  * Objects know those before them; what goes the other way (the link's outcomes, room in the queue) goes
@@ -23,7 +23,12 @@
 #include "app/app.h"
 #include "base/cleanup.h"
 #include "base/time.h"
+#include "flow/command_files.h"
+#include "flow/commands.h"
+#include "flow/events.h"
 #include "flow/link.h"
+#include "flow/method_files.h"
+#include "flow/methods.h"
 #include "flow/status.h"
 #include "flow/telemetry.h"
 #include "flow/telemetry_files.h"
@@ -39,14 +44,19 @@ struct app {
 	struct log *log;
 	struct loop *loop;
 	struct loop_signals *signals;
+	struct events *events;
 	struct tls_context *tls;
 	struct resolver *resolver;
 	struct journal *journal;
 	struct waiters *waiters;
 	struct telemetry *telemetry;
 	struct link *link;
+	struct commands *commands;
+	struct methods *methods;
 	struct fuse_tree *tree;
 	struct telemetry_files *files;
+	struct command_files *command_files;
+	struct method_files *method_files;
 	struct status *status;
 	struct fuse_mount mount;
 	struct fuse_dev *dev;
@@ -61,14 +71,20 @@ static void app_on_online(void *userdata, bool session_present)
 {
 	struct app *app = userdata;
 
+	events_emit(app->events, "connected", NULL, NULL);
 	telemetry_on_online(app->telemetry, session_present);
 }
 
 static void app_on_offline(void *userdata)
 {
 	struct app *app = userdata;
+	struct link_info info;
 
+	link_info(app->link, &info);
+	events_emit(app->events, "disconnected", NULL, "%s", info.last_error);
 	telemetry_on_offline(app->telemetry);
+	commands_on_offline(app->commands);
+	methods_on_offline(app->methods);
 	if (app->draining)
 		loop_stop(app->loop);
 }
@@ -77,6 +93,9 @@ static void app_on_writable(void *userdata)
 {
 	struct app *app = userdata;
 
+	/* Answers first: telemetry takes all the room there is. */
+	commands_on_writable(app->commands);
+	methods_on_writable(app->methods);
 	telemetry_on_writable(app->telemetry);
 }
 
@@ -156,7 +175,31 @@ static int app_start_loop(struct app *app)
 	if (r)
 		return r;
 	loop_timer_init(&app->drain, app_on_drain_timeout);
+	r = events_new(&app->events, app->loop);
+	if (r)
+		return r;
 	return loop_signals_new(&app->signals, app->loop, signals, ARRAY_SIZE(signals), app_on_signal, app);
+}
+
+/* What the hub asks of the device. */
+static int app_start_services(struct app *app)
+{
+	const struct commands_options commands = {.log = app->log, .link = app->link};
+	const struct methods_options methods = {
+		.loop = app->loop,
+		.log = app->log,
+		.link = app->link,
+		.wait_ns = app->config->method_wait_s * NSEC_PER_SEC,
+		.timeout_ns = app->config->method_timeout_s * NSEC_PER_SEC,
+	};
+	int r;
+
+	r = commands_new(&app->commands, &commands);
+	if (!r)
+		r = methods_new(&app->methods, &methods);
+	if (r)
+		log_error(app->log, "cannot start: %s", strerror(-r));
+	return r;
 }
 
 static int app_start_hub(struct app *app)
@@ -205,7 +248,38 @@ static int app_start_hub(struct app *app)
 		return r;
 	}
 	telemetry_set_link(app->telemetry, app->link);
-	return 0;
+	return app_start_services(app);
+}
+
+/* Everything below the mount point. */
+static int app_make_files(struct app *app)
+{
+	const struct config *config = app->config;
+	struct fuse_node *root = fuse_tree_root(app->tree);
+	const struct status_options status = {
+		.loop = app->loop,
+		.config = config,
+		.link = app->link,
+		.telemetry = app->telemetry,
+		.parent = root,
+	};
+	int r;
+
+	r = telemetry_files_new(&app->files, app->telemetry, root, config->files);
+	if (!r)
+		r = status_new(&app->status, &status);
+	if (!r)
+		r = events_add_file(app->events, root, &config->files[CONFIG_FILE_EVENTS]);
+	if (!r)
+		r = command_files_new(&app->command_files, app->commands, root,
+				      &config->files[CONFIG_FILE_COMMANDS],
+				      &config->files[CONFIG_FILE_SETTLE]);
+	if (!r)
+		r = method_files_new(&app->method_files, app->methods, root,
+				     &config->files[CONFIG_FILE_METHODS], config->methods, config->n_methods);
+	if (r)
+		log_error(app->log, "cannot make the files: %s", strerror(-r));
+	return r;
 }
 
 static int app_start_files(struct app *app)
@@ -220,25 +294,13 @@ static int app_start_files(struct app *app)
 		.on_gone = app_on_gone,
 		.userdata = app,
 	};
-	struct status_options status = {
-		.loop = app->loop,
-		.config = config,
-		.link = app->link,
-		.telemetry = app->telemetry,
-	};
 	int r;
 
 	r = fuse_tree_new(&app->tree, &options);
+	if (!r)
+		r = app_make_files(app);
 	if (r)
 		return r;
-	status.parent = fuse_tree_root(app->tree);
-	r = telemetry_files_new(&app->files, app->telemetry, status.parent, config->files);
-	if (!r)
-		r = status_new(&app->status, &status);
-	if (r) {
-		log_error(app->log, "cannot make the files: %s", strerror(-r));
-		return r;
-	}
 	r = fuse_mount(&app->mount, config->mount, app->log);
 	if (r)
 		return r;
@@ -294,9 +356,15 @@ static void app_stop_files(struct app *app)
 	}
 	fuse_tree_free(app->tree);
 	telemetry_files_free(app->files);
+	command_files_free(app->command_files);
+	method_files_free(app->method_files);
+	if (app->events)
+		events_remove_file(app->events);
 	status_free(app->status);
 	app->tree = NULL;
 	app->files = NULL;
+	app->command_files = NULL;
+	app->method_files = NULL;
 	app->status = NULL;
 	fuse_unmount(&app->mount, app->log);
 }
@@ -323,6 +391,7 @@ static void app_stop(struct app *app)
 
 	loop_timer_arm(app->loop, &app->drain, loop_now_ns(app->loop) + APP_DRAIN_NS);
 	telemetry_close(app->telemetry);
+	commands_close(app->commands);
 	app_drain(app);
 	app_stop_files(app);
 	app_drain(app);
@@ -367,11 +436,14 @@ void app_free(struct app *app)
 		return;
 	if (app->loop)
 		app_stop_files(app);
+	methods_free(app->methods);
+	commands_free(app->commands);
 	link_free(app->link);
 	telemetry_free(app->telemetry);
 	waiters_free(app->waiters);
 	journal_free(app->journal);
 	resolver_free(app->resolver);
+	events_free(app->events);
 	loop_signals_free(app->signals);
 	if (app->loop && app_settle(app))
 		return;
