@@ -284,10 +284,17 @@ struct check {
 	size_t n_levels;
 };
 
+/* U+0080 to U+009F are control characters too. @c is followed by @next, which may be the final NUL. */
+static bool is_control(uint8_t c, uint8_t next)
+{
+	return c < 0x20 || c == 0x7f || (c == 0xc2 && next >= 0x80 && next < 0xa0);
+}
+
 /* @key as a reason shows it: the first bytes, and nothing that would break the line. */
 static const char *key_show(const char *key, char out[static KEY_SHOWN_SIZE])
 {
 	size_t len = strlen(key), shown = len;
+	bool is_text = utf8_is_valid(bytes_from_str(key));
 
 	if (len >= KEY_SHOWN_SIZE) {
 		shown = KEY_SHOWN_SIZE - sizeof("...");
@@ -295,8 +302,15 @@ static const char *key_show(const char *key, char out[static KEY_SHOWN_SIZE])
 		while (shown && ((uint8_t)key[shown] & 0xc0) == 0x80)
 			shown--;
 	}
-	for (size_t i = 0; i < shown; i++)
-		out[i] = (uint8_t)key[i] < 0x20 || key[i] == 0x7f ? '?' : key[i];
+	for (size_t i = 0; i < shown; i++) {
+		uint8_t c = (uint8_t)key[i];
+
+		out[i] = key[i];
+		if (is_control(c, (uint8_t)key[i + 1]) || (c >= 0x80 && !is_text))
+			out[i] = '?';
+		if (out[i] == '?' && c == 0xc2 && i + 1 < shown)
+			out[++i] = '?';
+	}
 	snprintf(out + shown, KEY_SHOWN_SIZE - shown, "%s", shown < len ? "..." : "");
 	return out;
 }
@@ -328,8 +342,7 @@ static int key_check(const struct check *c)
 			return refuse_key(c, -EINVAL, "a dot is not allowed in keys");
 		if (key[i] == '$')
 			return refuse_key(c, -EINVAL, "a $ is not allowed in keys");
-		/* U+0080 to U+009F are control characters too. */
-		if (key[i] < 0x20 || key[i] == 0x7f || (key[i] == 0xc2 && key[i + 1] < 0xa0))
+		if (is_control(key[i], key[i + 1]))
 			return refuse_key(c, -EINVAL, "control characters are not allowed in keys");
 	}
 	return 0;
@@ -342,7 +355,7 @@ static int string_check(struct check *c, struct json_object *value)
 	c->size += len;
 	if (len > HUB_TWIN_STRING_BYTES_MAX)
 		return refuse_key(c, -EMSGSIZE, "a string has at most 4096 bytes");
-	/* The hub's own reader ends there. */
+	/* json-c holds it, but for many others text ends there; the hub takes none either. */
 	if (memchr(json_object_get_string(value), '\0', len))
 		return refuse_key(c, -EINVAL, "U+0000 is not allowed in strings");
 	return 0;
