@@ -11,6 +11,7 @@
  * walk enters at most HUB_TWIN_LEVELS_MAX levels, whoever made the object.
  */
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -46,8 +47,13 @@ struct scan {
 	size_t len;
 	size_t pos;
 	size_t n_values;
-	const char *wrong; /* at @pos; NULL: nothing yet */
+	unsigned int level; /* objects and arrays that are open */
+	uint32_t objects;   /* bit n: level n + 1 is an object */
+	bool is_first;      /* no member of the innermost one was seen yet */
+	const char *wrong;  /* at @pos; NULL: nothing yet */
 };
+
+static_assert(HUB_TWIN_PARSE_LEVELS_MAX <= 32, "a bit for each level");
 
 /* The byte at hand; -1 at the end. */
 static int scan_peek(const struct scan *s)
@@ -162,39 +168,19 @@ static bool scan_word(struct scan *s, struct bytes word)
 	return true;
 }
 
-static bool scan_value(struct scan *s, int level);
-
-/* An object's or an array's members, after the opening bracket. */
-static bool scan_members(struct scan *s, bool is_object, int level)
+static bool scan_open(struct scan *s, bool is_object)
 {
-	char close = is_object ? '}' : ']';
-
-	scan_space(s);
-	if (scan_skip(s, close))
-		return true;
-	for (;;) {
-		scan_space(s);
-		if (is_object) {
-			if (!scan_string(s, true))
-				return false;
-			scan_space(s);
-			if (!scan_skip(s, ':'))
-				return scan_fail(s, "a colon is expected");
-			scan_space(s);
-		}
-		if (!scan_value(s, level))
-			return false;
-		scan_space(s);
-		if (scan_skip(s, close))
-			return true;
-		if (!scan_skip(s, ','))
-			return scan_fail(s,
-					 is_object ? "a comma or } is expected" : "a comma or ] is expected");
-	}
+	if (s->level == HUB_TWIN_PARSE_LEVELS_MAX)
+		return scan_fail(s, "too many levels");
+	s->objects = (s->objects & ~(1u << s->level)) | ((uint32_t)is_object << s->level);
+	s->level++;
+	s->is_first = true;
+	s->pos++;
+	return true;
 }
 
-/* @level: how many objects and arrays are open. */
-static bool scan_value(struct scan *s, int level)
+/* Of an object or an array only the bracket; what follows is its members. */
+static bool scan_value(struct scan *s)
 {
 	int c = scan_peek(s);
 
@@ -203,10 +189,7 @@ static bool scan_value(struct scan *s, int level)
 	switch (c) {
 	case '{':
 	case '[':
-		if (level == HUB_TWIN_PARSE_LEVELS_MAX)
-			return scan_fail(s, "too many levels");
-		s->pos++;
-		return scan_members(s, c == '{', level + 1);
+		return scan_open(s, c == '{');
 	case 't':
 		return scan_word(s, BYTES_LIT("true"));
 	case 'f':
@@ -218,13 +201,42 @@ static bool scan_value(struct scan *s, int level)
 	}
 }
 
+/* One member of the innermost object or array, or its end. */
+static bool scan_member(struct scan *s)
+{
+	bool is_object = s->objects >> (s->level - 1) & 1;
+
+	scan_space(s);
+	if (scan_skip(s, is_object ? '}' : ']')) {
+		s->level--;
+		s->is_first = false;
+		return true;
+	}
+	if (!s->is_first && !scan_skip(s, ','))
+		return scan_fail(s, is_object ? "a comma or } is expected" : "a comma or ] is expected");
+	s->is_first = false;
+	scan_space(s);
+	if (is_object) {
+		if (!scan_string(s, true))
+			return false;
+		scan_space(s);
+		if (!scan_skip(s, ':'))
+			return scan_fail(s, "a colon is expected");
+		scan_space(s);
+	}
+	return scan_value(s);
+}
+
 static bool scan_text(struct scan *s)
 {
 	scan_space(s);
 	if (scan_peek(s) != '{')
 		return scan_fail(s, "a JSON object is expected");
-	if (!scan_value(s, 0))
+	if (!scan_value(s))
 		return false;
+	while (s->level)
+		if (!scan_member(s))
+			return false;
 	scan_space(s);
 	return s->pos == s->len || scan_fail(s, "nothing may follow the object");
 }
@@ -256,17 +268,33 @@ int hub_twin_parse(struct bytes text, struct json_object **out, struct hub_twin_
 
 /* --- the limits ---------------------------------------------------------------------------------- */
 
+/* An object or an array that is being gone through. */
+struct level {
+	const struct json_object *container;
+	const struct lh_entry *entry; /* of an object: the next one */
+	size_t index;                 /* of an array: the next one */
+	const char *key;              /* of the member at hand, or the array's own; NULL: none yet */
+	bool is_merged;               /* null takes away here: a patch, outside of arrays */
+};
+
 struct check {
 	struct hub_twin_reason *reason;
 	size_t size;
-	bool is_patch;
-	const char *key; /* the innermost one; NULL: the state itself */
+	struct level levels[HUB_TWIN_LEVELS_MAX + 1]; /* from the state itself to the innermost */
+	size_t n_levels;
 };
+
+/* U+0080 to U+009F are control characters too. @c is followed by @next, which may be the final NUL. */
+static bool is_control(uint8_t c, uint8_t next)
+{
+	return c < 0x20 || c == 0x7f || (c == 0xc2 && next >= 0x80 && next < 0xa0);
+}
 
 /* @key as a reason shows it: the first bytes, and nothing that would break the line. */
 static const char *key_show(const char *key, char out[static KEY_SHOWN_SIZE])
 {
 	size_t len = strlen(key), shown = len;
+	bool is_text = utf8_is_valid(bytes_from_str(key));
 
 	if (len >= KEY_SHOWN_SIZE) {
 		shown = KEY_SHOWN_SIZE - sizeof("...");
@@ -274,25 +302,32 @@ static const char *key_show(const char *key, char out[static KEY_SHOWN_SIZE])
 		while (shown && ((uint8_t)key[shown] & 0xc0) == 0x80)
 			shown--;
 	}
-	for (size_t i = 0; i < shown; i++)
-		out[i] = (uint8_t)key[i] < 0x20 || key[i] == 0x7f ? '?' : key[i];
+	for (size_t i = 0; i < shown; i++) {
+		uint8_t c = (uint8_t)key[i];
+
+		out[i] = key[i];
+		if (is_control(c, (uint8_t)key[i + 1]) || (c >= 0x80 && !is_text))
+			out[i] = '?';
+		if (out[i] == '?' && c == 0xc2 && i + 1 < shown)
+			out[++i] = '?';
+	}
 	snprintf(out + shown, KEY_SHOWN_SIZE - shown, "%s", shown < len ? "..." : "");
 	return out;
 }
 
 static int refuse_key(const struct check *c, int error, const char *what)
 {
+	const char *key = c->levels[c->n_levels - 1].key;
 	char shown[KEY_SHOWN_SIZE];
 
-	if (!c->key)
-		return refuse(c->reason, error, "%s", what);
-	return refuse(c->reason, error, "key \"%s\": %s", key_show(c->key, shown), what);
+	return refuse(c->reason, error, "key \"%s\": %s", key_show(key, shown), what);
 }
 
 static int key_check(const struct check *c)
 {
-	const uint8_t *key = (const uint8_t *)c->key;
-	size_t len = strlen(c->key);
+	const char *text = c->levels[c->n_levels - 1].key;
+	const uint8_t *key = (const uint8_t *)text;
+	size_t len = strlen(text);
 
 	if (len == 0)
 		return refuse_key(c, -EINVAL, "an empty key is not allowed");
@@ -307,8 +342,7 @@ static int key_check(const struct check *c)
 			return refuse_key(c, -EINVAL, "a dot is not allowed in keys");
 		if (key[i] == '$')
 			return refuse_key(c, -EINVAL, "a $ is not allowed in keys");
-		/* U+0080 to U+009F are control characters too. */
-		if (key[i] < 0x20 || key[i] == 0x7f || (key[i] == 0xc2 && key[i + 1] < 0xa0))
+		if (is_control(key[i], key[i + 1]))
 			return refuse_key(c, -EINVAL, "control characters are not allowed in keys");
 	}
 	return 0;
@@ -321,23 +355,35 @@ static int string_check(struct check *c, struct json_object *value)
 	c->size += len;
 	if (len > HUB_TWIN_STRING_BYTES_MAX)
 		return refuse_key(c, -EMSGSIZE, "a string has at most 4096 bytes");
-	/* The hub's own reader ends there. */
+	/* json-c holds it, but for many others text ends there; the hub takes none either. */
 	if (memchr(json_object_get_string(value), '\0', len))
 		return refuse_key(c, -EINVAL, "U+0000 is not allowed in strings");
 	return 0;
 }
 
-static int members_check(struct check *c, const struct json_object *container, int level);
+/* Starts on the members of @container, which is an object or an array, in the member at hand. */
+static int level_enter(struct check *c, const struct json_object *container, bool is_patch)
+{
+	const struct level *outer = c->n_levels ? &c->levels[c->n_levels - 1] : NULL;
+	bool is_object = json_object_is_type(container, json_type_object);
 
-/* @level: how many objects and arrays inside the state are open around @value. */
-static int value_check(struct check *c, struct json_object *value, int level)
+	if (c->n_levels == ARRAY_SIZE(c->levels))
+		return refuse_key(c, -EINVAL, "more than 10 levels are not allowed");
+	c->levels[c->n_levels++] = (struct level){
+		.container = container,
+		.entry = is_object ? json_object_get_object(container)->head : NULL,
+		.key = outer ? outer->key : NULL,
+		.is_merged = is_patch && is_object,
+	};
+	return 0;
+}
+
+static int value_check(struct check *c, struct json_object *value, bool is_patch)
 {
 	switch (json_object_get_type(value)) {
 	case json_type_object:
 	case json_type_array:
-		if (level == HUB_TWIN_LEVELS_MAX)
-			return refuse_key(c, -EINVAL, "more than 10 levels are not allowed");
-		return members_check(c, value, level + 1);
+		return level_enter(c, value, is_patch);
 	case json_type_string:
 		return string_check(c, value);
 	case json_type_double:
@@ -357,62 +403,57 @@ static int value_check(struct check *c, struct json_object *value, int level)
 	return 0;
 }
 
-static int elements_check(struct check *c, const struct json_object *array, int level)
+static int element_check(struct check *c, struct json_object *value)
 {
-	for (size_t i = 0; i < json_object_array_length(array); i++) {
-		struct json_object *element = json_object_array_get_idx(array, i);
-		bool is_sized = json_object_is_type(element, json_type_boolean) ||
-				json_object_is_type(element, json_type_int) ||
-				json_object_is_type(element, json_type_double) ||
-				json_object_get_string_len(element) > 0;
-		int r;
+	size_t before = c->size;
+	int r = value_check(c, value, false);
 
-		/* Never nothing: otherwise an array of nulls would have no bound. */
-		c->size += !is_sized;
-		r = value_check(c, element, level);
-		if (r)
-			return r;
-	}
-	return 0;
+	/* Never nothing: otherwise an array of nulls would have no bound. */
+	c->size += c->size == before;
+	return r;
 }
 
-static int members_check(struct check *c, const struct json_object *container, int level)
+static int member_check(struct check *c, const char *key, struct json_object *value)
 {
-	const char *outer = c->key;
-	bool is_patch = c->is_patch;
+	struct level *level = &c->levels[c->n_levels - 1];
 	int r;
 
-	if (json_object_is_type(container, json_type_array)) {
-		/* What is in an array is not merged: there a null is a value. */
-		c->is_patch = false;
-		r = elements_check(c, container, level);
-		c->is_patch = is_patch;
+	level->key = key;
+	r = key_check(c);
+	if (r)
 		return r;
+	c->size += level->is_merged && !value ? 0 : strlen(key);
+	return value_check(c, value, level->is_merged);
+}
+
+/* The next member or element of the innermost level, or its end. */
+static int step_check(struct check *c)
+{
+	struct level *level = &c->levels[c->n_levels - 1];
+	const struct lh_entry *entry = level->entry;
+
+	if (entry) {
+		level->entry = lh_entry_next(entry);
+		return member_check(c, lh_entry_k(entry), lh_entry_v(entry));
 	}
-	json_object_object_foreach(container, key, value)
-	{
-		c->key = key;
-		r = key_check(c);
-		if (r)
-			return r;
-		c->size += c->is_patch && !value ? 0 : strlen(key);
-		r = value_check(c, value, level);
-		if (r)
-			return r;
-	}
-	c->key = outer;
+	if (json_object_is_type(level->container, json_type_array) &&
+	    level->index < json_object_array_length(level->container))
+		return element_check(c, json_object_array_get_idx(level->container, level->index++));
+	c->n_levels--;
 	return 0;
 }
 
 static int check(const struct json_object *object, bool is_patch, struct hub_twin_reason *reason)
 {
-	struct check c = {.reason = reason, .is_patch = is_patch};
+	struct check c = {.reason = reason};
 	int r;
 
 	reason->text[0] = '\0';
 	if (!json_object_is_type(object, json_type_object))
 		return refuse(reason, -EINVAL, "a JSON object is expected");
-	r = members_check(&c, object, 0);
+	r = level_enter(&c, object, is_patch);
+	while (r == 0 && c.n_levels)
+		r = step_check(&c);
 	if (r)
 		return r;
 	if (c.size > HUB_TWIN_STATE_BYTES_MAX)

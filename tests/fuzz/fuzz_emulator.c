@@ -15,6 +15,7 @@
 #include "mqtt/packet.h"
 #include "tests/support/hub_connect.h"
 #include "tools/emulator/client.h"
+#include "tools/emulator/deliver.h"
 #include "tools/emulator/hub.h"
 #include "tools/emulator/method.h"
 
@@ -172,7 +173,8 @@ static void service_templates(struct stock *s)
 		"{\"fault\":\"disconnect\",\"reason\":\"0x9d\",\"server-reference\":\"b\"}",
 	};
 
-	filters_add(s, MQTT_SUBSCRIBE, "$service/telemetry,$service/twin/changes/dev1");
+	filters_add(s, MQTT_SUBSCRIBE,
+		    "$service/telemetry,$service/twin/changes/dev1,$service/commands/outcomes");
 	publish_add(s, "$service/devices/add", 0, "device=new", "", "s");
 	publish_add(s, "$service/devices/add", 0, "device=dev1", "{\"authentication\":\"x509\",\"ca\":true}",
 		    "s");
@@ -446,6 +448,7 @@ static void time_pass(struct world *w)
 		if (emu_client_deadline_ns(c) <= w->hub.now_ns)
 			emu_client_tick(c);
 	}
+	emu_commands_tick(&w->hub);
 }
 
 static void step(struct world *w)
@@ -509,8 +512,10 @@ static void identity_check(const struct emu_identity *identity)
 	const struct emu_client *c = identity->session.client;
 	size_t n_sent = 0;
 
-	must(list_len(&cs->queue) == cs->n_queue && list_len(&cs->dead) == cs->n_dead);
-	must(cs->n_queue <= COMMANDS_QUEUED_MAX + COMMANDS_DEAD_MAX && cs->n_dead <= COMMANDS_DEAD_MAX);
+	must(list_len(&cs->queue) == cs->n_queue && list_len(&cs->dead) == cs->n_dead &&
+	     list_len(&cs->completed) == cs->n_completed);
+	must(cs->n_queue <= COMMANDS_QUEUED_MAX + COMMANDS_DEAD_MAX && cs->n_dead <= COMMANDS_DEAD_MAX &&
+	     cs->n_completed <= COMMANDS_COMPLETED_MAX);
 	list_for_each (link, (struct list *)(uintptr_t)&cs->queue) {
 		const struct emu_command *command = container_of(link, struct emu_command, link);
 

@@ -10,56 +10,13 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
-#include "flow/link.h"
-#include "hub/contract.h"
-#include "mqtt/packet.h"
-#include "net/resolver.h"
-#include "net/tls.h"
 #include "tests/harness.h"
 #include "tests/support/broker.h"
 #include "tests/support/certs.h"
-#include "tests/support/lab.h"
+#include "tests/support/device.h"
 
-#define HUB        "tests/judges/hub_behind_broker.py"
-#define N_MESSAGES 8
-#define TEXT_SIZE  512
-
-/* A topic, and what came to it. */
-struct topic {
-	struct link_subscription sub;
-	unsigned int n;
-	struct link_delivery deliveries[N_MESSAGES];
-	char name[TEXT_SIZE]; /* of the last one, as is the rest */
-	char payload[TEXT_SIZE];
-	char version[TEXT_SIZE];
-	char sequence_no[TEXT_SIZE];
-	char delivery_count[TEXT_SIZE];
-	uint8_t correlation[HUB_CORRELATION_BYTES_MAX];
-	size_t correlation_len;
-};
-
-/* A request, and what became of it. */
-struct question {
-	struct link_request request;
-	unsigned int n;
-	int error;
-	bool retryable;
-	char status[HUB_STATUS_TEXT_SIZE];
-	char reason[TEXT_SIZE];
-	char version[TEXT_SIZE];
-	char payload[TEXT_SIZE];
-};
-
-struct device {
-	struct config config;
-	struct loop *loop;
-	struct log log;
-	struct tls_context *tls;
-	struct resolver *resolver;
-	struct link *link;
-	unsigned int n_online;
-	struct topic commands, methods, desired, responses;
-};
+#define HUB       "tests/judges/hub_behind_broker.py"
+#define LINE_SIZE 512
 
 FIXTURE(judged)
 {
@@ -71,167 +28,34 @@ FIXTURE(judged)
 	int to_hub;
 	FILE *from_hub;
 	struct device device;
+	struct device_topic responses;
 };
 
 /* --- the device ------------------------------------------------------------------------------- */
 
-static void on_online(void *userdata, bool session_present)
-{
-	struct device *d = userdata;
-
-	(void)session_present;
-	++d->n_online;
-}
-
-static void on_nothing(void *userdata)
-{
-	(void)userdata;
-}
-
-static void on_puback(void *userdata, uint64_t cookie, const struct hub_status *status, struct bytes reason)
-{
-	(void)userdata;
-	(void)cookie;
-	(void)status;
-	(void)reason;
-}
-
-static const struct link_ops device_ops = {
-	.on_online = on_online,
-	.on_offline = on_nothing,
-	.on_writable = on_nothing,
-	.on_puback = on_puback,
-	.on_changed = on_nothing,
-};
-
-static void text_store(char out[static TEXT_SIZE], struct bytes text)
-{
-	snprintf(out, TEXT_SIZE, "%.*s", (int)text.len, text.len ? (const char *)text.data : "");
-}
-
-static void property_store(char out[static TEXT_SIZE], const struct mqtt_properties *properties,
-			   const char *name)
-{
-	struct bytes value = BYTES(NULL, 0);
-
-	if (properties)
-		mqtt_user_property_find(properties->repeatable, name, &value);
-	text_store(out, value);
-}
-
-static void on_message(struct link_subscription *sub, const struct link_message *message)
-{
-	struct topic *t = container_of(sub, struct topic, sub);
-	struct bytes correlation = message->properties->correlation_data;
-
-	ASSERT_LT(t->n, (unsigned int)N_MESSAGES);
-	t->deliveries[t->n++] = message->delivery;
-	text_store(t->name, message->topic);
-	text_store(t->payload, message->payload);
-	property_store(t->version, message->properties, HUB_PROP_VERSION);
-	property_store(t->sequence_no, message->properties, HUB_PROP_SEQUENCE_NO);
-	property_store(t->delivery_count, message->properties, HUB_PROP_DELIVERY_COUNT);
-	ASSERT_LE(correlation.len, sizeof(t->correlation));
-	t->correlation_len = correlation.len;
-	if (correlation.len)
-		memcpy(t->correlation, correlation.data, correlation.len);
-}
-
-static void on_response(struct link_request *request, const struct link_response *response)
-{
-	struct question *q = container_of(request, struct question, request);
-
-	++q->n;
-	q->error = response->error;
-	q->retryable = response->status.retryable;
-	hub_status_format(&response->status, q->status);
-	text_store(q->reason, response->reason);
-	text_store(q->payload, response->payload);
-	property_store(q->version, response->properties, HUB_PROP_VERSION);
-}
-
-static void device_start(struct lab *lab, struct device *d)
-{
-	char path[LAB_PATH_MAX];
-	const struct config_source source = {.config_file = path, .config_dir = "/nowhere"};
-	struct link_options options;
-
-	snprintf(path, sizeof(path), "%s/iothubd.json", lab->dir);
-	log_init(&d->log, "# device", LOG_LEVEL_DEBUG);
-	ASSERT_EQ(config_load(&d->config, &source, &d->log), 0);
-	ASSERT_EQ(loop_new(&d->loop, &(struct loop_options){.log = &d->log}), 0);
-	ASSERT_EQ(tls_context_new_client(&d->tls, d->config.ca_file, &d->log), 0);
-	ASSERT_EQ(resolver_new(&d->resolver, d->loop, &d->log, NULL), 0);
-	options = (struct link_options){
-		.loop = d->loop,
-		.log = &d->log,
-		.config = &d->config,
-		.resolver = d->resolver,
-		.tls = d->tls,
-		.ops = &device_ops,
-		.userdata = d,
-	};
-	ASSERT_EQ(link_new(&d->link, &options), 0);
-}
-
-static void device_stop(struct device *d)
-{
-	if (!d->loop)
-		return;
-	link_free(d->link);
-	resolver_free(d->resolver);
-	while (loop_n_in_flight(d->loop) > 0)
-		ASSERT_EQ(loop_turn(d->loop, TIME_NEVER), 0);
-	tls_context_free(d->tls);
-	loop_free(d->loop);
-	config_deinit(&d->config);
-}
-
-/* Turns the loop until something has happened. */
-#define AWAIT(d, condition)                                                                                  \
-	do {                                                                                                 \
-		while (!(condition))                                                                         \
-			ASSERT_EQ(loop_turn((d)->loop, TIME_NEVER), 0);                                      \
-	} while (0)
-
-static void want(struct device *d, struct topic *t, const char *filter, uint8_t qos)
-{
-	t->sub = (struct link_subscription){
-		.filter = bytes_from_str(filter), .qos = qos, .on_message = on_message};
-	link_subscription_init(&t->sub);
-	ASSERT_EQ(link_subscribe(d->link, &t->sub), 0);
-}
-
 /* Asks and waits for the response; @if_version NULL = none. */
-static struct question ask(struct device *d, const char *topic, const char *payload, const char *if_version)
+static struct device_question ask(struct device *d, const char *topic, const char *payload,
+				  const char *if_version)
 {
-	struct question q = {.request.on_response = on_response};
-	uint8_t scratch[64];
-	struct writer w = writer_init(scratch, sizeof(scratch));
+	struct device_question q;
 
-	if (if_version)
-		mqtt_user_property_put(&w, BYTES_LIT(HUB_PROP_IF_VERSION), bytes_from_str(if_version));
-	ASSERT_EQ(link_request(d->link, &q.request, bytes_from_str(topic), writer_bytes(&w),
-			       bytes_from_str(payload), 20 * NSEC_PER_SEC),
-		  0);
-	AWAIT(d, q.n);
-	EXPECT_EQ(q.n, 1u);
+	device_ask_wait(d, &q, topic, payload, if_version);
 	return q;
 }
 
 /* --- the hub ---------------------------------------------------------------------------------- */
 
 /* A line the script printed, without its newline. */
-static void hub_read(struct fixture_judged *self, char line[static TEXT_SIZE])
+static void hub_read(struct fixture_judged *self, char line[static LINE_SIZE])
 {
-	ASSERT_TRUE(fgets(line, TEXT_SIZE, self->from_hub) != NULL);
+	ASSERT_TRUE(fgets(line, LINE_SIZE, self->from_hub) != NULL);
 	line[strcspn(line, "\n")] = '\0';
 }
 
 /* Has the script do something. */
 static void hub_order(struct fixture_judged *self, const char *order)
 {
-	char line[TEXT_SIZE];
+	char line[LINE_SIZE];
 
 	ASSERT_EQ(write(self->to_hub, order, strlen(order)), (ssize_t)strlen(order));
 	ASSERT_EQ(write(self->to_hub, "\n", 1), 1);
@@ -241,7 +65,7 @@ static void hub_order(struct fixture_judged *self, const char *order)
 
 static void hub_start(struct fixture_judged *self)
 {
-	char port[8], log[PROCESS_PATH_MAX], line[TEXT_SIZE];
+	char port[8], log[PROCESS_PATH_MAX], line[LINE_SIZE];
 	const char *const argv[] = {HUB, port, self->certs.ca_file, NULL};
 	int orders[2], lines[2];
 
@@ -287,13 +111,14 @@ FIXTURE_SETUP(judged)
 		 " \"authentication\": \"none\", \"ca-file\": \"%s\", \"mount\": \"%s\"}\n",
 		 self->port, self->certs.ca_file, self->lab.mount);
 	lab_write_file(&self->lab, "iothubd.json", config);
-	device_start(&self->lab, d);
-	want(d, &d->responses, HUB_TOPIC_RESPONSES, 0);
-	want(d, &d->commands, HUB_TOPIC_COMMANDS, 1);
-	want(d, &d->methods, HUB_TOPIC_METHODS_ALL, 0);
-	want(d, &d->desired, HUB_TOPIC_TWIN_DESIRED, 0);
-	link_start(d->link);
-	AWAIT(d, d->n_online == 1 && d->desired.sub.state == LINK_TOPIC_GRANTED);
+	device_init(d, &self->lab);
+	device_topic_init(&self->responses, d, HUB_TOPIC_RESPONSES, 0);
+	ASSERT_EQ(link_subscribe(d->link, &self->responses.sub), 0);
+	ASSERT_EQ(link_subscribe(d->link, &d->commands.sub), 0);
+	ASSERT_EQ(link_subscribe(d->link, &d->methods.sub), 0);
+	ASSERT_EQ(link_subscribe(d->link, &d->desired.sub), 0);
+	device_start(d);
+	DEVICE_AWAIT(d, d->n_online == 1 && device_topic_is_granted(&d->desired));
 }
 
 FIXTURE_TEARDOWN(judged)
@@ -303,8 +128,9 @@ FIXTURE_TEARDOWN(judged)
 			_cleanup_(free_ptr) char *log = broker_log(&self->broker);
 
 			TEST_LOG("broker: %s", log);
+			device_show_logs(&self->lab);
 		}
-		device_stop(&self->device);
+		device_deinit(&self->device);
 		if (self->from_hub)
 			fclose(self->from_hub);
 	}
@@ -319,7 +145,7 @@ FIXTURE_TEARDOWN(judged)
 TEST_F(judged, the_twin_is_got_and_patched_with_its_version)
 {
 	struct device *d = &self->device;
-	struct question q = ask(d, HUB_TOPIC_TWIN_GET, "", NULL);
+	struct device_question q = ask(d, HUB_TOPIC_TWIN_GET, "", NULL);
 
 	EXPECT_EQ(q.error, 0);
 	EXPECT_STREQ(q.status, "Success");
@@ -353,11 +179,11 @@ TEST_F(judged, every_status_of_twin_requests)
 		{"0602", "Timeout (0602)", -ETIMEDOUT, true},
 		{"0603", "Server Busy (0603)", -EBUSY, true},
 	};
-	char order[TEXT_SIZE];
+	char order[LINE_SIZE];
 
 	for (size_t i = 0; i < 2 * ARRAY_SIZE(rows); ++i) {
 		const char *topic = i % 2 ? HUB_TOPIC_TWIN_GET : HUB_TOPIC_TWIN_REPORTED;
-		struct question q;
+		struct device_question q;
 
 		snprintf(order, sizeof(order),
 			 "{\"answer\": {\"status\": \"%s\", \"reason\": \"because\", \"trace-id\": \"t\"}}",
@@ -377,9 +203,9 @@ TEST_F(judged, desired_changes_come_with_their_version)
 
 	hub_order(self, "{\"publish\": \"$iothub/twin/patch/desired\", \"payload\": \"{\\\"speed\\\": 3}\", "
 			"\"user\": {\"version\": \"18446744073709551615\"}}");
-	AWAIT(d, d->desired.n);
+	DEVICE_AWAIT(d, d->desired.n);
 	EXPECT_STREQ(d->desired.payload, "{\"speed\": 3}");
-	EXPECT_STREQ(d->desired.version, "18446744073709551615");
+	EXPECT_STREQ(device_topic_property(&d->desired, HUB_PROP_VERSION), "18446744073709551615");
 	EXPECT_EQ(d->desired.deliveries[0].packet_id, 0);
 }
 
@@ -388,7 +214,7 @@ TEST_F(judged, commands_are_completed_abandoned_and_rejected)
 	static const enum link_settlement ways[] = {LINK_ABANDON, LINK_COMPLETE, LINK_REJECT};
 	struct device *d = &self->device;
 	_cleanup_(free_ptr) char *log = NULL;
-	char order[TEXT_SIZE];
+	char order[LINE_SIZE];
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(ways); ++i) {
 		snprintf(
@@ -399,10 +225,10 @@ TEST_F(judged, commands_are_completed_abandoned_and_rejected)
 			i, i + 7);
 		hub_order(self, order);
 	}
-	AWAIT(d, d->commands.n == ARRAY_SIZE(ways));
+	DEVICE_AWAIT(d, d->commands.n == ARRAY_SIZE(ways));
 	EXPECT_STREQ(d->commands.payload, "2");
-	EXPECT_STREQ(d->commands.sequence_no, "9");
-	EXPECT_STREQ(d->commands.delivery_count, "1");
+	EXPECT_STREQ(device_topic_property(&d->commands, HUB_PROP_SEQUENCE_NO), "9");
+	EXPECT_STREQ(device_topic_property(&d->commands, HUB_PROP_DELIVERY_COUNT), "1");
 	/* Later, and in another order. */
 	for (size_t i = ARRAY_SIZE(ways); i-- > 0;)
 		EXPECT_EQ(link_settle(d->link, &d->commands.deliveries[i], ways[i]), 0);
@@ -419,11 +245,11 @@ TEST_F(judged, methods_are_answered)
 	static const char order[] = "{\"publish\": \"$iothub/methods/reboot\", \"payload\": \"in\", "
 				    "\"correlation\": \"call\"}";
 	struct device *d = &self->device;
-	struct topic *t = &d->methods;
-	char line[TEXT_SIZE];
+	struct device_topic *t = &d->methods;
+	char line[LINE_SIZE];
 
 	hub_order(self, order);
-	AWAIT(d, t->n == 1);
+	DEVICE_AWAIT(d, t->n == 1);
 	EXPECT_STREQ(t->name, "$iothub/methods/reboot");
 	EXPECT_STREQ(t->payload, "in");
 	EXPECT_EQ(link_respond(d->link, BYTES(t->correlation, t->correlation_len), 202, BYTES_LIT("out")), 0);
@@ -431,7 +257,7 @@ TEST_F(judged, methods_are_answered)
 	hub_read(self, line);
 	EXPECT_STREQ(line, "[\"call\", {\"response-code\": \"202\"}, \"out\"]");
 	hub_order(self, order);
-	AWAIT(d, t->n == 2);
+	DEVICE_AWAIT(d, t->n == 2);
 	EXPECT_EQ(link_respond_unavailable(d->link, BYTES(t->correlation, t->correlation_len)), 0);
 	(void)ask(d, HUB_TOPIC_TWIN_GET, "", NULL);
 	hub_read(self, line);

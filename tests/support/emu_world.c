@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tools/emulator/deliver.h"
 #include "tools/emulator/state.h"
 
 #define INBOX_MAX (128u * 1024 * 1024)
@@ -68,6 +69,7 @@ void emu_world_pass_ms(struct emu_world *w, uint64_t ms)
 		if (emu_client_deadline_ns(c) <= w->hub.now_ns)
 			emu_client_tick(c);
 	}
+	emu_commands_tick(&w->hub);
 }
 
 struct bytes emu_world_key(struct emu_world *w, const char *id, size_t which)

@@ -72,6 +72,12 @@ static void settle(struct fixture_commands *self, uint8_t reason, const char *st
 	emu_puback(self->peer, self->packet.publish.packet_id, reason, status);
 }
 
+/* What was abandoned comes again. */
+static void wait_for_redelivery(struct fixture_commands *self)
+{
+	emu_world_pass_ms(&self->w, COMMAND_REDELIVERY_MS);
+}
+
 static struct emu_peer *reconnect_as(struct fixture_commands *self, bool clean_start,
 				     uint16_t receive_maximum)
 {
@@ -154,12 +160,68 @@ TEST_F(commands, abandon_delivers_again_and_counts)
 	send_command(self, NULL, "x");
 	ASSERT_TRUE(command(self, "x"));
 	settle(self, 131, "0603");
+	EXPECT_TRUE(nothing(self));
+	EXPECT_TRUE(strstr(list(self), "\"queued\"") != NULL);
+	emu_world_pass_ms(&self->w, COMMAND_REDELIVERY_MS - 1);
+	EXPECT_TRUE(nothing(self));
+	emu_world_pass_ms(&self->w, 1);
 	ASSERT_TRUE(command(self, "x"));
 	EXPECT_STREQ(property(self, "delivery-count"), "2");
 	EXPECT_STREQ(property(self, "sequence-no"), "1");
 	EXPECT_FALSE(self->packet.publish.dup);
 	settle(self, 0, NULL);
 	EXPECT_STREQ(list(self), "[]");
+}
+
+TEST_F(commands, those_behind_an_abandoned_one_do_not_wait_for_it)
+{
+	ASSERT_TRUE(subscribe(self));
+	self->peer->client->receive_maximum = 1;
+	send_command(self, NULL, "1");
+	send_command(self, NULL, "2");
+	ASSERT_TRUE(command(self, "1"));
+	settle(self, 131, "0603");
+	ASSERT_TRUE(command(self, "2"));
+	wait_for_redelivery(self);
+	EXPECT_TRUE(nothing(self));
+	settle(self, 0, NULL);
+	ASSERT_TRUE(command(self, "1"));
+}
+
+/* A new connection is no way around it. */
+TEST_F(commands, an_abandoned_one_waits_across_connections)
+{
+	ASSERT_TRUE(subscribe(self));
+	send_command(self, NULL, "x");
+	ASSERT_TRUE(command(self, "x"));
+	settle(self, 131, "0603");
+	reconnect_as(self, false, 0);
+	EXPECT_TRUE(nothing(self));
+	emu_peer_close(self->peer);
+	self->peer = NULL;
+	wait_for_redelivery(self);
+	self->peer = emu_peer_connected(&self->w, "dev1");
+	EXPECT_TRUE(command(self, "x"));
+}
+
+TEST_F(commands, the_delay_and_the_number_of_deliveries_are_options)
+{
+	self->w.hub.options.redelivery_delay_ms = 0;
+	self->w.hub.options.deliveries_max = 3;
+	ASSERT_TRUE(subscribe(self));
+	send_command(self, NULL, "x");
+	for (int i = 0; i < 3; i++) {
+		ASSERT_TRUE(command(self, "x"));
+		settle(self, 131, "0603");
+	}
+	EXPECT_TRUE(nothing(self));
+	EXPECT_TRUE(strstr(list(self), "\"dead-letter-reason\":\"delivery-count\"") != NULL);
+	send_command(self, NULL, "y");
+	for (int i = 0; i < 3; i++) {
+		ASSERT_TRUE(command(self, "y"));
+		reconnect_as(self, false, 0);
+	}
+	EXPECT_TRUE(nothing(self));
 }
 
 TEST_F(commands, the_tenth_delivery_is_the_last)
@@ -170,6 +232,7 @@ TEST_F(commands, the_tenth_delivery_is_the_last)
 		ASSERT_TRUE(command(self, "x"));
 		EXPECT_EQ(atoi(property(self, "delivery-count")), i);
 		settle(self, 131, "0603");
+		wait_for_redelivery(self);
 	}
 	EXPECT_TRUE(nothing(self));
 	EXPECT_TRUE(strstr(list(self), "\"dead-letter-reason\":\"delivery-count\"") != NULL);
@@ -204,6 +267,7 @@ TEST_F(commands, an_unknown_status_is_classified_by_its_bits)
 		send_command(self, NULL, "x");
 		ASSERT_TRUE(command(self, "x"));
 		settle(self, rows[i].reason, rows[i].status);
+		wait_for_redelivery(self);
 		EXPECT_EQ(command(self, "x"), rows[i].again);
 		if (rows[i].again)
 			settle(self, 0, NULL);
@@ -282,6 +346,51 @@ TEST_F(commands, they_expire_while_they_wait)
 	EXPECT_TRUE(nothing(self));
 	EXPECT_STREQ(send_command(self, "ttl=0", "x"), "0100");
 	EXPECT_STREQ(send_command(self, "ttl=172801", "x"), "0100");
+}
+
+/* With an answer from the device it is the device's; without one, or without a connection, it expires. */
+TEST_F(commands, they_expire_while_no_connection_has_them)
+{
+	ASSERT_TRUE(subscribe(self));
+	send_command(self, "ttl=10", "held");
+	ASSERT_TRUE(command(self, "held"));
+	emu_world_pass_ms(&self->w, 10000);
+	EXPECT_TRUE(strstr(list(self), "\"in-flight\"") != NULL);
+	settle(self, 131, "0603");
+	EXPECT_TRUE(strstr(list(self), "\"dead-letter-reason\":\"expired\"") != NULL);
+	send_command(self, "ttl=10", "lost");
+	ASSERT_TRUE(command(self, "lost"));
+	emu_peer_close(self->peer);
+	self->peer = NULL;
+	emu_world_pass_ms(&self->w, 10000);
+	/* Nobody has to look for it. */
+	EXPECT_EQ(emu_registry_find(self->w.registry, BYTES_LIT("dev1"))->commands.n_dead, 2u);
+	self->peer = emu_peer_connected(&self->w, "dev1");
+	EXPECT_TRUE(nothing(self));
+}
+
+/* MQTT 5 section 4.6: what was abandoned meanwhile was sent last. */
+TEST_F(commands, a_resumed_session_gets_them_in_the_order_in_which_they_were_sent)
+{
+	ASSERT_TRUE(subscribe(self));
+	for (const char *payload = "1\0002\0003\0"; *payload; payload += 2)
+		send_command(self, NULL, payload);
+	ASSERT_TRUE(command(self, "1"));
+	settle(self, 131, "0603");
+	ASSERT_TRUE(command(self, "2"));
+	ASSERT_TRUE(command(self, "3"));
+	wait_for_redelivery(self);
+	ASSERT_TRUE(command(self, "1"));
+	reconnect_as(self, false, 0);
+	EXPECT_TRUE(command(self, "2"));
+	EXPECT_TRUE(command(self, "3"));
+	EXPECT_TRUE(command(self, "1"));
+	/* A new session gets them in the order of their numbers. */
+	reconnect_as(self, true, 0);
+	ASSERT_TRUE(subscribe(self));
+	EXPECT_TRUE(command(self, "1"));
+	EXPECT_TRUE(command(self, "2"));
+	EXPECT_TRUE(command(self, "3"));
 }
 
 TEST_F(commands, a_resumed_session_gets_what_was_in_flight_again)
@@ -433,6 +542,117 @@ TEST_F(commands, purge)
 	EXPECT_STREQ(
 		emu_ask(self->service, &self->reply, "$service/commands/purge", "device=dev1,state=x", ""),
 		"0100");
+}
+
+static const char *list_all(struct fixture_commands *self)
+{
+	emu_ask(self->service, &self->reply, "$service/commands/list", "device=dev1,completed=1", "");
+	return self->reply.payload;
+}
+
+TEST_F(commands, completed_ones_can_be_listed)
+{
+	ASSERT_TRUE(subscribe(self));
+	send_command(self, "@a=b", "done");
+	ASSERT_TRUE(command(self, "done"));
+	settle(self, 131, NULL);
+	send_command(self, NULL, "rejected");
+	ASSERT_TRUE(command(self, "rejected"));
+	settle(self, 131, "0100");
+	wait_for_redelivery(self);
+	ASSERT_TRUE(command(self, "done"));
+	settle(self, 0, NULL);
+	EXPECT_STREQ(
+		list_all(self),
+		"[{\"sequence-no\":1,\"state\":\"completed\",\"enqueued-time\":\"2023-11-14T22:13:20.000Z\","
+		"\"expires-at\":\"2023-11-14T23:13:20.000Z\",\"delivery-count\":2,"
+		"\"settled-time\":\"2023-11-14T22:13:21.000Z\"},"
+		"{\"sequence-no\":2,\"state\":\"dead-lettered\",\"enqueued-time\":\"2023-11-14T22:13:20."
+		"000Z\","
+		"\"expires-at\":\"2023-11-14T23:13:20.000Z\",\"delivery-count\":1,"
+		"\"settled-time\":\"2023-11-14T22:13:20.000Z\",\"dead-letter-reason\":\"rejected\","
+		"\"properties\":{},\"payload\":\"rejected\"}]");
+	EXPECT_TRUE(strstr(list(self), "completed") == NULL);
+	/* At QoS 0, too. */
+	EXPECT_EQ(emu_subscribe(self->peer, "$iothub/commands@0"), 0);
+	send_command(self, NULL, "unacknowledged");
+	EXPECT_TRUE(strstr(list_all(self), "\"sequence-no\":3,\"state\":\"completed\"") != NULL);
+	EXPECT_STREQ(emu_ask(self->service, &self->reply, "$service/commands/list",
+			     "device=dev1,completed=yes", ""),
+		     "0100");
+}
+
+TEST_F(commands, the_last_10000_that_were_completed_are_kept)
+{
+	struct emu_commands *cs = &emu_registry_find(self->w.registry, BYTES_LIT("dev1"))->commands;
+
+	EXPECT_EQ(emu_subscribe(self->peer, "$iothub/commands@0"), 0);
+	for (int i = 0; i < COMMANDS_COMPLETED_MAX + 1; i++) {
+		send_command(self, NULL, "x");
+		if (!command(self, "x"))
+			break;
+	}
+	EXPECT_EQ(cs->n_completed, (size_t)COMMANDS_COMPLETED_MAX);
+	EXPECT_EQ(container_of(list_first(&cs->completed), struct emu_command, link)->sequence_no, 2u);
+}
+
+/* The next thing the service side is told about a command. */
+static const char *outcome(struct fixture_commands *self)
+{
+	static char text[128];
+
+	if (!emu_peer_next(self->service, &self->packet) || self->packet.type != MQTT_PUBLISH)
+		return "none";
+	snprintf(text, sizeof(text), "%.*s", (int)self->packet.publish.topic.len,
+		 (const char *)self->packet.publish.topic.data);
+	for (const char *const *name = (const char *const[]){"device-id", "sequence-no", "outcome",
+							     "delivery-count", "settled-time", NULL};
+	     *name; name++) {
+		strncat(text, " ", sizeof(text) - strlen(text) - 1);
+		strncat(text, property(self, *name), sizeof(text) - strlen(text) - 1);
+	}
+	return text;
+}
+
+TEST_F(commands, those_who_want_to_know_are_told_how_they_end)
+{
+	static const struct {
+		uint8_t reason;
+		const char *status, *outcome;
+	} rows[] = {
+		{0, NULL, "completed 1 2023-11-14T22:13:20.000Z"},
+		{131, "0100", "rejected 1 2023-11-14T22:13:20.000Z"},
+	};
+	char want[256];
+
+	EXPECT_EQ(emu_subscribe(self->service, "$service/commands/outcomes/dev1"), 0);
+	ASSERT_TRUE(subscribe(self));
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		send_command(self, NULL, "x");
+		ASSERT_TRUE(command(self, "x"));
+		settle(self, rows[i].reason, rows[i].status);
+		snprintf(want, sizeof(want), "$service/commands/outcomes/dev1 dev1 %zu %s", i + 1,
+			 rows[i].outcome);
+		EXPECT_STREQ(outcome(self), want);
+	}
+	send_command(self, "ttl=1", "x");
+	ASSERT_TRUE(command(self, "x"));
+	settle(self, 131, "0603");
+	EXPECT_STREQ(outcome(self), "none");
+	emu_world_pass_ms(&self->w, 1000);
+	EXPECT_STREQ(outcome(self),
+		     "$service/commands/outcomes/dev1 dev1 3 expired 1 2023-11-14T22:13:21.000Z");
+	send_command(self, NULL, "x");
+	EXPECT_STREQ(emu_ask(self->service, &self->reply, "$service/commands/send", "device=dev2", "x"), "");
+	ASSERT_TRUE(command(self, "x"));
+	emu_request_send(self->service, "$service/commands/purge", "device=dev1,state=queued", "", "p");
+	EXPECT_STREQ(outcome(self),
+		     "$service/commands/outcomes/dev1 dev1 4 purged 1 2023-11-14T22:13:21.000Z");
+	emu_reply_take(self->service, "p", &self->reply);
+	send_command(self, NULL, "x");
+	emu_request_send(self->service, "$service/devices/remove", "device=dev1", "", "r");
+	EXPECT_STREQ(outcome(self),
+		     "$service/commands/outcomes/dev1 dev1 6 purged 1 2023-11-14T22:13:21.000Z");
 }
 
 TEST_F(commands, lists_come_in_pieces_of_100)

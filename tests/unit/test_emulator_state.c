@@ -271,6 +271,12 @@ TEST_F(state, commands_and_dead_letters_survive)
 			   "\"dead-letter-reason\":\"rejected\",\"properties\":{\"@a\":\"b\","
 			   "\"message-id\":\"m\"},\"payload\":\"rejected\"") != NULL);
 	EXPECT_TRUE(strstr(self->reply.payload, "completed") == NULL);
+	ask(self, "$service/commands/list", "device=dev1,completed=1", "");
+	EXPECT_TRUE(strstr(self->reply.payload,
+			   "{\"sequence-no\":2,\"state\":\"completed\",\"enqueued-time\":\"2023-11-14T22:13:"
+			   "20.000Z\","
+			   "\"expires-at\":\"2023-11-14T23:13:20.000Z\",\"delivery-count\":1,"
+			   "\"settled-time\":\"2023-11-14T22:13:20.000Z\"}") != NULL);
 	ask(self, "$service/commands/list", "device=dev2", "");
 	EXPECT_STREQ(self->reply.payload, before.payload);
 	/* Numbers are never given twice. */
@@ -370,6 +376,10 @@ TEST_F(state, the_log_is_written_anew)
 	memset(text, 'x', sizeof(text));
 	start(self);
 	ask(self, "$service/commands/send", "device=dev2,@a=b", "kept");
+	ASSERT_EQ(emu_subscribe(self->peer, "$iothub/commands@0"), 0);
+	ask(self, "$service/commands/send", "device=dev1", "completed");
+	ask(self, "$service/commands/list", "device=dev1,completed=1", "");
+	strcpy(self->read, self->reply.payload);
 	for (int i = 0; i < 2000; i++) {
 		snprintf(json, sizeof(json), "{\"a\":\"%.3990s%d\"}", text, i);
 		ASSERT_TRUE(*emu_ask(self->peer, &self->reply, "$iothub/twin/patch/reported", NULL, json) ==
@@ -383,8 +393,10 @@ TEST_F(state, the_log_is_written_anew)
 	EXPECT_TRUE(strstr(self->reply.payload, "x1999\",\"$version\":2001") != NULL);
 	ask(self, "$service/commands/list", "device=dev2", "");
 	EXPECT_TRUE(strstr(self->reply.payload, "\"@a\":\"b\"},\"payload\":\"kept\"") != NULL);
+	ask(self, "$service/commands/list", "device=dev1,completed=1", "");
+	EXPECT_STREQ(self->reply.payload, self->read);
 	ask(self, "$service/commands/send", "device=dev2", "x");
-	EXPECT_STREQ(emu_reply_property(&self->reply, "sequence-no"), "2");
+	EXPECT_STREQ(emu_reply_property(&self->reply, "sequence-no"), "3");
 }
 
 TEST_HARNESS_MAIN

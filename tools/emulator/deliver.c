@@ -7,16 +7,23 @@
  * session gives it back to the queue. `sent` says that this connection has it, and client.n_commands counts
  * those.
  *
- * Settlement by PUBACK: success takes it out; an error is an abandon when its status is retryable, a reject when
- * not. Without a status (131 alone, say) nothing tells that it is for ever, so it is an abandon. Each delivery
- * counts; what comes back after COMMAND_DELIVERIES_MAX of them is a dead letter. A PUBACK of nothing that is in
- * flight here is late (the command went back to the queue meanwhile, or is for another connection): ignored.
+ * Settlement by PUBACK: success completes it; an error is an abandon when its status is retryable, a reject when
+ * not. Without a status (131 alone, say) nothing tells that it is for ever, so it is an abandon. What is abandoned
+ * waits for the redelivery delay, and those behind it do not wait for it. Each delivery counts; what comes back
+ * after as many as the options allow is a dead letter. A PUBACK of nothing that is in flight here is late (the
+ * command went back to the queue meanwhile, or is for another connection): ignored.
+ *
+ * A command expires whenever no connection has it. One that does is the device's to settle, however long that
+ * takes.
+ *
+ * emu_hub.commands_due_ns is when the next delay or life ends, or earlier; emu_commands_tick() looks then.
  */
 
 #include "deliver.h"
 
 #include <errno.h>
 
+#include "monitor.h"
 #include "state.h"
 
 /* Output in bytes beyond which commands wait for it to drain. */
@@ -28,48 +35,79 @@
  * --------------------------------------------------------------------------------------- */
 
 static void command_kill(struct emu_hub *hub, struct emu_identity *identity, struct emu_command *command,
-			 enum emu_dead_reason reason)
+			 enum emu_command_end end)
 {
 	uint64_t dropped;
 
 	log_debug(hub->log, "%s: command %llu is a dead letter: %s", identity->id,
-		  (unsigned long long)command->sequence_no, emu_dead_reason_name(reason));
-	dropped = emu_command_kill(&identity->commands, command, reason);
+		  (unsigned long long)command->sequence_no, emu_command_end_name(end));
+	emu_monitor_post_command(hub, identity, command, emu_command_end_name(end));
+	dropped = emu_command_kill(&identity->commands, command, end, hub->wall_ms);
 	if (dropped)
 		emu_state_command_gone(hub, identity, dropped);
 	emu_state_command_moved(hub, identity, command);
 }
 
-static void command_gone(struct emu_hub *hub, struct emu_identity *identity, struct emu_command *command)
+static void command_complete(struct emu_hub *hub, struct emu_identity *identity, struct emu_command *command)
 {
-	if (!command->purged)
-		emu_state_command_gone(hub, identity, command->sequence_no);
-	emu_command_free(&identity->commands, command);
+	if (command->purged) {
+		emu_command_free(&identity->commands, command);
+		return;
+	}
+	emu_monitor_post_command(hub, identity, command, emu_command_end_name(COMMAND_COMPLETED));
+	emu_state_command_completed(hub, identity, command, hub->wall_ms);
+	emu_command_complete(&identity->commands, command, hub->wall_ms);
+}
+
+static void due(struct emu_hub *hub, uint64_t at_ns)
+{
+	if (at_ns < hub->commands_due_ns)
+		hub->commands_due_ns = at_ns;
+}
+
+void emu_command_watch(struct emu_hub *hub, const struct emu_command *command)
+{
+	uint64_t left_ms = command->expires_ms > hub->wall_ms ? command->expires_ms - hub->wall_ms : 0;
+
+	if (command->sent)
+		return;
+	due(hub, hub->now_ns + left_ms * NSEC_PER_MSEC);
+	if (command->packet_id == 0 && command->ready_ns > hub->now_ns)
+		due(hub, command->ready_ns);
 }
 
 /* Back to those that wait, unless it was delivered often enough. */
 static void command_return(struct emu_hub *hub, struct emu_identity *identity, struct emu_command *command)
 {
-	command->packet_id = 0;
 	command->sent = false;
-	if (command->purged)
-		command_gone(hub, identity, command);
-	else if (command->delivery_count >= COMMAND_DELIVERIES_MAX)
-		command_kill(hub, identity, command, DEAD_DELIVERY_COUNT);
-	else
-		emu_state_command_moved(hub, identity, command);
+	if (command->purged) {
+		emu_command_free(&identity->commands, command);
+		return;
+	}
+	if (command->delivery_count >= hub->options.deliveries_max) {
+		command_kill(hub, identity, command, COMMAND_DELIVERY_COUNT);
+		return;
+	}
+	emu_command_set_packet_id(&identity->commands, command, 0);
+	emu_state_command_moved(hub, identity, command);
+	emu_command_watch(hub, command);
 }
 
 void emu_commands_expire(struct emu_hub *hub, struct emu_identity *identity)
 {
 	struct emu_command *command;
 
-	while ((command = emu_commands_expired(&identity->commands, hub->wall_ms)))
-		command_kill(hub, identity, command, DEAD_EXPIRED);
+	while ((command = emu_commands_expired(&identity->commands, hub->wall_ms))) {
+		if (command->purged)
+			emu_command_free(&identity->commands, command);
+		else
+			command_kill(hub, identity, command, COMMAND_EXPIRED);
+	}
 }
 
 static void return_in_flight(struct emu_hub *hub, struct emu_identity *identity)
 {
+	/* What is put back waits, and is passed over if it is met again. */
 	list_for_each_safe (link, &identity->commands.queue) {
 		struct emu_command *command = container_of(link, struct emu_command, link);
 
@@ -91,15 +129,21 @@ void emu_commands_attached(struct emu_client *c, bool resumed)
 		struct emu_command *command = container_of(link, struct emu_command, link);
 
 		if (command->packet_id &&
-		    (command->purged || command->delivery_count >= COMMAND_DELIVERIES_MAX))
+		    (command->purged || command->delivery_count >= c->hub->options.deliveries_max))
 			command_return(c->hub, c->identity, command);
 	}
 }
 
 void emu_commands_detached(struct emu_hub *hub, struct emu_identity *identity)
 {
-	list_for_each (link, &identity->commands.queue)
-		container_of(link, struct emu_command, link)->sent = false;
+	list_for_each (link, &identity->commands.queue) {
+		struct emu_command *command = container_of(link, struct emu_command, link);
+
+		if (!command->sent)
+			continue;
+		command->sent = false;
+		emu_command_watch(hub, command);
+	}
 	if (identity->session.ends_at_ns == 0)
 		return_in_flight(hub, identity);
 }
@@ -162,16 +206,17 @@ static bool command_send(struct emu_client *c, struct emu_command *command, uint
 	if (r == -ENOBUFS || c->closing)
 		return false;
 	if (r == -EMSGSIZE) {
-		command_kill(c->hub, identity, command, DEAD_TOO_LARGE);
+		command_kill(c->hub, identity, command, COMMAND_TOO_LARGE);
 		return true;
 	}
-	if (qos == 0) {
-		command_gone(c->hub, identity, command);
-		return true;
-	}
-	command->packet_id = packet_id;
-	command->sent = true;
 	command->delivery_count++;
+	if (qos == 0) {
+		command_complete(c->hub, identity, command);
+		return true;
+	}
+	if (command->packet_id == 0)
+		emu_command_set_packet_id(&identity->commands, command, packet_id);
+	command->sent = true;
 	c->n_commands++;
 	emu_state_command_moved(c->hub, identity, command);
 	return true;
@@ -207,7 +252,7 @@ void emu_commands_deliver(struct emu_client *c)
 			go_on = command_send(c, command, 1);
 			continue;
 		}
-		command = subscription ? emu_commands_next(&identity->commands) : NULL;
+		command = subscription ? emu_commands_next(&identity->commands, c->hub->now_ns) : NULL;
 		go_on = command && command_send(c, command, subscription->qos);
 	}
 }
@@ -236,13 +281,17 @@ static bool is_abandon(const struct mqtt_packet *packet)
 
 static void settle(struct emu_client *c, struct emu_command *command, const struct mqtt_packet *packet)
 {
+	struct emu_hub *hub = c->hub;
+
 	c->n_commands--;
-	if (packet->ack.reason < 0x80 || command->purged)
-		command_gone(c->hub, c->identity, command);
-	else if (is_abandon(packet))
-		command_return(c->hub, c->identity, command);
-	else
-		command_kill(c->hub, c->identity, command, DEAD_REJECTED);
+	if (packet->ack.reason < 0x80 || command->purged) {
+		command_complete(hub, c->identity, command);
+	} else if (is_abandon(packet)) {
+		command->ready_ns = hub->now_ns + hub->options.redelivery_delay_ms * NSEC_PER_MSEC;
+		command_return(hub, c->identity, command);
+	} else {
+		command_kill(hub, c->identity, command, COMMAND_REJECTED);
+	}
 }
 
 void emu_on_puback(struct emu_client *c, const struct mqtt_packet *packet)
@@ -261,5 +310,25 @@ void emu_on_puback(struct emu_client *c, const struct mqtt_packet *packet)
 		return;
 	}
 	settle(c, command, packet);
+	/* For the owner to write it down, and to look at the time. */
+	c->ops->on_wake(c->userdata);
 	emu_commands_deliver(c);
+}
+
+/* --- time
+ * ------------------------------------------------------------------------------------------------------ */
+
+void emu_commands_tick(struct emu_hub *hub)
+{
+	if (hub->now_ns < hub->commands_due_ns)
+		return;
+	hub->commands_due_ns = TIME_NEVER;
+	for (size_t i = 0; i < emu_registry_n_identities(hub->registry); i++) {
+		struct emu_identity *identity = emu_registry_identity(hub->registry, i);
+
+		emu_commands_expire(hub, identity);
+		emu_commands_offer(identity);
+		list_for_each (link, &identity->commands.queue)
+			emu_command_watch(hub, container_of(link, struct emu_command, link));
+	}
 }

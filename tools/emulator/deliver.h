@@ -19,6 +19,13 @@ void emu_commands_offer(struct emu_identity *identity);
 /* What waited too long becomes a dead letter. */
 void emu_commands_expire(struct emu_hub *hub, struct emu_identity *identity);
 
+/* It is new in a queue: its life ends at some time. */
+void emu_command_watch(struct emu_hub *hub, const struct emu_command *command);
+
+/* At hub->commands_due_ns or later: what waited too long becomes a dead letter, what was abandoned is delivered
+ * again. */
+void emu_commands_tick(struct emu_hub *hub);
+
 /* The device settles a command. */
 void emu_on_puback(struct emu_client *c, const struct mqtt_packet *packet);
 

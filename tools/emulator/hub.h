@@ -21,6 +21,8 @@ struct emu_hub_options {
 	uint16_t topic_alias_maximum;
 	uint16_t keep_alive_s;
 	uint32_t maximum_packet_size;
+	uint32_t deliveries_max;      /* of a command */
+	uint64_t redelivery_delay_ms; /* of one that was abandoned */
 	struct emu_fault_options fault;
 };
 
@@ -29,7 +31,9 @@ struct emu_hub_options {
 	((struct emu_hub_options){.receive_maximum = CONTRACT_RECEIVE_MAXIMUM,                               \
 				  .topic_alias_maximum = CONTRACT_TOPIC_ALIAS_MAXIMUM,                       \
 				  .keep_alive_s = CONTRACT_SERVER_KEEP_ALIVE_S,                              \
-				  .maximum_packet_size = CONTRACT_MAXIMUM_PACKET_SIZE})
+				  .maximum_packet_size = CONTRACT_MAXIMUM_PACKET_SIZE,                       \
+				  .deliveries_max = COMMAND_DELIVERIES_MAX,                                  \
+				  .redelivery_delay_ms = COMMAND_REDELIVERY_MS})
 
 /* Bounds of the option, in bytes. */
 #define EMU_PACKET_SIZE_MIN 128
@@ -45,6 +49,7 @@ struct emu_hub {
 	struct emu_store *store;   /* NULL: nothing is kept on disk */
 	uint64_t store_floor;      /* bytes before it is written anew */
 	uint64_t command_sequence; /* the last number given to a command */
+	uint64_t commands_due_ns;  /* emu_commands_tick() is to be called then; TIME_NEVER */
 	struct list calls;         /* of methods, in order of id */
 	size_t n_calls;
 	uint64_t call_id; /* the last one */

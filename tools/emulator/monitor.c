@@ -21,8 +21,10 @@
 
 #define TOPIC_TELEMETRY_POSTED "$service/telemetry"
 #define TOPIC_TWIN_CHANGES     "$service/twin/changes"
-#define TOPIC_PREFIX_MAX       sizeof(TOPIC_TWIN_CHANGES)
+#define TOPIC_COMMAND_OUTCOMES "$service/commands/outcomes"
+#define TOPIC_PREFIX_MAX       sizeof(TOPIC_COMMAND_OUTCOMES)
 #define PUBLISH_BOUND          64
+#define OUTCOME_PROPERTIES_MAX (IDENTITY_ID_MAX + 256)
 
 /* --- subscriptions ---------------------------------------------------------------------------- */
 
@@ -44,7 +46,8 @@ static bool filter_is(struct bytes topic, const char *prefix)
 
 bool emu_monitor_filter_is_known(struct bytes topic)
 {
-	return filter_is(topic, TOPIC_TELEMETRY_POSTED) || filter_is(topic, TOPIC_TWIN_CHANGES);
+	return filter_is(topic, TOPIC_TELEMETRY_POSTED) || filter_is(topic, TOPIC_TWIN_CHANGES) ||
+	       filter_is(topic, TOPIC_COMMAND_OUTCOMES);
 }
 
 void emu_monitor_update(struct emu_client *c)
@@ -82,7 +85,7 @@ static bool monitor_wants(const struct emu_client *c, const char *prefix, const 
 
 /* --- the message ------------------------------------------------------------------------------ */
 
-static const char *enqueued_time(struct emu_hub *hub)
+static const char *time_now(struct emu_hub *hub)
 {
 	if (hub->enqueued_time_ms != hub->wall_ms) {
 		time_format_iso(hub->wall_ms, hub->enqueued_time);
@@ -210,7 +213,7 @@ void emu_monitor_post(struct emu_hub *hub, const struct emu_identity *from, cons
 		mqtt_set(&posted.properties, MQTT_PROP_CONTENT_TYPE);
 	properties_put(packet->properties.repeatable, &w);
 	identity_put(&w, from);
-	property_put(&w, "enqueued-time", bytes_from_str(enqueued_time(hub)));
+	property_put(&w, "enqueued-time", bytes_from_str(time_now(hub)));
 	emu_property_put_number(&w, "enqueued-sequence", hub->enqueued_sequence);
 	post(hub, TOPIC_TELEMETRY_POSTED, from, &posted, w);
 }
@@ -227,4 +230,21 @@ void emu_monitor_post_twin(struct emu_hub *hub, const struct emu_identity *of, e
 	emu_property_put(&w, "part", emu_twin_part_name(part));
 	emu_property_put_number(&w, "version", version);
 	post(hub, TOPIC_TWIN_CHANGES, of, &posted, w);
+}
+
+void emu_monitor_post_command(struct emu_hub *hub, const struct emu_identity *to,
+			      const struct emu_command *command, const char *outcome)
+{
+	uint8_t properties[OUTCOME_PROPERTIES_MAX];
+	struct writer w = writer_init(properties, sizeof(properties));
+	struct mqtt_packet posted = {.type = MQTT_PUBLISH};
+
+	if (list_is_empty(&hub->monitors))
+		return;
+	identity_put(&w, to);
+	emu_property_put_number(&w, "sequence-no", command->sequence_no);
+	emu_property_put(&w, "outcome", outcome);
+	emu_property_put_number(&w, "delivery-count", command->delivery_count);
+	property_put(&w, "settled-time", bytes_from_str(time_now(hub)));
+	post(hub, TOPIC_COMMAND_OUTCOMES, to, &posted, w);
 }

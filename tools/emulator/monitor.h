@@ -3,9 +3,9 @@
 #define EMULATOR_MONITOR_H
 
 /*
- * The service side: what devices send, and how twins change, is posted to every monitor, a client of the policy
- * `service` that subscribed to `$service/telemetry` or `$service/twin/changes` (all), or one of these followed by
- * `/<device>[/<module>]`. The emulator's own interface, described in iothub-emulator(1).
+ * The service side: what devices send, how twins change and how commands end is posted to every monitor, a client
+ * of the policy `service` that subscribed to `$service/telemetry`, `$service/twin/changes` or
+ * `$service/commands/outcomes` (all), or one of these followed by `/<device>[/<module>]`. The emulator's own interface, described in iothub-emulator(1).
  */
 
 #include <stdbool.h>
@@ -25,5 +25,9 @@ void emu_monitor_post(struct emu_hub *hub, const struct emu_identity *from, cons
 /* Posts a change of a twin of @of. */
 void emu_monitor_post_twin(struct emu_hub *hub, const struct emu_identity *of, enum emu_twin_part part,
 			   uint64_t version, struct bytes patch);
+
+/* Posts how a command for @to has ended. */
+void emu_monitor_post_command(struct emu_hub *hub, const struct emu_identity *to,
+			      const struct emu_command *command, const char *outcome);
 
 #endif

@@ -31,6 +31,8 @@ enum option_id {
 	OPT_MAX_PACKET_SIZE,
 	OPT_TOPIC_ALIAS_MAXIMUM,
 	OPT_KEEP_ALIVE,
+	OPT_REDELIVERY_DELAY,
+	OPT_MAX_DELIVERIES,
 	OPT_QUIET = 'q',
 	OPT_VERBOSE = 'v',
 	OPT_HELP = 'h',
@@ -54,6 +56,8 @@ static const struct option long_options[] = {
 	{"max-packet-size", required_argument, NULL, OPT_MAX_PACKET_SIZE},
 	{"topic-alias-maximum", required_argument, NULL, OPT_TOPIC_ALIAS_MAXIMUM},
 	{"keep-alive", required_argument, NULL, OPT_KEEP_ALIVE},
+	{"redelivery-delay", required_argument, NULL, OPT_REDELIVERY_DELAY},
+	{"max-deliveries", required_argument, NULL, OPT_MAX_DELIVERIES},
 	{"quiet", no_argument, NULL, OPT_QUIET},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{"help", no_argument, NULL, OPT_HELP},
@@ -84,6 +88,10 @@ static const char help[] =
 	"  --max-packet-size N      bytes; default 262144\n"
 	"  --topic-alias-maximum N  default 10\n"
 	"  --keep-alive N           seconds; default 1140\n"
+	"\n"
+	"Commands:\n"
+	"  --redelivery-delay MS    what a device abandons comes again that much later; default 1000\n"
+	"  --max-deliveries N       after so many it is a dead letter; default 10\n"
 	"\n"
 	"Faults:\n"
 	"  --puback-delay MS        acknowledge telemetry that much later\n"
@@ -249,6 +257,13 @@ static int number_set(struct emu_options *o, int id, const char *text)
 		return number_parse(text, 10, 0, UINT64_MAX, &o->hub.fault.seed);
 	case OPT_PUBACK_DELAY:
 		return number_parse(text, 10, 0, 24 * 3600 * MSEC_PER_SEC, &o->hub.fault.puback_delay_ms);
+	case OPT_REDELIVERY_DELAY:
+		return number_parse(text, 10, 0, 24 * 3600 * MSEC_PER_SEC, &o->hub.redelivery_delay_ms);
+	case OPT_MAX_DELIVERIES:
+		r = number_parse(text, 10, 1, UINT32_MAX, &value);
+		if (r == 0)
+			o->hub.deliveries_max = (uint32_t)value;
+		return r;
 	case OPT_MAX_PACKET_SIZE:
 		r = number_parse(text, 10, EMU_PACKET_SIZE_MIN, EMU_PACKET_SIZE_MAX, &value);
 		if (r == 0)

@@ -7,7 +7,8 @@
  * until it has drained.
  *
  * The timer of a port is only ever moved forward to an earlier deadline: a keep-alive that was prolonged is
- * found out when the old time comes.
+ * found out when the old time comes. So is that of the commands, which belong to no connection; whatever changes
+ * them ends in a flush or in a connection that is gone.
  */
 
 #include "server.h"
@@ -18,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "client.h"
+#include "deliver.h"
 #include "net/conn.h"
 #include "net/listener.h"
 #include "net/tls.h"
@@ -40,6 +42,7 @@ struct emu_server {
 	struct log *log;
 	struct listener *listeners[N_LISTENERS];
 	struct list ports;
+	struct loop_timer commands;
 	bool failed;
 	emu_server_stopped_fn stopped_fn; /* set while stopping */
 	void *stopped_userdata;
@@ -64,6 +67,26 @@ static void port_set_time(struct port *port)
 	emu_hub_set_time(s->hub, loop_now_ns(s->loop), loop_wall_ms(s->loop));
 }
 
+static void timer_arm(struct emu_server *s, struct loop_timer *timer, uint64_t at_ns)
+{
+	if (at_ns != TIME_NEVER && (!loop_timer_is_armed(timer) || at_ns < timer->at_ns))
+		loop_timer_arm(s->loop, timer, at_ns);
+}
+
+static void commands_arm(struct emu_server *s)
+{
+	timer_arm(s, &s->commands, s->hub->commands_due_ns);
+}
+
+static void on_commands_timer(struct loop_timer *timer, uint64_t now_ns)
+{
+	struct emu_server *s = container_of(timer, struct emu_server, commands);
+
+	emu_hub_set_time(s->hub, now_ns, loop_wall_ms(s->loop));
+	emu_commands_tick(s->hub);
+	commands_arm(s);
+}
+
 /* The connection is gone or going by itself. */
 static void port_free(struct port *port)
 {
@@ -74,6 +97,7 @@ static void port_free(struct port *port)
 	emu_client_free(port->client);
 	list_remove(&port->link);
 	free(port);
+	commands_arm(s);
 	if (s->stopped_fn && list_is_empty(&s->ports)) {
 		emu_server_stopped_fn fn = s->stopped_fn;
 
@@ -104,12 +128,6 @@ static void port_send(struct port *port, size_t queued_max)
 	}
 }
 
-static void port_arm(struct port *port, uint64_t at_ns)
-{
-	if (at_ns != TIME_NEVER && (!loop_timer_is_armed(&port->timer) || at_ns < port->timer.at_ns))
-		loop_timer_arm(port->server->loop, &port->timer, at_ns);
-}
-
 static void on_flush(struct loop_deferred *deferred)
 {
 	struct port *port = container_of(deferred, struct port, flush);
@@ -123,11 +141,12 @@ static void on_flush(struct loop_deferred *deferred)
 		loop_stop(s->loop);
 		return;
 	}
+	commands_arm(s);
 	if (closing != EMU_CUT)
 		port_send(port, closing == EMU_OPEN ? QUEUED_MAX : QUEUED_MAX_CLOSING);
 	switch (closing) {
 	case EMU_OPEN:
-		port_arm(port, emu_client_deadline_ns(port->client));
+		timer_arm(s, &port->timer, emu_client_deadline_ns(port->client));
 		break;
 	case EMU_CLOSE:
 		conn_close(port->conn);
@@ -137,7 +156,7 @@ static void on_flush(struct loop_deferred *deferred)
 		if (emu_client_output(port->client).len == 0 && conn_n_queued(port->conn) == 0)
 			port_abort(port);
 		else
-			port_arm(port, loop_now_ns(port->server->loop) + CUT_FLUSH_NS);
+			timer_arm(s, &port->timer, loop_now_ns(s->loop) + CUT_FLUSH_NS);
 		break;
 	case EMU_CUT:
 		port_abort(port);
@@ -261,6 +280,7 @@ int emu_server_new(struct emu_server **out, struct loop *loop, struct emu_hub *h
 	s->tls = tls;
 	s->log = log;
 	list_init(&s->ports);
+	loop_timer_init(&s->commands, on_commands_timer);
 	*out = s;
 	return 0;
 }
@@ -286,6 +306,7 @@ void emu_server_free(struct emu_server *s)
 	s->stopped_fn = NULL;
 	listeners_free(s);
 	ports_abort(s);
+	loop_timer_disarm(&s->commands);
 	free(s);
 }
 

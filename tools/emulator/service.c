@@ -71,7 +71,7 @@ static const struct operation operations[] = {
 	 emu_service_commands_list,
 	 DEVICE_KNOWN,
 	 false,
-	 {RULE_DEVICE, {"after", PROPERTY_U64, false}}},
+	 {RULE_DEVICE, {"after", PROPERTY_U64, false}, {"completed", PROPERTY_U64, false}}},
 	{"$service/commands/purge",
 	 emu_service_commands_purge,
 	 DEVICE_KNOWN,

@@ -49,6 +49,8 @@ void emu_service_devices_remove(struct emu_service_request *rq);
 void emu_service_devices_keys(struct emu_service_request *rq);
 void emu_service_twin_show(struct emu_service_request *rq);
 void emu_service_twin_patch(struct emu_service_request *rq);
+/* The identity goes: those who wait for its commands are told. */
+void emu_service_commands_drop(struct emu_hub *hub, struct emu_identity *identity);
 void emu_service_commands_send(struct emu_service_request *rq);
 void emu_service_commands_list(struct emu_service_request *rq);
 void emu_service_commands_purge(struct emu_service_request *rq);

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/utf8.h"
 #include "deliver.h"
+#include "monitor.h"
 #include "service.h"
 #include "state.h"
 
@@ -65,8 +66,7 @@ void emu_service_commands_send(struct emu_service_request *rq)
 	emu_commands_expire(hub, rq->identity);
 	if (!send_check(rq, &message, ttl_s))
 		return;
-	if (emu_commands_add(&rq->identity->commands, hub->command_sequence + 1, &message, DEAD_NOT,
-			     &command) < 0) {
+	if (emu_commands_add(&rq->identity->commands, hub->command_sequence + 1, &message, &command) < 0) {
 		emu_outcome_set(rq->outcome, STATUS_SERVER_ERROR, "no memory");
 		return;
 	}
@@ -74,6 +74,7 @@ void emu_service_commands_send(struct emu_service_request *rq)
 	command->enqueued_ms = hub->wall_ms;
 	command->expires_ms = hub->wall_ms + ttl_s * MSEC_PER_SEC;
 	emu_state_command(hub, rq->identity, command);
+	emu_command_watch(hub, command);
 	time_format_iso(command->enqueued_ms, time);
 	emu_property_put_number(rq->properties, "sequence-no", command->sequence_no);
 	emu_property_put(rq->properties, "enqueued-time", time);
@@ -129,58 +130,96 @@ static json_object *properties_to_json(const struct emu_command_message *message
 	return object;
 }
 
+static const char *state_of(const struct emu_command *command)
+{
+	switch (command->end) {
+	case COMMAND_LIVES:
+		return command->sent ? "in-flight" : "queued";
+	case COMMAND_COMPLETED:
+		return "completed";
+	case COMMAND_REJECTED:
+	case COMMAND_EXPIRED:
+	case COMMAND_DELIVERY_COUNT:
+	case COMMAND_TOO_LARGE:
+	case COMMAND_N_ENDS:
+		break;
+	}
+	return "dead-lettered";
+}
+
 static json_object *command_to_json(const struct emu_command *command)
 {
 	json_object *object = json_object_new_object();
-	const char *state = command->dead ? "dead-lettered" : command->sent ? "in-flight" : "queued";
+	bool is_completed = command->end == COMMAND_COMPLETED;
 
 	json_object_object_add(object, "sequence-no", json_object_new_uint64(command->sequence_no));
-	json_object_object_add(object, "state", json_object_new_string(state));
+	json_object_object_add(object, "state", json_object_new_string(state_of(command)));
 	time_add(object, "enqueued-time", command->enqueued_ms);
 	time_add(object, "expires-at", command->expires_ms);
 	json_object_object_add(object, "delivery-count", json_object_new_uint64(command->delivery_count));
-	if (command->dead)
+	/* A dead letter of an older log does not know. */
+	if (command->end && command->ended_ms)
+		time_add(object, "settled-time", command->ended_ms);
+	if (command->end && !is_completed)
 		json_object_object_add(object, "dead-letter-reason",
-				       json_object_new_string(emu_dead_reason_name(command->dead)));
+				       json_object_new_string(emu_command_end_name(command->end)));
+	if (is_completed)
+		return object;
 	json_object_object_add(object, "properties", properties_to_json(&command->message));
 	payload_add(object, command->message.payload);
 	return object;
 }
 
-/* The living command or dead letter with the lowest number above @after; NULL when there is none. */
-static const struct emu_command *command_after(struct emu_commands *cs, uint64_t after)
+static int by_number(const void *a, const void *b)
 {
-	struct list *lists[] = {&cs->queue, &cs->dead};
-	const struct emu_command *found = NULL;
+	const struct emu_command *const *left = a, *const *right = b;
 
-	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+	return ((*left)->sequence_no > (*right)->sequence_no) -
+	       ((*left)->sequence_no < (*right)->sequence_no);
+}
+
+/* Those with a number above @after, in order; the caller's array of borrowed ones. NULL: no memory. */
+static const struct emu_command **commands_after(struct emu_commands *cs, uint64_t after, bool with_completed,
+						 size_t *n)
+{
+	struct list *lists[] = {&cs->queue, &cs->dead, &cs->completed};
+	size_t n_max = cs->n_queue + cs->n_dead + cs->n_completed;
+	const struct emu_command **found = calloc(n_max + 1, sizeof(const struct emu_command *));
+
+	*n = 0;
+	for (size_t i = 0; found && i < ARRAY_SIZE(lists) - !with_completed; i++) {
 		list_for_each (link, lists[i]) {
 			const struct emu_command *command = container_of(link, struct emu_command, link);
 
-			if (!command->purged && command->sequence_no > after &&
-			    (!found || command->sequence_no < found->sequence_no))
-				found = command;
+			if (!command->purged && command->sequence_no > after)
+				found[(*n)++] = command;
 		}
 	}
+	if (found)
+		qsort(found, *n, sizeof(const struct emu_command *), by_number);
 	return found;
 }
 
 void emu_service_commands_list(struct emu_service_request *rq)
 {
-	struct emu_commands *cs = &rq->identity->commands;
 	uint64_t after = emu_service_number(rq, "after", 0);
-	const struct emu_command *command;
+	bool with_completed = emu_service_number(rq, "completed", 0);
+	_cleanup_(free_ptr) const struct emu_command **found = NULL;
+	size_t n;
 
 	emu_commands_expire(rq->client->hub, rq->identity);
-	rq->payload = json_object_new_array();
-	while ((command = command_after(cs, after))) {
-		if (json_object_array_length(rq->payload) == SERVICE_COMMANDS_MAX) {
-			emu_property_put(rq->properties, "more", "1");
-			break;
-		}
-		json_object_array_add(rq->payload, command_to_json(command));
-		after = command->sequence_no;
+	found = commands_after(&rq->identity->commands, after, with_completed, &n);
+	if (!found) {
+		emu_outcome_set(rq->outcome, STATUS_SERVER_ERROR, "no memory");
+		return;
 	}
+	if (n > SERVICE_COMMANDS_MAX) {
+		emu_property_put(rq->properties, "more", "1");
+		n = SERVICE_COMMANDS_MAX;
+	}
+	rq->payload = json_object_new_array();
+	for (size_t i = 0; i < n; i++)
+		json_object_array_add(rq->payload, command_to_json(found[i]));
 }
 
 /* --- purge
@@ -197,6 +236,8 @@ static uint64_t list_purge(struct emu_hub *hub, struct emu_identity *identity, s
 		if (command->purged)
 			continue;
 		n++;
+		if (!command->end)
+			emu_monitor_post_command(hub, identity, command, "purged");
 		emu_state_command_gone(hub, identity, command->sequence_no);
 		if (command->packet_id)
 			command->purged = true;
@@ -204,6 +245,11 @@ static uint64_t list_purge(struct emu_hub *hub, struct emu_identity *identity, s
 			emu_command_free(&identity->commands, command);
 	}
 	return n;
+}
+
+void emu_service_commands_drop(struct emu_hub *hub, struct emu_identity *identity)
+{
+	list_purge(hub, identity, &identity->commands.queue);
 }
 
 void emu_service_commands_purge(struct emu_service_request *rq)

@@ -184,6 +184,7 @@ static void identity_remove(struct emu_hub *hub, struct emu_identity *identity)
 {
 	connection_end(identity, "the device was removed");
 	emu_methods_identity_gone(hub, identity);
+	emu_service_commands_drop(hub, identity);
 	emu_state_forget(hub, identity);
 	emu_registry_remove_connection_string(hub->registry, identity);
 	emu_registry_remove(hub->registry, identity);

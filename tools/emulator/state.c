@@ -5,7 +5,8 @@
  *   twin           part, version, properties
  *   command        sequence-no, enqueued, expires (ms), content-type, properties, payload (base64), and what
  *                  `moved` has; replaces one with the same number
- *   moved          sequence-no, count, packet-id (0: not in flight), dead (enum emu_dead_reason)
+ *   moved          sequence-no, count, packet-id (0: not in flight), dead (enum emu_command_end), ended (ms)
+ *   completed      sequence-no, count, enqueued, expires, ended (ms); it leaves the queue
  *   gone           sequence-no
  *   session        expiry (s), ends (ms since 1970; 0: there is no session), subscriptions [[topic, qos]…]
  *   forget         nothing of the identity counts that came before
@@ -89,7 +90,9 @@ static void moved_add(json_object *record, const struct emu_command *command)
 	number_add(record, "sequence-no", command->sequence_no);
 	number_add(record, "count", command->delivery_count);
 	number_add(record, "packet-id", command->packet_id);
-	number_add(record, "dead", command->dead);
+	number_add(record, "dead", command->end);
+	if (command->end)
+		number_add(record, "ended", command->ended_ms);
 }
 
 void emu_state_command(struct emu_hub *hub, const struct emu_identity *identity,
@@ -120,6 +123,22 @@ void emu_state_command_moved(struct emu_hub *hub, const struct emu_identity *ide
 		return;
 	record = record_new("moved", identity);
 	moved_add(record, command);
+	record_put(hub, record);
+}
+
+void emu_state_command_completed(struct emu_hub *hub, const struct emu_identity *identity,
+				 const struct emu_command *command, uint64_t ended_ms)
+{
+	json_object *record;
+
+	if (!hub->store)
+		return;
+	record = record_new("completed", identity);
+	number_add(record, "sequence-no", command->sequence_no);
+	number_add(record, "count", command->delivery_count);
+	number_add(record, "enqueued", command->enqueued_ms);
+	number_add(record, "expires", command->expires_ms);
+	number_add(record, "ended", ended_ms);
 	record_put(hub, record);
 }
 
@@ -216,12 +235,30 @@ static void twin_read(struct emu_identity *identity, json_object *record)
 
 static void moved_read(struct emu_commands *cs, struct emu_command *command, json_object *record)
 {
-	uint64_t dead = number_get(record, "dead");
+	uint64_t end = number_get(record, "dead");
 
 	command->delivery_count = (uint32_t)number_get(record, "count");
-	command->packet_id = (uint16_t)number_get(record, "packet-id");
-	if (!command->dead && dead > DEAD_NOT && dead < DEAD_N_REASONS)
-		emu_command_kill(cs, command, (enum emu_dead_reason)dead);
+	if (command->end)
+		return;
+	emu_command_set_packet_id(cs, command, (uint16_t)number_get(record, "packet-id"));
+	if (end > COMMAND_LIVES && end < COMMAND_COMPLETED)
+		emu_command_kill(cs, command, (enum emu_command_end)end, number_get(record, "ended"));
+}
+
+/* @command: as it is in the queue; NULL when the log was written anew since. */
+static int completed_read(struct emu_commands *cs, struct emu_command *command, json_object *record)
+{
+	static const struct emu_command_message no_message;
+
+	if (!command && emu_commands_add(cs, number_get(record, "sequence-no"), &no_message, &command) < 0)
+		return -ENOMEM;
+	if (command->end)
+		return 0;
+	command->delivery_count = (uint32_t)number_get(record, "count");
+	command->enqueued_ms = number_get(record, "enqueued");
+	command->expires_ms = number_get(record, "expires");
+	emu_command_complete(cs, command, number_get(record, "ended"));
+	return 0;
 }
 
 static int command_read(struct emu_commands *cs, json_object *record)
@@ -240,7 +277,7 @@ static int command_read(struct emu_commands *cs, json_object *record)
 	message.payload = base64_get(record, "payload", &dst);
 	if (command)
 		emu_command_free(cs, command);
-	r = emu_commands_add(cs, sequence_no, &message, DEAD_NOT, &command);
+	r = emu_commands_add(cs, sequence_no, &message, &command);
 	if (r < 0)
 		return r;
 	command->enqueued_ms = number_get(record, "enqueued");
@@ -282,6 +319,8 @@ static int identity_read(struct emu_hub *hub, struct emu_identity *identity, con
 		twin_read(identity, record);
 	else if (strcmp(op, "command") == 0)
 		return command_read(cs, record);
+	else if (strcmp(op, "completed") == 0)
+		return completed_read(cs, command, record);
 	else if (strcmp(op, "session") == 0)
 		session_read(hub, &identity->session, record);
 	else if (strcmp(op, "forget") == 0)
@@ -325,6 +364,11 @@ static void identity_write(struct emu_hub *hub, const struct emu_identity *ident
 	for (size_t i = 0; i < TWIN_N_PARTS; i++) {
 		if (identity->twin.parts[i].version > 1)
 			emu_state_twin(hub, identity, (enum emu_twin_part)i);
+	}
+	list_for_each (link, &identity->commands.completed) {
+		const struct emu_command *command = container_of(link, struct emu_command, link);
+
+		emu_state_command_completed(hub, identity, command, command->ended_ms);
 	}
 	list_for_each (link, &identity->commands.dead)
 		emu_state_command(hub, identity, container_of(link, struct emu_command, link));

@@ -22,6 +22,9 @@ void emu_state_command(struct emu_hub *hub, const struct emu_identity *identity,
 /* Delivery count, in flight or not, dead or not. */
 void emu_state_command_moved(struct emu_hub *hub, const struct emu_identity *identity,
 			     const struct emu_command *command);
+/* It leaves the queue for those that are completed. */
+void emu_state_command_completed(struct emu_hub *hub, const struct emu_identity *identity,
+				 const struct emu_command *command, uint64_t ended_ms);
 void emu_state_command_gone(struct emu_hub *hub, const struct emu_identity *identity, uint64_t sequence_no);
 void emu_state_session(struct emu_hub *hub, const struct emu_identity *identity);
 /* The identity is removed, or new under an old name. */
