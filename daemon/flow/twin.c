@@ -228,12 +228,18 @@ void twin_error(struct twin *t, struct log_once *once, const char *fmt, ...)
 
 void twin_response_text(const struct link_response *response, char out[static TWIN_TEXT_SIZE])
 {
-	size_t len = response->reason.len < 150 ? response->reason.len : 150;
+	struct bytes reason = response->reason;
+	size_t len = reason.len < 150 ? reason.len : 150, start;
 	char text[HUB_STATUS_TEXT_SIZE];
 
+	/* Not within a character. */
+	while (len && len < reason.len && (reason.data[len] & 0xc0) == 0x80)
+		--len;
 	hub_status_format(&response->status, text);
-	snprintf(out, TWIN_TEXT_SIZE, "%s%s%.*s", text, len ? ": " : "", (int)len,
-		 len ? (const char *)response->reason.data : "");
+	start = (size_t)snprintf(out, TWIN_TEXT_SIZE, "%s%s", text, len ? ": " : "");
+	for (size_t i = 0; i < len; ++i)
+		out[start + i] = reason.data[i] < 0x20 || reason.data[i] == 0x7f ? '?' : (char)reason.data[i];
+	out[start + len] = '\0';
 }
 
 void twin_arm(struct twin *t, struct loop_timer *retry, struct backoff *backoff)

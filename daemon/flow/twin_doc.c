@@ -367,7 +367,7 @@ static int parse_version(uint64_t *out, const struct json_object *part, struct h
 static int parse_part(struct twin_doc_part *out, const struct json_object *root, const char *name,
 		      struct hub_twin_reason *reason)
 {
-	_cleanup_(twin_doc_unref_ptr) const struct json_object *members = NULL, *state = NULL;
+	_cleanup_(twin_doc_unref_ptr) const struct json_object *members = NULL;
 	const struct json_object *part;
 	int r;
 
@@ -376,11 +376,12 @@ static int parse_part(struct twin_doc_part *out, const struct json_object *root,
 	r = parse_version(&out->version, part, reason);
 	if (r)
 		return r;
-	if (without_own(&members, part) || twin_doc_apply(&state, NULL, members))
+	if (without_own(&members, part))
 		return fail(reason, -ENOMEM, "not enough memory");
-	r = hub_twin_check(state, reason);
-	if (!r)
-		out->state = TAKE_PTR(state);
+	/* As a patch of nothing: a member that is null is none. Before it is applied, which would know a mark. */
+	r = hub_twin_check_patch(members, reason);
+	if (!r && twin_doc_apply(&out->state, NULL, members))
+		return fail(reason, -ENOMEM, "not enough memory");
 	return r;
 }
 
