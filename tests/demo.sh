@@ -151,12 +151,14 @@ run()
 	start_hub_and_daemon
 	cat <<-END
 
-		The files are in $files. In another terminal, try
+		The files are in $files. In another terminal, be the hub's user:
+
+		  export PATH="$build:\$PATH" IOTHUB_SERVICE_CONNECTION_STRING_FILE=$dir/hub/service.connection-string
+		  hubctl monitor
+
+		and while that runs, in a third one, the device's:
 
 		  cat $files/status
-		  $build/hubctl monitor --connection-string-file $dir/hub/service.connection-string
-
-		and while that runs, in a third one
 
 		  echo '{"temperature":21}' > $files/telemetry
 		  cp README.md $files/telemetry.file
