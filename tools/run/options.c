@@ -147,6 +147,13 @@ static int option_apply(struct run_options *options, int id, const char *value)
 
 /* --- the command line ------------------------------------------------------------------------- */
 
+static const char *option_name(const struct option *names, int id)
+{
+	while (names->name && names->val != id)
+		names++;
+	return names->name;
+}
+
 /* Takes the options up to the next word. Returns -1 to go on, or the exit code. */
 static int options_take(struct run_options *options, int argc, char **argv)
 {
@@ -177,7 +184,7 @@ static int options_take(struct run_options *options, int argc, char **argv)
 			return wrong("%s is no option, or lacks its value", argv[optind - 1]);
 		default:
 			if (option_apply(options, id, optarg) < 0)
-				return wrong("%s: not a valid value", argv[optind - 1]);
+				return wrong("--%s %s: not a valid value", option_name(names, id), optarg);
 		}
 	}
 	return -1;
