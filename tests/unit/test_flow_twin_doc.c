@@ -208,7 +208,7 @@ TEST(what_stays_is_shared)
 {
 	DOC state = parse("{\"a\":{\"x\":1},\"b\":{\"y\":2}}"), patch = parse("{\"b\":{\"y\":3}}");
 	DOC after = apply(state, patch);
-	doc before_a, after_a, before_b, after_b;
+	doc before_a = NULL, after_a = NULL, before_b = NULL, after_b = NULL;
 
 	ASSERT_TRUE(twin_doc_member(state, "a", &before_a) && twin_doc_member(after, "a", &after_a));
 	ASSERT_TRUE(twin_doc_member(state, "b", &before_b) && twin_doc_member(after, "b", &after_b));
