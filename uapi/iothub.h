@@ -7,6 +7,9 @@
  * are described in iothub(7).
  */
 
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
 #define IOTHUB_VERSION "0.1.0"
 
 /* Where the files are, unless the configuration says otherwise: root's daemon, a user's daemon (below
@@ -19,23 +22,29 @@
 #define IOTHUB_STATE_DIR_USER "iothub"
 
 /* Names below the mount point. */
-#define IOTHUB_FILE_TELEMETRY          "telemetry"      /* each line is one message */
-#define IOTHUB_FILE_TELEMETRY_RAW      "telemetry.raw"  /* each write(2) is one message */
-#define IOTHUB_FILE_TELEMETRY_FILE     "telemetry.file" /* from open(2) to the last close(2) is one message */
-#define IOTHUB_FILE_STATUS             "status"         /* key: value lines */
-#define IOTHUB_FILE_EVENTS             "events"         /* what happened, a line of JSON each */
+#define IOTHUB_FILE_TELEMETRY             "telemetry"     /* each line is one message */
+#define IOTHUB_FILE_TELEMETRY_RAW         "telemetry.raw" /* each write(2) is one message */
+#define IOTHUB_FILE_TELEMETRY_FILE        "telemetry.file" /* from open(2) to the last close(2) is one message */
+#define IOTHUB_FILE_STATUS                "status"         /* key: value lines */
+#define IOTHUB_FILE_EVENTS                "events"         /* what happened, a line of JSON each */
 
-#define IOTHUB_DIR_COMMANDS            "commands"
-#define IOTHUB_FILE_COMMANDS_NEXT      "next"     /* one command's payload, with a newline at its end */
-#define IOTHUB_FILE_COMMANDS_RAW       "next.raw" /* the same, exact bytes */
-#define IOTHUB_FILE_COMMANDS_STREAM    "stream"   /* a command is a line of JSON */
-#define IOTHUB_FILE_COMMAND_PAYLOAD    "payload"  /* these in commands/SEQUENCE-NO */
-#define IOTHUB_FILE_COMMAND_PROPERTIES "properties.json"
-#define IOTHUB_FILE_COMMAND_SETTLE     "settle"  /* complete, abandon or reject */
-#define IOTHUB_DIR_METHODS             "methods" /* with a directory for each method */
-#define IOTHUB_FILE_METHOD_CALL        "call"    /* one open is one call */
-#define IOTHUB_DIR_TWIN                "twin"
-#define IOTHUB_DIR_TWIN_REPORTED       "reported"
+#define IOTHUB_DIR_COMMANDS               "commands"
+#define IOTHUB_FILE_COMMANDS_NEXT         "next"     /* one command's payload, with a newline at its end */
+#define IOTHUB_FILE_COMMANDS_RAW          "next.raw" /* the same, exact bytes */
+#define IOTHUB_FILE_COMMANDS_STREAM       "stream"   /* a command is a line of JSON */
+#define IOTHUB_FILE_COMMAND_PAYLOAD       "payload"  /* these in commands/SEQUENCE-NO */
+#define IOTHUB_FILE_COMMAND_PROPERTIES    "properties.json"
+#define IOTHUB_FILE_COMMAND_SETTLE        "settle"  /* complete, abandon or reject */
+#define IOTHUB_DIR_METHODS                "methods" /* with a directory for each method */
+#define IOTHUB_FILE_METHOD_CALL           "call"    /* one open is one call */
+#define IOTHUB_DIR_TWIN                   "twin"
+#define IOTHUB_FILE_TWIN_DESIRED          "desired.json"
+#define IOTHUB_FILE_TWIN_REPORTED         "reported.json"
+#define IOTHUB_FILE_TWIN_DESIRED_VERSION  "desired.version"
+#define IOTHUB_FILE_TWIN_REPORTED_VERSION "reported.version"
+#define IOTHUB_FILE_TWIN_CHANGES          "changes" /* desired patches, a line of JSON each */
+#define IOTHUB_DIR_TWIN_DESIRED           "desired"
+#define IOTHUB_DIR_TWIN_REPORTED          "reported"
 
 /* Group that may use the files, when it exists and the configuration names no other. */
 #define IOTHUB_GROUP "iothub"
@@ -49,5 +58,19 @@
 /* Largest packet a hub takes, in bytes: a message and its properties have to fit. A larger one is EMSGSIZE.
  */
 #define IOTHUB_PACKET_BYTES_MAX 262144
+
+/*
+ * ioctl(2) on twin/desired.json and twin/reported.json.
+ *
+ * SET_IF_VERSION (reported.json): what is written through this open file from now on is for this version of the
+ * reported properties; if the hub has another one the write fails with ESTALE, with O_SYNC, or fsync(2) does. 0: for
+ * any version, as at first. EINVAL elsewhere.
+ *
+ * GET_VERSION: of the document that was last read through this open file from its beginning, or of what the hub
+ * answered to the last patch that was waited for through it, whatever came last; at first the version there is. 0: not
+ * known yet.
+ */
+#define IOTHUB_IOC_TWIN_SET_IF_VERSION _IOW(0xe7, 1, __u64)
+#define IOTHUB_IOC_TWIN_GET_VERSION    _IOR(0xe7, 2, __u64)
 
 #endif
