@@ -259,12 +259,15 @@ static uint32_t reader_poll(struct fuse_file *file)
 	return 0;
 }
 
-/* Who handles a command and is killed did not handle it, even if all of it was read before. */
+/*
+ * Who handles a command and is killed did not handle it, even if all of it was read before; or is read later, by a
+ * child that is left behind.
+ */
 static void reader_on_flush(struct fuse_file *file)
 {
 	struct reader *reader = file->data;
 
-	if (reader->command && fuse_pid_was_killed(file->pid))
+	if (fuse_pid_was_killed(file->pid))
 		reader->killed = true;
 }
 

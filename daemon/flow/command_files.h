@@ -7,7 +7,7 @@
  *
  *   next      one open is one command: read waits for it and gives its payload, with a newline added if it does not
  *             end in one, then end of file. Closed by the last who has it open: all read is complete, anything else
- *             is abandon; so is a reader that a signal ended after it had read.
+ *             is abandon; so is a process with the file open that a signal ended, even before the read.
  *   next.raw  the same with the exact bytes.
  *   stream    one command after the other as JSON lines. Asking for what follows a line completes its command;
  *             closing abandons the last one. A read never returns bytes of two lines.
