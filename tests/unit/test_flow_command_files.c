@@ -488,8 +488,6 @@ TEST_F(files, a_command_of_somebody_killed_is_abandoned)
 	pid_t killed = dead_process(SIGKILL), ended = dead_process(0);
 	struct opened o = open_file(self, "commands/next");
 
-	/* Before there is a command it does not matter. */
-	flush_file(&o, killed);
 	deliver(self, 1, "one");
 	expect_read(&o, PIECE_SIZE, "one\n");
 	flush_file(&o, ended);
@@ -503,6 +501,14 @@ TEST_F(files, a_command_of_somebody_killed_is_abandoned)
 	flush_file(&o, getpid());
 	close_file(&o);
 	expect_answers(self, "2 0603;");
+	/* Who dies before the command comes would have handled what a child reads now. */
+	o = open_file(self, "commands/next");
+	flush_file(&o, killed);
+	deliver(self, 3, "three");
+	expect_read(&o, PIECE_SIZE, "three\n");
+	flush_file(&o, getpid());
+	close_file(&o);
+	expect_answers(self, "3 0603;");
 	ASSERT_EQ(waitpid(killed, NULL, 0), killed);
 	ASSERT_EQ(waitpid(ended, NULL, 0), ended);
 }
