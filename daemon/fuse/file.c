@@ -210,6 +210,14 @@ static void parked_abort(struct fuse_parked *parked, int error)
 	tree_reply_error(tree, unique, error);
 }
 
+static void interrupt_parked(struct fuse_parked *parked)
+{
+	const struct fuse_file_ops *ops = parked->file->node->ops;
+
+	if (!ops->holds || !ops->holds(parked))
+		parked_abort(parked, -EINTR);
+}
+
 int file_handle_interrupt(struct fuse_request *req)
 {
 	uint64_t unique = req->wire->interrupt.unique;
@@ -218,7 +226,7 @@ int file_handle_interrupt(struct fuse_request *req)
 		struct fuse_parked *parked = container_of(l, struct fuse_parked, link);
 
 		if (parked->unique == unique) {
-			parked_abort(parked, -EINTR);
+			interrupt_parked(parked);
 			return 0;
 		}
 	}

@@ -64,6 +64,9 @@ struct fuse_file_ops {
 	uint32_t (*poll)(struct fuse_file *file);
 	/* Takes a parked request back: the owner unlinks it from its lists, and may free it; must succeed. */
 	void (*interrupt)(struct fuse_parked *parked);
+	/* Whether a parked request goes on although its caller got a signal, because it ends soon whatever happens:
+	 * until then the caller cannot be killed. Absent: none does. */
+	bool (*holds)(struct fuse_parked *parked);
 	/* Somebody closes a descriptor of the file, or ends; @file->pid is who. Not the end of the file: release
 	 * is. Only the files of nodes with this operation cost a FLUSH. */
 	void (*flush)(struct fuse_file *file);
