@@ -165,6 +165,17 @@ static uint32_t call_poll(struct fuse_file *file)
 	return method_poll(&f->opener);
 }
 
+/*
+ * A write that was interrupted would look like one that failed. Shells get signals when their children end, and do
+ * not try again; the acknowledgement is a matter of milliseconds.
+ */
+static bool call_holds(struct fuse_parked *parked)
+{
+	struct call_file *f = parked->file->data;
+
+	return parked == &f->write && method_hurry(&f->opener);
+}
+
 static void call_interrupt(struct fuse_parked *parked)
 {
 	struct call_file *f = parked->file->data;
@@ -202,6 +213,7 @@ static const struct fuse_file_ops call_ops = {
 	.write = call_write,
 	.poll = call_poll,
 	.interrupt = call_interrupt,
+	.holds = call_holds,
 	.drop = method_node_drop,
 };
 

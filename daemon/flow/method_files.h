@@ -17,8 +17,9 @@
  * write takes `<response-code>`, with a newline or without, or `<response-code> <payload>`. It returns when the
  * hub's machine has acknowledged the response, with O_NONBLOCK at once. With these errors the call stays open:
  * EINVAL, not such a text; EMSGSIZE, more than the hub takes; ENOBUFS, no room here. ENOTCONN: there is no call
- * yet. ETIMEDOUT: too late, the call has ended; or the response went out and nothing was heard of it. ECONNRESET
- * and EINTR: whether the response arrived is not known. EALREADY: the call has its response.
+ * yet. ETIMEDOUT: too late, the call has ended; or the response went out and nothing was heard of it, with a signal
+ * for METHOD_HURRY_NS. ECONNRESET, and EINTR (a signal while the response had not gone out yet): whether the
+ * response arrived is not known. EALREADY: the call has its response.
  */
 
 #include "config/config.h"

@@ -566,6 +566,18 @@ int method_respond(struct method_opener *opener, uint32_t code, struct bytes pay
 	return r == -ENOTCONN ? -ETIMEDOUT : r;
 }
 
+bool method_hurry(struct method_opener *opener)
+{
+	struct method_call *call = opener->call;
+	uint64_t at_ns = loop_now_ns(call->owner->loop) + METHOD_HURRY_NS;
+
+	if (call->state != CALL_SENT)
+		return false;
+	if (call->timer.at_ns > at_ns)
+		call_arm(call, at_ns);
+	return true;
+}
+
 void method_stop_waiting(struct method_opener *opener)
 {
 	struct method_call *call = opener->call;

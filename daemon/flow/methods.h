@@ -36,6 +36,9 @@ struct method_opener;
  * with 06A0, and a response with -ENOBUFS. */
 #define METHODS_BYTES_MAX (UINT64_C(16) * 1024 * 1024)
 
+/* How long somebody who got a signal waits for the acknowledgement of his response. */
+#define METHOD_HURRY_NS (UINT64_C(2) * 1000000000)
+
 struct methods_options {
 	struct loop *loop; /* borrowed, as are the following */
 	struct log *log;   /* may be NULL */
@@ -107,6 +110,9 @@ void method_set_reading(struct method_opener *opener, bool reading);
 int method_respond(struct method_opener *opener, uint32_t code, struct bytes payload, bool wait);
 /* As method_respond() would return for a response that is good: 0 or negative. */
 int method_respond_check(const struct method_opener *opener);
+/* The opener's owner cannot wait long any more. True: on_answered follows within METHOD_HURRY_NS; false: the response
+ * may not even be on its way by then. */
+bool method_hurry(struct method_opener *opener);
 /* Nobody waits for on_answered any more. The response goes its way. */
 void method_stop_waiting(struct method_opener *opener);
 

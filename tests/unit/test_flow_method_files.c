@@ -364,17 +364,61 @@ TEST_F(files, closed_in_every_state)
 	expect_read(self, fh, 100, "x");
 	close_call(self, fh);
 	expect_refused(self, "c2");
-	/* While a write waits: the response goes its way. */
-	fh = open_call(self);
-	call(self, "c3", "x");
-	u = write_bytes(self, fh, 0, BYTES_LIT("200 x"));
+	expect_no_answer(self);
+}
+
+/* Leaves no room in the link. */
+static void fill(struct fixture_files *self)
+{
+	static const uint8_t payload[200000];
+
+	while (link_respond(self->hub.link, BYTES_LIT("filler"), 1, BYTES(payload, sizeof(payload))) == 0)
+		continue;
+}
+
+TEST_F_TIMEOUT(files, signals_while_a_write_waits, 20)
+{
+	struct mqtt_packet p;
+	uint64_t first, second, u;
+
+	start(self, 0, TIME_NEVER);
+	first = open_call(self);
+	second = open_call(self);
+	call(self, "c1", "x");
+	call(self, "c2", "x");
+	/* On its way: it does not take long. */
+	u = write_bytes(self, first, 0, BYTES_LIT("200 x"));
+	fuse_line_interrupt(&self->line, u);
+	EXPECT_EQ(fuse_line_result(&self->line, u), FUSE_LINE_WAITS);
+	link_line_acknowledge(&self->hub);
+	EXPECT_EQ(fuse_line_result(&self->line, u), 0);
+	expect_answer(self, "c1", "200", BYTES_LIT("x"));
+	/* Not on its way yet: nobody knows how long. It goes all the same. */
+	fill(self);
+	u = write_bytes(self, second, 0, BYTES_LIT("201 y"));
+	EXPECT_EQ(fuse_line_result(&self->line, u), FUSE_LINE_WAITS);
 	fuse_line_interrupt(&self->line, u);
 	EXPECT_EQ(fuse_line_result(&self->line, u), -EINTR);
+	EXPECT_EQ(write_error(self, second, "201 y"), -EALREADY);
+	close_call(self, second);
+	link_kick(self->hub.link);
+	do {
+		while (!link_line_next(&self->hub, MQTT_PUBLISH, &p))
+			link_line_turn(&self->hub);
+	} while (bytes_equal_str(p.properties.correlation_data, "filler"));
+	EXPECT_TRUE(bytes_equal_str(p.properties.correlation_data, "c2"));
+	EXPECT_TRUE(bytes_equal_str(p.publish.payload, "y"));
+	close_call(self, first);
+	/* It takes longer than anybody expected. */
+	first = open_call(self);
+	call(self, "c3", "x");
+	u = write_bytes(self, first, 0, BYTES_LIT("202 z"));
+	fuse_line_interrupt(&self->line, u);
+	while (fuse_line_result(&self->line, u) == FUSE_LINE_WAITS)
+		link_line_turn(&self->hub);
+	EXPECT_EQ(fuse_line_result(&self->line, u), -ETIMEDOUT);
 	EXPECT_EQ(link_line_n_awaited(&self->hub), 0u);
-	EXPECT_EQ(write_error(self, fh, "200 x"), -EALREADY);
-	close_call(self, fh);
-	expect_answer(self, "c3", "200", BYTES_LIT("x"));
-	expect_no_answer(self);
+	close_call(self, first);
 }
 
 TEST_F(files, reads_of_one_open_file)
