@@ -136,16 +136,16 @@ int crew_run(struct crew *crew)
 	if (r < 0)
 		return 1;
 	while (crew->state != CREW_STOPPED) {
+		if (crew->state == CREW_SERVING && !crew->is_ready && is_serving(crew)) {
+			crew->is_ready = true;
+			sd_notify(0, "READY=1");
+		}
 		r = poller_step(&crew->poller);
 		if (r < 0) {
 			log_error(&crew->log, "waiting: %s", strerror(-r));
 			return 1;
 		}
 		free_stopped(crew);
-		if (crew->state == CREW_SERVING && !crew->is_ready && is_serving(crew)) {
-			crew->is_ready = true;
-			sd_notify(0, "READY=1");
-		}
 		if (crew->state == CREW_STOPPING && list_is_empty(&crew->workers))
 			crew->state = CREW_STOPPED;
 	}
