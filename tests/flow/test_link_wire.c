@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
+#include "flow/link_internal.h"
 #include "tests/harness.h"
 #include "tests/support/device.h"
 #include "tests/support/process.h"
@@ -169,22 +170,83 @@ TEST_F(wire, connect_of_a_module_by_a_policy_byte_for_byte)
 	expect_connect(self, "dev1/mod", "device");
 }
 
+/* Copies the certificate (`pem`) or the key (`key`) of @certs to where the device has it. */
+static void install(const struct fixture_wire *self, const char *what)
+{
+	char script[512];
+
+	/* As a tool does that renews certificates. */
+	snprintf(script, sizeof(script), "cp %s/server.%s $D/new && mv $D/new $D/x1.%s", self->certs.dir,
+		 what, what);
+	ASSERT_EQ(lab_shell(&self->lab, "sh", script), 0);
+}
+
+static void start_with_certificate(struct fixture_wire *self)
+{
+	/* Any certificate would do. */
+	install(self, "pem");
+	install(self, "key");
+	start(self, "\"host\": \"localhost\", \"device-id\": \"x1\", \"authentication\": \"x509\", "
+		    "\"certificate-file\": \"x1.pem\", \"private-key-file\": \"x1.key\"");
+}
+
 /* The method is named, the certificate is shown to the TLS server, and nothing else says who we are. */
 TEST_F(wire, connect_by_certificate_byte_for_byte)
 {
-	char who[1024];
-
-	/* Any certificate would do. */
-	snprintf(who, sizeof(who),
-		 "\"host\": \"localhost\", \"device-id\": \"x1\", \"authentication\": \"x509\", "
-		 "\"certificate-file\": \"%s\", \"private-key-file\": \"%s\"",
-		 self->certs.cert_file, self->certs.key_file);
-	start(self, who);
+	start_with_certificate(self);
 	next(self);
 	expect_bytes(self, "10 | ('MQTT') 05 00 00f0 [ 11 00015180 15 ('X509') 21 0010 22 0008 27 00040000"
 			   " 26 ('api-version') ('2020-10-01-preview')"
 			   " 26 ('client-agent') ('iothubd/" IOTHUB_VERSION "') ] ('x1')");
 	EXPECT_TRUE(self->hub.has_certificate);
+}
+
+/* The connection is lost; whether the next one shows the certificate with this fingerprint. */
+static bool shows(struct fixture_wire *self, const uint8_t fingerprint[static 32])
+{
+	backoff_progress(&self->device.link->backoff);
+	wire_hub_cut(&self->hub);
+	self->hub.has_certificate = false;
+	next(self);
+	EXPECT_EQ((int)self->packet.type, MQTT_CONNECT);
+	return self->hub.has_certificate && memcmp(self->hub.fingerprint, fingerprint, 32) == 0;
+}
+
+static void expect_log_lines(const struct fixture_wire *self, const char *text, unsigned int n)
+{
+	_cleanup_(free_ptr) char *log = lab_log(&self->lab, "device");
+
+	EXPECT_EQ(text_count(log, text), n);
+}
+
+TEST_F(wire, a_renewed_certificate_is_shown_by_the_next_connection)
+{
+	static const char *const names[] = {"localhost"};
+	uint8_t old[32], new[32];
+
+	start_with_certificate(self);
+	next(self);
+	memcpy(old, self->hub.fingerprint, sizeof(old));
+	EXPECT_TRUE(shows(self, old));
+	/* Half of it is there: that is no certificate of ours. */
+	ASSERT_EQ(certs_issue(&self->certs, names, 1, certs_now_ms()), 0);
+	install(self, "pem");
+	EXPECT_TRUE(shows(self, old));
+	EXPECT_TRUE(shows(self, old));
+	expect_log_lines(self, "is not that of the certificate in ", 1);
+	expect_log_lines(self, "the certificate that was there before stays in use", 1);
+	install(self, "key");
+	EXPECT_FALSE(shows(self, old));
+	memcpy(new, self->hub.fingerprint, sizeof(new));
+	expect_log_lines(self, "was renewed: new connections use it", 1);
+	/* What is gone is no certificate either. */
+	ASSERT_EQ(lab_shell(&self->lab, "sh", "rm $D/x1.pem"), 0);
+	EXPECT_TRUE(shows(self, new));
+	expect_log_lines(self, "x1.pem\": No such file or directory", 1);
+	install(self, "pem");
+	EXPECT_TRUE(shows(self, new));
+	EXPECT_TRUE(shows(self, new));
+	expect_log_lines(self, "was renewed: new connections use it", 2);
 }
 
 /* The hub says nothing before: the first bytes are CONNECT, at once and alone, on every connection. */
