@@ -44,8 +44,10 @@ int tls_context_new_client(struct tls_context **out, const char *ca_file, struct
 
 /*
  * A client shows a certificate to servers that ask for one: the PEM file @cert_file with the chain, leaf first,
- * and its key, an unencrypted file or a URI of OpenSSL's stores (`pkcs11:…`, `file:…`). Returns 0, or, with one
- * line logged that names the thing and what to do, a negative errno as above.
+ * and its key, an unencrypted file or a URI of OpenSSL's stores (`pkcs11:…`, `file:…`). Whenever the files are
+ * others than before, new sessions show what they hold then; files that cannot be used, such as a certificate whose
+ * key has not been renewed yet, leave it at what was there before, with a line in @log, which is borrowed. Returns
+ * 0, or, with one line logged that names the thing and what to do, a negative errno as above.
  */
 int tls_context_use_certificate(struct tls_context *ctx, const char *cert_file, const char *key,
 				struct log *log);

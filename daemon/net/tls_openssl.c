@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <openssl/bio.h>
@@ -35,10 +36,34 @@
 #define TEXT_SIZE   640
 #define CIPHER_SIZE 80
 
+/* A file as far as one can see from outside whether it is another one; all zero when it is not there. */
+struct stamp {
+	dev_t dev;
+	ino_t ino;
+	off_t size;
+	struct timespec mtime, ctime;
+};
+
+/* The files that hold a client's certificate and its key. */
+struct stamps {
+	struct stamp cert, key;
+};
+
+/* A client's certificate: what sessions show, and where it is from. */
+struct identity {
+	SSL_CTX *loaded; /* holds certificate, chain and key, and makes no sessions; NULL: there is none */
+	char *cert_file;
+	char *key; /* a file or a URI */
+	struct log *log;
+	struct stamps used;  /* of @loaded */
+	struct stamps tried; /* when they were read last, even if that was of no use */
+};
+
 struct tls_context {
 	SSL_CTX *ssl;
 	BIO_METHOD *bio;
 	char *ca_file; /* NULL: the system's store, or a server */
+	struct identity identity;
 };
 
 struct tls {
@@ -205,35 +230,151 @@ int tls_context_new_client(struct tls_context **out, const char *ca_file, struct
 	return 0;
 }
 
-int tls_context_use_certificate(struct tls_context *ctx, const char *cert_file, const char *key,
-				struct log *log)
+/* --- a client's certificate ------------------------------------------------------------------- */
+
+static bool timespec_equal(struct timespec a, struct timespec b)
+{
+	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+static bool stamp_equal(const struct stamp *a, const struct stamp *b)
+{
+	return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+	       timespec_equal(a->mtime, b->mtime) && timespec_equal(a->ctime, b->ctime);
+}
+
+static bool stamps_equal(const struct stamps *a, const struct stamps *b)
+{
+	return stamp_equal(&a->cert, &b->cert) && stamp_equal(&a->key, &b->key);
+}
+
+static struct stamp stamp_make(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return (struct stamp){0};
+	return (struct stamp){.dev = st.st_dev,
+			      .ino = st.st_ino,
+			      .size = st.st_size,
+			      .mtime = st.st_mtim,
+			      .ctime = st.st_ctim};
+}
+
+/* A URI of anything but a file stays as it is: only its certificate tells that the key is another. */
+static struct stamps stamps_make(const struct identity *id)
+{
+	const char *key = id->key;
+
+	if (strncmp(key, "file:", 5) == 0)
+		key += strncmp(key, "file://", 7) == 0 ? 7 : 5;
+	return (struct stamps){.cert = stamp_make(id->cert_file), .key = stamp_make(key)};
+}
+
+/* Certificate and key from where they are, and whether they are a pair. */
+static int identity_read(SSL_CTX *out, const struct identity *id, struct log *log)
 {
 	EVP_PKEY *pkey;
 	int r;
 
-	r = file_check("certificate", cert_file,
+	r = file_check("certificate", id->cert_file,
 		       "set \"certificate-file\" to a PEM file with the device's certificate chain", log);
 	if (r)
 		return r;
 	ERR_clear_error();
-	if (SSL_CTX_use_certificate_chain_file(ctx->ssl, cert_file) != 1) {
+	if (SSL_CTX_use_certificate_chain_file(out, id->cert_file) != 1) {
 		log_error(log,
 			  "there is no usable certificate in \"%s\": %s; set \"certificate-file\" to a PEM "
 			  "file",
-			  cert_file, ssl_reason());
+			  id->cert_file, ssl_reason());
 		return -EINVAL;
 	}
-	r = tls_key_load(&pkey, key, log);
+	r = tls_key_load(&pkey, id->key, log);
 	if (r)
 		return r;
-	if (SSL_CTX_use_PrivateKey(ctx->ssl, pkey) != 1 || SSL_CTX_check_private_key(ctx->ssl) != 1) {
-		log_error(log, "the key in \"%s\" is not that of the certificate in \"%s\": %s", key,
-			  cert_file, ssl_reason());
+	if (SSL_CTX_use_PrivateKey(out, pkey) != 1 || SSL_CTX_check_private_key(out) != 1) {
+		log_error(log, "the key in \"%s\" is not that of the certificate in \"%s\": %s", id->key,
+			  id->cert_file, ssl_reason());
 		r = -EINVAL;
 	}
 	EVP_PKEY_free(pkey);
 	return r;
 }
+
+/* Replaces what is loaded, or leaves it as it is. */
+static int identity_load(struct identity *id, struct log *log)
+{
+	SSL_CTX *loaded = SSL_CTX_new(TLS_client_method());
+	int r;
+
+	if (!loaded)
+		return -ENOMEM;
+	SSL_CTX_set_default_passwd_cb(loaded, no_password);
+	/* Before reading: what changes meanwhile is seen the next time. */
+	id->tried = stamps_make(id);
+	r = identity_read(loaded, id, log);
+	if (r) {
+		SSL_CTX_free(loaded);
+		return r;
+	}
+	SSL_CTX_free(id->loaded);
+	id->loaded = loaded;
+	id->used = id->tried;
+	return 0;
+}
+
+/* Looks whether somebody renewed the certificate. Files that are half renewed or damaged are tried again each time,
+ * and complained about once. */
+static void identity_refresh(struct identity *id)
+{
+	struct stamps now = stamps_make(id);
+	bool is_news = !stamps_equal(&now, &id->tried);
+
+	if (stamps_equal(&now, &id->used))
+		return;
+	if (identity_load(id, is_news ? id->log : NULL) == 0)
+		log_info(id->log, "the certificate in \"%s\" was renewed: new connections use it",
+			 id->cert_file);
+	else if (is_news)
+		log_warning(id->log, "the certificate that was there before stays in use");
+}
+
+/* Has the session show it. */
+static int identity_show(const struct identity *id, SSL *ssl)
+{
+	STACK_OF(X509) *chain = NULL;
+
+	SSL_CTX_get0_chain_certs(id->loaded, &chain);
+	return SSL_use_cert_and_key(ssl, SSL_CTX_get0_certificate(id->loaded),
+				    SSL_CTX_get0_privatekey(id->loaded), chain, 1) == 1
+		       ? 0
+		       : -ENOMEM;
+}
+
+static void identity_deinit(struct identity *id)
+{
+	SSL_CTX_free(id->loaded);
+	free(id->cert_file);
+	free(id->key);
+	*id = (struct identity){0};
+}
+
+int tls_context_use_certificate(struct tls_context *ctx, const char *cert_file, const char *key,
+				struct log *log)
+{
+	struct identity id = {.cert_file = strdup(cert_file), .key = strdup(key), .log = log};
+	int r = id.cert_file && id.key ? identity_load(&id, log) : -ENOMEM;
+
+	if (r) {
+		identity_deinit(&id);
+		return r;
+	}
+	identity_deinit(&ctx->identity);
+	ctx->identity = id;
+	return 0;
+}
+
+/* --- a server's context ----------------------------------------------------------------------- */
 
 static int server_load_identity(struct tls_context *ctx, const char *cert_file, const char *key_file,
 				struct log *log)
@@ -312,6 +453,7 @@ void tls_context_free(struct tls_context *ctx)
 		return;
 	SSL_CTX_free(ctx->ssl);
 	BIO_meth_free(ctx->bio);
+	identity_deinit(&ctx->identity);
 	free(ctx->ca_file);
 	free(ctx);
 }
@@ -374,6 +516,10 @@ int tls_new_client(struct tls **out, struct tls_context *ctx, const char *host, 
 		return -ENOMEM;
 	tls->host = strndup(host, len);
 	r = tls->host ? tls_expect_host(tls, tls->host) : -ENOMEM;
+	if (!r && ctx->identity.loaded) {
+		identity_refresh(&ctx->identity);
+		r = identity_show(&ctx->identity, tls->ssl);
+	}
 	if (r) {
 		tls_free(tls);
 		return r;

@@ -81,7 +81,7 @@ while read -ra command; do
 	[ -z "$missing" ]
 	report $? "every option of ${command[*]}"
 done <<< "$commands"
-[ "$(wc -l <<< "$commands")" -eq 16 ]
+[ "$(wc -l <<< "$commands")" -eq 17 ]
 report $? 'all commands are looked at'
 
 echo "1..$n"

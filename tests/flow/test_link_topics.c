@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
+#include "flow/link_internal.h"
 #include "mqtt/requests.h"
 #include "tests/harness.h"
 #include "tests/support/device.h"
@@ -345,6 +346,114 @@ TEST_F(topics, as_many_as_a_hub_allows)
 	EXPECT_EQ(link_subscribe(d->link, &topics[7].sub), -EEXIST);
 	EXPECT_EQ(link_subscribe(d->link, &d->desired.sub), 0);
 	DEVICE_AWAIT(d, device_topic_is_granted(&d->desired));
+}
+
+/* The CONNACK's Session Expiry Interval says that the session ends with its connection; we had asked for a day. */
+TEST_F(topics, a_hub_that_keeps_no_session_is_told_everything_again)
+{
+	struct device *d = &self->device;
+	uint16_t id = 0;
+
+	ASSERT_EQ(link_subscribe(d->link, &d->commands.sub), 0);
+	DEVICE_AWAIT(d, device_topic_is_granted(&d->commands));
+	ASSERT_EQ(service(&self->lab, "fault set limits session-expiry=0 count=1", NULL, 0), 0);
+	ASSERT_EQ(kill(self->lab.emulator, SIGUSR1), 0);
+	/* This session is still there, and ends with the connection. */
+	DEVICE_AWAIT(d, d->n_online == 2);
+	EXPECT_TRUE(d->session_present);
+	EXPECT_EQ(mqtt_session_limits(d->link->session)->session_expiry_s, 0u);
+	EXPECT_TRUE(device_topic_is_granted(&d->commands));
+	ASSERT_EQ(service(&self->lab, "fault set lose-puback count=1", NULL, 0), 0);
+	ASSERT_EQ(
+		link_publish(d->link, BYTES_LIT(HUB_TOPIC_TELEMETRY), BYTES(NULL, 0), BYTES_LIT("x"), 7, &id),
+		0);
+	EXPECT_NE(id, 0);
+	link_kick(d->link);
+	{
+		struct device_question q;
+
+		/* The message is at the hub, and without an answer. */
+		device_ask_wait(d, &q, HUB_TOPIC_TWIN_GET, "", NULL);
+	}
+	EXPECT_EQ(d->n_pubacks, 0u);
+	ASSERT_EQ(kill(self->lab.emulator, SIGUSR1), 0);
+	DEVICE_AWAIT(d, d->n_online == 3);
+	EXPECT_FALSE(d->session_present);
+	EXPECT_EQ(mqtt_session_limits(d->link->session)->session_expiry_s,
+		  (uint32_t)CONFIG_SESSION_EXPIRY_DEFAULT);
+	EXPECT_FALSE(device_topic_is_granted(&d->commands));
+	DEVICE_AWAIT(d, device_topic_is_granted(&d->commands));
+	ASSERT_EQ(service(&self->lab, "command send dev1 hello", NULL, 0), 0);
+	DEVICE_AWAIT(d, d->commands.n);
+	EXPECT_STREQ(d->commands.payload, "hello");
+	/* Its identifier is free again: to the hub the message is a new one. */
+	id = 0;
+	ASSERT_EQ(
+		link_publish(d->link, BYTES_LIT(HUB_TOPIC_TELEMETRY), BYTES(NULL, 0), BYTES_LIT("x"), 8, &id),
+		0);
+	link_kick(d->link);
+	DEVICE_AWAIT(d, d->n_pubacks);
+	EXPECT_EQ(d->cookie, 8u);
+	EXPECT_TRUE(d->status.class == HUB_SUCCESS);
+}
+
+/* --- messages --------------------------------------------------------------------------------- */
+
+/* Nothing of ours goes to such a topic, but the hub's topics can change: then the message waits, as Not Found can
+ * be tried again. */
+TEST_F(topics, an_unknown_topic_is_not_found)
+{
+	struct device *d = &self->device;
+	uint16_t id = 0;
+
+	ASSERT_EQ(link_publish(d->link, BYTES_LIT("$iothub/nothing"), BYTES(NULL, 0), BYTES_LIT("x"), 5, &id),
+		  0);
+	link_kick(d->link);
+	DEVICE_AWAIT(d, d->n_pubacks);
+	EXPECT_EQ(d->cookie, 5u);
+	EXPECT_EQ(d->status.reason, 131);
+	EXPECT_TRUE(d->status.has_code);
+	EXPECT_EQ(d->status.code, HUB_STATUS_NOT_FOUND);
+	EXPECT_TRUE(d->status.class == HUB_CLIENT_ERROR);
+	EXPECT_TRUE(d->status.retryable);
+	EXPECT_EQ(d->status.error, -ENOENT);
+	EXPECT_EQ(d->n_online, 1u);
+	/* The connection goes on, and so does what has a topic. */
+	id = 0;
+	ASSERT_EQ(
+		link_publish(d->link, BYTES_LIT(HUB_TOPIC_TELEMETRY), BYTES(NULL, 0), BYTES_LIT("x"), 6, &id),
+		0);
+	link_kick(d->link);
+	DEVICE_AWAIT(d, d->n_pubacks == 2);
+	EXPECT_TRUE(d->status.class == HUB_SUCCESS);
+}
+
+TEST_F(topics, a_command_has_the_applications_properties)
+{
+	struct device *d = &self->device;
+
+	ASSERT_EQ(link_subscribe(d->link, &d->commands.sub), 0);
+	ASSERT_EQ(service(&self->lab,
+			  "command send dev1 payload --property colour=blue "
+			  "--property gr\xc3\xb6\xc3\x9f"
+			  "e=\xf0\x9f\x98\x80 --property status=0100 "
+			  "--property empty= --message-id m1 --content-type text/plain",
+			  NULL, 0),
+		  0);
+	DEVICE_AWAIT(d, d->commands.n);
+	EXPECT_STREQ(device_topic_property(&d->commands, "@colour"), "blue");
+	EXPECT_STREQ(device_topic_property(&d->commands, "@gr\xc3\xb6\xc3\x9f"
+							 "e"),
+		     "\xf0\x9f\x98\x80");
+	EXPECT_STREQ(device_topic_property(&d->commands, "@status"), "0100");
+	EXPECT_STREQ(device_topic_property(&d->commands, "@empty"), "");
+	/* Without the @ they are the contract's, or nobody's. */
+	EXPECT_STREQ(device_topic_property(&d->commands, "colour"), "");
+	EXPECT_STREQ(device_topic_property(&d->commands, HUB_PROP_STATUS), "");
+	EXPECT_STREQ(device_topic_property(&d->commands, HUB_PROP_MESSAGE_ID), "m1");
+	EXPECT_STREQ(device_topic_property(&d->commands, HUB_PROP_DELIVERY_COUNT), "1");
+	EXPECT_STREQ(d->commands.content_type, "text/plain");
+	EXPECT_STREQ(d->commands.payload, "payload");
 }
 
 /* --- settlement ------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A device with a certificate: it connects, with its key in a file and by URI; and
- * what is wrong is said in one line.
+ * A device with a certificate: it connects, with its key in a file and by URI, known to the hub itself or by the
+ * authority that signed it; and what is wrong is said in one line.
  */
 
 #include <errno.h>
@@ -110,6 +110,55 @@ TEST_F(x509, by_connection_string)
 		 lab->port, lab->mount);
 	lab_write_file(lab, "iothubd.json", json);
 	expect_connected(lab);
+}
+
+/*
+ * An authority of the device's maker, another one below it, and certificates for the device signed by that: x1.pem
+ * with the whole chain, leaf.pem alone; x2.pem is in another device's name.
+ */
+static const char authority_script[] =
+	"cd $D && exec 2> openssl.log && new='openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 "
+	"-nodes'\n"
+	"echo basicConstraints=critical,CA:TRUE > ca.ext\n"
+	"$new -x509 -days 2 -subj '/CN=Maker' -keyout root.key -out root.pem || exit 1\n"
+	"sign() { openssl x509 -req -days 2 -CA $1.pem -CAkey $1.key; }\n"
+	"$new -subj '/CN=Factory' -keyout factory.key |\n"
+	"	openssl x509 -req -days 2 -CA root.pem -CAkey root.key -extfile ca.ext > factory.pem || exit "
+	"1\n"
+	"$new -subj /CN=x1 -keyout x1.key | sign factory > leaf.pem && cat leaf.pem factory.pem > x1.pem || "
+	"exit 1\n"
+	"$new -subj /CN=x2 -keyout x2.key | sign factory > x2.pem && cat factory.pem >> x2.pem\n";
+
+static void expect_not_connected(struct lab *lab, const char *cert, const char *key)
+{
+	char text[512];
+
+	configure(lab, cert, key);
+	lab_start_daemon(lab);
+	lab_await_state(lab, "waiting");
+	lab_status_text(lab, "last-error", text, sizeof(text));
+	EXPECT_CONTAINS(text, "localhost refused device x1: ");
+	EXPECT_EQ(lab_stop_daemon(lab, SIGTERM), 0);
+}
+
+TEST_F(x509, by_authority)
+{
+	struct lab *lab = &self->lab;
+	char root[LAB_PATH_MAX];
+	const char *const options[] = {"--client-ca", root, NULL};
+
+	ASSERT_EQ(lab_shell(lab, "sh", authority_script), 0);
+	snprintf(root, sizeof(root), "%s/root.pem", lab->dir);
+	lab_stop_emulator(lab, SIGTERM);
+	lab_start_emulator(lab, options);
+	add_device(lab, "--x509-ca");
+	configure(lab, "x1.pem", "x1.key");
+	expect_connected(lab);
+	/* The hub has the authority at the top only. */
+	expect_not_connected(lab, "leaf.pem", "x1.key");
+	expect_not_connected(lab, "x2.pem", "x2.key");
+	make_certificate(lab, "own");
+	expect_not_connected(lab, "own.pem", "own.key");
 }
 
 TEST_F(x509, another_certificate_is_refused_slowly)

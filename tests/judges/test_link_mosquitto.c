@@ -221,7 +221,7 @@ TEST_F(judged, commands_are_completed_abandoned_and_rejected)
 			order, sizeof(order),
 			"{\"publish\": \"$iothub/commands\", \"payload\": \"%u\", \"qos\": 1, \"user\": "
 			"{\"sequence-no\": \"%u\", \"enqueued-time\": \"1600987795320\", \"delivery-count\": "
-			"\"1\"}}",
+			"\"1\", \"@colour\": \"gr\\u00fcn\"}}",
 			i, i + 7);
 		hub_order(self, order);
 	}
@@ -229,6 +229,7 @@ TEST_F(judged, commands_are_completed_abandoned_and_rejected)
 	EXPECT_STREQ(d->commands.payload, "2");
 	EXPECT_STREQ(device_topic_property(&d->commands, HUB_PROP_SEQUENCE_NO), "9");
 	EXPECT_STREQ(device_topic_property(&d->commands, HUB_PROP_DELIVERY_COUNT), "1");
+	EXPECT_STREQ(device_topic_property(&d->commands, "@colour"), "gr\xc3\xbcn");
 	/* Later, and in another order. */
 	for (size_t i = ARRAY_SIZE(ways); i-- > 0;)
 		EXPECT_EQ(link_settle(d->link, &d->commands.deliveries[i], ways[i]), 0);

@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #include "base/cleanup.h"
+#include "deliver.h"
 #include "method.h"
 #include "twin_ops.h"
 
@@ -214,6 +215,8 @@ void emu_on_service_request(struct emu_client *c, const struct mqtt_packet *pack
 		emu_client_respond(c, &response);
 	}
 	json_object_put(rq.payload);
+	if (rq.is_offered)
+		emu_commands_offer(rq.identity);
 }
 
 /* --- twins and methods

@@ -34,6 +34,7 @@ struct emu_service_request {
 	struct writer *properties;
 	json_object *payload; /* put after answering */
 	bool is_answered;     /* or will be, by somebody else */
+	bool is_offered;      /* @identity gets what waits for it, once this is answered */
 };
 
 /* Value of the User Property @name as a number, or @otherwise. */

@@ -78,7 +78,8 @@ void emu_service_commands_send(struct emu_service_request *rq)
 	time_format_iso(command->enqueued_ms, time);
 	emu_property_put_number(rq->properties, "sequence-no", command->sequence_no);
 	emu_property_put(rq->properties, "enqueued-time", time);
-	emu_commands_offer(rq->identity);
+	/* How it ends may be known as soon as it is sent; the sender is to know its number by then. */
+	rq->is_offered = true;
 }
 
 /* --- list

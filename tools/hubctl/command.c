@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `hubctl command send|list|purge`: the queue of commands for a device.
+ * `hubctl command list|watch|purge`: the queue of commands for a device, and how they end. command_send.c fills it.
  */
 
 #include <errno.h>
@@ -10,177 +10,34 @@
 
 #include "base/cleanup.h"
 #include "commands.h"
-#include "input.h"
+#include "listen.h"
 #include "output.h"
 #include "request.h"
-
-#define N_PROPERTIES_MAX 64
-#define EXPIRY_MAX_S     172800
-
-/* --- send ------------------------------------------------------------------------------------- */
-
-static const char send_help[] =
-	"Usage: hubctl command send DEVICE[/MODULE] [PAYLOAD] [OPTION]...\n"
-	"Puts a command into the device's queue; the payload comes from standard input when it is\n"
-	"not given. Prints the command's sequence number.\n"
-	"\n"
-	"  --file FILE                    the payload is in FILE; - is standard input\n"
-	"  --property NAME=VALUE          an application property; can be given many times\n"
-	"  --message-id TEXT, --user-id TEXT, --correlation-id TEXT, --creation-time TIME,\n"
-	"  --content-type TEXT, --content-encoding TEXT\n"
-	"                                 the message's system properties\n"
-	"  --expiry SECONDS               when it is given up, 1 to 172800; 3600\n" ARGS_COMMON_HELP;
-
-enum send_id {
-	SEND_FILE = 1,
-	SEND_PROPERTY,
-	SEND_CONTENT_TYPE,
-	SEND_EXPIRY,
-	SEND_TEXT, /* and up: a User Property under the option's name */
-};
-
-static const struct option send_options[] = {
-	{"file", required_argument, NULL, SEND_FILE},
-	{"property", required_argument, NULL, SEND_PROPERTY},
-	{"content-type", required_argument, NULL, SEND_CONTENT_TYPE},
-	{"expiry", required_argument, NULL, SEND_EXPIRY},
-	{"message-id", required_argument, NULL, SEND_TEXT},
-	{"user-id", required_argument, NULL, SEND_TEXT + 1},
-	{"correlation-id", required_argument, NULL, SEND_TEXT + 2},
-	{"creation-time", required_argument, NULL, SEND_TEXT + 3},
-	{"content-encoding", required_argument, NULL, SEND_TEXT + 4},
-	{NULL, 0, NULL, 0},
-};
-
-#define N_TEXTS 5
-
-struct send_options {
-	const char *file;
-	const char *content_type;
-	const char *texts[N_TEXTS];
-	const char *properties[N_PROPERTIES_MAX]; /* NAME=VALUE */
-	size_t n_properties;
-	uint64_t expiry_s; /* 0: the hub's default */
-};
-
-static int send_apply(void *own, int id, const char *value)
-{
-	struct send_options *o = own;
-
-	switch (id) {
-	case SEND_FILE:
-		o->file = value;
-		return 0;
-	case SEND_CONTENT_TYPE:
-		o->content_type = value;
-		return 0;
-	case SEND_EXPIRY:
-		return args_number(value, EXPIRY_MAX_S, &o->expiry_s) == 0 && o->expiry_s > 0 ? 0 : -EINVAL;
-	case SEND_PROPERTY:
-		if (o->n_properties == N_PROPERTIES_MAX || !strchr(value, '=') || *value == '=')
-			return -EINVAL;
-		o->properties[o->n_properties++] = value;
-		return 0;
-	default:
-		o->texts[id - SEND_TEXT] = value;
-		return 0;
-	}
-}
-
-/* `NAME=VALUE` as the User Property `@NAME`. */
-static void application_property(struct request *q, const char *text)
-{
-	const char *value = strchr(text, '=') + 1;
-	_cleanup_(free_ptr) char *name = NULL;
-
-	if (asprintf(&name, "@%.*s", (int)(value - 1 - text), text) < 0) {
-		name = NULL;
-		q->error = MOSQ_ERR_NOMEM;
-		return;
-	}
-	request_property(q, name, value);
-}
-
-static void send_properties(struct request *q, const struct send_options *o)
-{
-	request_property(q, "device", q->about);
-	for (const struct option *option = send_options; option->name; option++) {
-		if (option->val >= SEND_TEXT)
-			request_property(q, option->name, o->texts[option->val - SEND_TEXT]);
-	}
-	if (o->expiry_s)
-		request_property_number(q, "ttl", o->expiry_s);
-	for (size_t i = 0; i < o->n_properties; i++)
-		application_property(q, o->properties[i]);
-	request_content_type(q, o->content_type);
-}
-
-static int print_sent(struct session *s, const struct args *args, const struct session_reply *reply,
-		      void *own)
-{
-	char sequence_no[24], enqueued_time[40];
-	json_object *object;
-	uint64_t number;
-
-	(void)own;
-	if (!session_reply_property(reply, "sequence-no", sequence_no, sizeof(sequence_no)) ||
-	    !session_reply_property(reply, "enqueued-time", enqueued_time, sizeof(enqueued_time)) ||
-	    args_number(sequence_no, UINT64_MAX, &number) < 0)
-		return session_fail(s, "%s did not say the command's number", s->target.host);
-	if (!args->json) {
-		printf("command %s, enqueued %s\n", sequence_no, enqueued_time);
-		return 0;
-	}
-	object = json_object_new_object();
-	json_object_object_add(object, "sequence-no", json_object_new_uint64(number));
-	json_object_object_add(object, "enqueued-time", json_object_new_string(enqueued_time));
-	output_json(object);
-	json_object_put(object);
-	return 0;
-}
-
-static int send_run(const struct args *args, const struct send_options *o)
-{
-	struct request q = {.topic = "$service/commands/send", .about = args->words[0]};
-	_cleanup_(free_ptr) char *payload = NULL;
-	size_t len;
-
-	if (input_read(args->words[1], o->file ? o->file : "-", &payload, &len) < 0)
-		return 1;
-	q.payload = BYTES(payload, len);
-	send_properties(&q, o);
-	return request_run(args, &q, print_sent, NULL);
-}
-
-int hubctl_command_send(int argc, char **argv)
-{
-	struct send_options own = {.file = NULL};
-	const struct args_spec spec = {
-		.command = "command send",
-		.help = send_help,
-		.words = "DEVICE [PAYLOAD]",
-		.n_words_min = 1,
-		.n_words_max = 2,
-		.options = send_options,
-		.apply = send_apply,
-		.own = &own,
-	};
-	struct args args;
-	int code = args_parse(&args, &spec, argc, argv);
-
-	if (code < 0)
-		code = args_device(&spec, args.words[0]);
-	if (code < 0 && args.words[1] && own.file)
-		code = args_wrong(&spec, "PAYLOAD or --file, not both");
-	return code >= 0 ? code : send_run(&args, &own);
-}
 
 /* --- list ------------------------------------------------------------------------------------- */
 
 static const char list_help[] =
 	"Usage: hubctl command list DEVICE[/MODULE] [OPTION]...\n"
 	"Prints the commands that wait for the device, and those that were given up.\n"
-	"\n" ARGS_COMMON_HELP;
+	"\n"
+	"  --all                          those that were completed, too\n"
+	"  --json-lines                   JSON, one object per line\n" ARGS_COMMON_HELP;
+
+struct list_options {
+	bool all, json_lines;
+};
+
+static int list_apply(void *own, int id, const char *value)
+{
+	struct list_options *o = own;
+
+	(void)value;
+	if (id == 'a')
+		o->all = true;
+	else
+		o->json_lines = true;
+	return 0;
+}
 
 /* What people see of a payload is one column, whatever it is. */
 static void payloads_unify(json_object *list)
@@ -194,7 +51,7 @@ static void payloads_unify(json_object *list)
 	}
 }
 
-static void list_print(const struct args *args, json_object *list)
+static void list_print(const struct args *args, const struct list_options *o, json_object *list)
 {
 	static const struct output_column columns[] = {
 		{"NUMBER", "/sequence-no"},     {"STATE", "/state"},        {"WHY", "/dead-letter-reason"},
@@ -202,6 +59,11 @@ static void list_print(const struct args *args, json_object *list)
 		{"PAYLOAD", "/payload"},
 	};
 
+	if (o->json_lines) {
+		for (size_t i = 0; i < json_object_array_length(list); i++)
+			output_json(json_object_array_get_idx(list, i));
+		return;
+	}
 	if (args->json) {
 		output_json(list);
 		return;
@@ -212,13 +74,23 @@ static void list_print(const struct args *args, json_object *list)
 
 int hubctl_command_list(int argc, char **argv)
 {
-	static const struct args_spec spec = {
+	static const struct option options[] = {
+		{"all", no_argument, NULL, 'a'},
+		{"json-lines", no_argument, NULL, 'l'},
+		{NULL, 0, NULL, 0},
+	};
+	struct list_options own = {.all = false};
+	const struct args_spec spec = {
 		.command = "command list",
 		.help = list_help,
 		.words = "DEVICE",
 		.n_words_min = 1,
 		.n_words_max = 1,
+		.options = options,
+		.apply = list_apply,
+		.own = &own,
 	};
+	struct list_request rq = {.topic = "$service/commands/list", .key = "sequence-no"};
 	struct args args;
 	struct session s;
 	json_object *list = NULL;
@@ -228,14 +100,67 @@ int hubctl_command_list(int argc, char **argv)
 		code = args_device(&spec, args.words[0]);
 	if (code >= 0)
 		return code;
+	rq.device = args.words[0];
+	rq.option = own.all ? "completed" : NULL;
 	if (session_open(&s, &args) == 0)
-		list = request_list(&s, &args, "$service/commands/list", args.words[0], "sequence-no");
+		list = request_list(&s, &args, &rq);
 	session_close(&s);
 	if (list)
-		list_print(&args, list);
+		list_print(&args, &own, list);
 	code = list ? 0 : 1;
 	json_object_put(list);
 	return code;
+}
+
+/* --- watch ------------------------------------------------------------------------------------ */
+
+static const char watch_help[] =
+	"Usage: hubctl command watch [DEVICE[/MODULE]] [OPTION]...\n"
+	"Prints how commands end, of all devices, or of a device's and its modules', one JSON object\n"
+	"per line.\n"
+	"\n" LISTEN_HELP ARGS_COMMON_HELP;
+
+static json_object *outcome_to_json(struct bytes payload, const mosquitto_property *properties)
+{
+	(void)payload;
+	return listen_properties(properties);
+}
+
+static int watch_apply(void *own, int id, const char *value)
+{
+	return listen_apply(own, id, value);
+}
+
+int hubctl_command_watch(int argc, char **argv)
+{
+	static const struct option options[] = {
+		LISTEN_OPTIONS,
+		{NULL, 0, NULL, 0},
+	};
+	struct listen listen = {
+		.topic = "$service/commands/outcomes",
+		.start = "watching",
+		.convert = outcome_to_json,
+		.ready_fd = -1,
+	};
+	const struct args_spec spec = {
+		.command = "command watch",
+		.help = watch_help,
+		.words = "[DEVICE]",
+		.n_words_max = 1,
+		.options = options,
+		.apply = watch_apply,
+		.own = &listen,
+	};
+	struct args args;
+	int code = args_parse(&args, &spec, argc, argv);
+
+	if (code < 0)
+		code = args_device(&spec, args.words[0]);
+	if (code >= 0)
+		return code;
+	listen.device = args.words[0];
+	return listen_run(&listen, &args);
 }
 
 /* --- purge ------------------------------------------------------------------------------------ */

@@ -21,6 +21,7 @@ int hubctl_twin_watch(int argc, char **argv);
 
 int hubctl_command_send(int argc, char **argv);
 int hubctl_command_list(int argc, char **argv);
+int hubctl_command_watch(int argc, char **argv);
 int hubctl_command_purge(int argc, char **argv);
 
 int hubctl_method_call(int argc, char **argv);

@@ -172,6 +172,7 @@ int hubctl_devices_list(int argc, char **argv)
 		.apply = list_apply,
 		.own = &ids_only,
 	};
+	const struct list_request rq = {.topic = "$service/devices/list", .key = "device"};
 	struct args args;
 	struct session s;
 	json_object *list = NULL;
@@ -180,7 +181,7 @@ int hubctl_devices_list(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	if (session_open(&s, &args) == 0)
-		list = request_list(&s, &args, "$service/devices/list", NULL, "device");
+		list = request_list(&s, &args, &rq);
 	session_close(&s);
 	if (list)
 		list_print(&args, list, ids_only);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading a payload whole, up to a limit; see input.h.
+ * Reading a payload whole, or line by line, up to a limit; see input.h.
  */
 
 #include "input.h"
@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+
+#define READ_MAX (64u * 1024)
 
 static int say(const char *path, int error)
 {
@@ -65,4 +67,64 @@ int input_read(const char *word, const char *path, char **out, size_t *out_len)
 	*out = strdup(word ? word : "");
 	*out_len = word ? strlen(word) : 0;
 	return *out ? 0 : say("a payload", -ENOMEM);
+}
+
+/* --- lines ------------------------------------------------------------------------------------ */
+
+int input_lines_open(struct input_lines *l, const char *path)
+{
+	*l = (struct input_lines){.fd = STDIN_FILENO};
+	buf_init(&l->buf, INPUT_MAX + 1);
+	if (strcmp(path, "-") == 0)
+		return 0;
+	l->fd = open(path, O_RDONLY | O_CLOEXEC);
+	return l->fd < 0 ? say(path, -errno) : 0;
+}
+
+void input_lines_close(struct input_lines *l)
+{
+	if (l->fd != STDIN_FILENO)
+		close_fd(&l->fd);
+	buf_deinit(&l->buf);
+}
+
+int input_lines_read(struct input_lines *l)
+{
+	size_t room = INPUT_MAX + 1 - buf_len(&l->buf);
+	uint8_t *dst;
+	ssize_t n;
+	int r;
+
+	/* A line is looked for before more is read, so a full buffer is one line. */
+	if (room == 0)
+		return say("a line", -EFBIG);
+	if (room > READ_MAX)
+		room = READ_MAX;
+	r = buf_reserve(&l->buf, room, &dst);
+	if (r < 0)
+		return say("a line", r);
+	n = read(l->fd, dst, room);
+	if (n < 0 && errno != EINTR && errno != EAGAIN)
+		return say("the lines", -errno);
+	if (n > 0)
+		buf_commit(&l->buf, (size_t)n);
+	l->is_at_end = n == 0;
+	return 0;
+}
+
+bool input_lines_next(struct input_lines *l, struct bytes *out)
+{
+	struct bytes all = buf_bytes(&l->buf);
+	const uint8_t *newline = all.len > 0 ? memchr(all.data, '\n', all.len) : NULL;
+
+	if (!newline && (!l->is_at_end || all.len == 0))
+		return false;
+	*out = BYTES(all.data, newline ? (size_t)(newline - all.data) : all.len);
+	buf_consume(&l->buf, out->len + (newline ? 1 : 0));
+	return true;
+}
+
+bool input_lines_are_done(const struct input_lines *l)
+{
+	return l->is_at_end && buf_len(&l->buf) == 0;
 }

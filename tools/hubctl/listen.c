@@ -11,13 +11,15 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include <mqtt_protocol.h>
 
 #include "base/cleanup.h"
 #include "session.h"
 
-#define TOPIC_MAX (ARGS_DEVICE_MAX + 64)
-#define WAIT_MS   60000
+#define WAIT_MS 60000
 
 struct listener {
 	const struct listen *listen;
@@ -47,6 +49,36 @@ int listen_apply(struct listen *l, int id, const char *value)
 	default:
 		return -EINVAL;
 	}
+}
+
+static bool is_number(const char *name)
+{
+	static const char *const names[] = {"version", "sequence-no", "delivery-count", "dropped"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+json_object *listen_properties(const mosquitto_property *properties)
+{
+	json_object *object = json_object_new_object();
+	const mosquitto_property *p = properties;
+	char *name, *value;
+	bool is_later = false;
+
+	while (object && (p = mosquitto_property_read_string_pair(p, MQTT_PROP_USER_PROPERTY, &name, &value,
+								  is_later))) {
+		is_later = true;
+		json_object_object_add(object, name,
+				       is_number(name) ? json_object_new_uint64(strtoull(value, NULL, 10))
+						       : json_object_new_string(value));
+		free(name);
+		free(value);
+	}
+	return object;
 }
 
 /* --- messages --------------------------------------------------------------------------------- */
@@ -115,18 +147,6 @@ static int tell_ready(struct session *s, const struct listen *l)
 	return r;
 }
 
-static int subscribe(struct session *s, struct listener *l)
-{
-	const char *device = l->listen->device;
-	char topic[TOPIC_MAX];
-
-	l->is_filtered_here = device && strpbrk(device, "+#");
-	if (l->is_filtered_here)
-		device = NULL;
-	snprintf(topic, sizeof(topic), "%s%s%s", l->listen->topic, device ? "/" : "", device ? device : "");
-	return session_subscribe(s, topic);
-}
-
 int listen_run(const struct listen *listen, const struct args *args)
 {
 	struct listener l = {.listen = listen};
@@ -136,8 +156,9 @@ int listen_run(const struct listen *listen, const struct args *args)
 	s.on_message = on_message;
 	s.userdata = &l;
 	if (r == 0)
-		r = subscribe(&s, &l);
-	if (r == 0)
+		r = session_subscribe_device(&s, listen->topic, listen->device);
+	l.is_filtered_here = r == 1;
+	if (r >= 0)
 		r = tell_ready(&s, listen);
 	while (r == 0 && !l.is_done) {
 		r = session_turn(&s, WAIT_MS);

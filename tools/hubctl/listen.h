@@ -3,7 +3,7 @@
 #define HUBCTL_LISTEN_H
 
 /*
- * What `monitor` and `twin watch` have in common: to subscribe and print what is posted, one JSON object per
+ * What `monitor`, `twin watch` and `command watch` have in common: to subscribe and print what is posted, one JSON object per
  * line, until there is enough of it or a signal comes.
  */
 
@@ -38,6 +38,9 @@ struct listen {
 	int ready_fd;      /* -1: none */
 	bool quiet;
 };
+
+/* What is posted, but for the payload: the properties, numbers among them as such. As of `convert`. */
+json_object *listen_properties(const mosquitto_property *properties);
 
 /* Takes one option. Returns 0 or -EINVAL. */
 int listen_apply(struct listen *l, int id, const char *value);

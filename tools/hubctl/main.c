@@ -30,6 +30,7 @@ static const struct command commands[] = {
 	{"twin", "watch", hubctl_twin_watch, "print changes of twins, as JSON lines"},
 	{"command", "send", hubctl_command_send, "put a command into a device's queue"},
 	{"command", "list", hubctl_command_list, "what is in it, and which were given up"},
+	{"command", "watch", hubctl_command_watch, "print how commands end, as JSON lines"},
 	{"command", "purge", hubctl_command_purge, "empty it"},
 	{"method", "call", hubctl_method_call, "call a device's method and print the answer"},
 	{"fault", "set", hubctl_fault_set, "make the hub misbehave"},

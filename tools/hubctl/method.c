@@ -79,7 +79,7 @@ static int print_answer(struct session *s, const struct args *args, const struct
 	struct call_options *o = own;
 	char text[16];
 
-	if (!session_reply_property(reply, "response-code", text, sizeof(text)) ||
+	if (!session_property(reply->properties, "response-code", text, sizeof(text)) ||
 	    args_number(text, UINT32_MAX, &o->response_code) < 0)
 		return session_fail(s, "%s did not say the response-code", s->target.host);
 	if (args->json && print_json(s, reply, o->response_code) < 0)

@@ -21,11 +21,6 @@
 /* Pages of a list; a hub that never ends it is not waited for. */
 #define N_PAGES_MAX 10000
 
-static void properties_free(mosquitto_property **p)
-{
-	mosquitto_property_free_all(p);
-}
-
 /* --- properties ------------------------------------------------------------------------------- */
 
 /* libmosquitto would send anything, and the hub end the connection. */
@@ -115,7 +110,7 @@ static void error_print_json(const struct session_reply *reply, const char *name
 	json_object_put(error);
 }
 
-static void error_print(const struct args *args, const char *about, struct session_reply *reply)
+void request_refused(const struct args *args, const char *about, struct session_reply *reply)
 {
 	struct status_text text = status_text_of(reply->status);
 	const char *more = reply->reason[0] ? reply->reason : text.hint;
@@ -142,20 +137,38 @@ static const char *property_problem(int error)
 	}
 }
 
+/* The properties, the caller's from here on. Returns 0, or -1 when one is not valid: all is said then. */
+static int properties_take(struct session *s, struct request *q, mosquitto_property **out)
+{
+	*out = TAKE_PTR(q->properties);
+	if (q->error == MOSQ_ERR_SUCCESS)
+		return 0;
+	mosquitto_property_free_all(out);
+	session_fail(s, "%s: a property is not valid: %s", q->about, property_problem(q->error));
+	return -1;
+}
+
 int request_send(struct session *s, const struct args *args, struct request *q, struct session_reply *reply)
 {
-	_cleanup_(properties_free) mosquitto_property *properties = TAKE_PTR(q->properties);
+	mosquitto_property *properties;
 	int r;
 
 	*reply = (struct session_reply){.is_here = false};
-	if (q->error != MOSQ_ERR_SUCCESS) {
-		session_fail(s, "%s: a property is not valid: %s", q->about, property_problem(q->error));
+	if (properties_take(s, q, &properties) < 0)
 		return -1;
-	}
-	r = session_request(s, q->topic, q->payload, TAKE_PTR(properties), reply);
+	r = session_request(s, q->topic, q->payload, properties, reply);
 	if (r == -EREMOTEIO)
-		error_print(args, q->about, reply);
+		request_refused(args, q->about, reply);
 	return r < 0 ? -1 : 0;
+}
+
+int request_post(struct session *s, struct request *q)
+{
+	mosquitto_property *properties;
+
+	if (properties_take(s, q, &properties) < 0)
+		return -1;
+	return session_post(s, q->topic, q->payload, properties) < 0 ? -1 : 0;
 }
 
 int request_run(const struct args *args, struct request *q, request_print_fn *print, void *own)
@@ -215,7 +228,7 @@ static int page_get(struct session *s, const struct args *args, struct request *
 	int r = request_send(s, args, q, &reply);
 
 	if (r == 0) {
-		session_reply_property(&reply, "more", more, sizeof(more));
+		session_property(reply.properties, "more", more, sizeof(more));
 		page = request_reply_json(s, &reply, json_type_array);
 		r = !page ? -1 : strcmp(more, "1") == 0 && json_object_array_length(page) > 0 ? 1 : 0;
 		if (page)
@@ -226,17 +239,18 @@ static int page_get(struct session *s, const struct args *args, struct request *
 	return r;
 }
 
-json_object *request_list(struct session *s, const struct args *args, const char *topic, const char *device,
-			  const char *key)
+json_object *request_list(struct session *s, const struct args *args, const struct list_request *rq)
 {
 	json_object *list = json_object_new_array();
 	int r = 1;
 
 	for (unsigned int i = 0; r == 1 && i < N_PAGES_MAX; i++) {
-		struct request q = {.topic = topic, .about = device ? device : s->target.host};
+		struct request q = {.topic = rq->topic, .about = rq->device ? rq->device : s->target.host};
 
-		request_property(&q, "device", device);
-		request_property(&q, "after", last_of(list, key));
+		request_property(&q, "device", rq->device);
+		if (rq->option)
+			request_property(&q, rq->option, "1");
+		request_property(&q, "after", last_of(list, rq->key));
 		r = page_get(s, args, &q, list);
 	}
 	if (r >= 0)

@@ -24,6 +24,12 @@ void request_property(struct request *q, const char *name, const char *value);
 void request_content_type(struct request *q, const char *value);
 void request_property_number(struct request *q, const char *name, uint64_t value);
 
+/* Sends it and does not wait, as session_post(); the properties are used up. Returns 0, or -1: all is said. */
+int request_post(struct session *s, struct request *q);
+
+/* Says what the hub answered that is an error, with --json also as an object on standard output. */
+void request_refused(const struct args *args, const char *about, struct session_reply *reply);
+
 /*
  * Sends it and waits for the answer; the properties are used up. Returns 0, or -1 when it failed: all is said
  * then, with --json also the hub's error, as an object on standard output.
@@ -40,11 +46,15 @@ int request_run(const struct args *args, struct request *q, request_print_fn *pr
 /* Answer's payload, the caller's reference; NULL, and all is said, when it is not of @type. */
 json_object *request_reply_json(struct session *s, const struct session_reply *reply, enum json_type type);
 
-/*
- * A list that comes in pages, of @device's or, when that is NULL, of the hub's, as one array: the caller's
- * reference. @key is the member of an element that the next page has to begin behind. NULL: all is said.
- */
-json_object *request_list(struct session *s, const struct args *args, const char *topic, const char *device,
-			  const char *key);
+/* A list that comes in pages. */
+struct list_request {
+	const char *topic;
+	const char *device; /* whose it is; NULL: the hub's */
+	const char *option; /* a property to be set to 1; may be NULL */
+	const char *key;    /* member of an element that the next page has to begin behind */
+};
+
+/* All of it as one array, the caller's reference. NULL: all is said. */
+json_object *request_list(struct session *s, const struct args *args, const struct list_request *rq);
 
 #endif

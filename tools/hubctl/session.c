@@ -3,8 +3,8 @@
  * The connection, its waiting and its errors; see session.h.
  *
  * One thread: poll(2) on the connection and on a signalfd. Callbacks of libmosquitto only note what came; the
- * function that waits for it looks. One request is in flight at a time. Responses come to a topic of their
- * own and are matched by Correlation Data, a counter; what matches nothing is dropped.
+ * function that waits for it looks. Responses come to a topic of their own and are matched by Correlation Data, a
+ * counter: that of the request somebody waits for, or else the owner's of those that were posted.
  *
  * Only finding the address and TCP's handshake block inside libmosquitto. A timer bounds them: its signal
  * handler writes the line that comes with the signal and ends the process.
@@ -31,6 +31,7 @@
 #define TOPIC_RESPONSES "$service/responses"
 #define POLL_MS_MAX     UINT64_C(1000) /* libmosquitto sends its pings from mosquitto_loop_misc() */
 #define FIRST_ERROR     0x80           /* of MQTT's reason codes */
+#define TOPIC_MAX       (ARGS_DEVICE_MAX + 64)
 
 /* --- errors ----------------------------------------------------------------------------------- */
 
@@ -50,8 +51,7 @@ int session_fail(struct session *s, const char *fmt, ...)
 	return -EIO;
 }
 
-/* Copies the value of the User Property @name; false when it is not there. */
-static bool user_property(const mosquitto_property *properties, const char *name, char *out, size_t size)
+bool session_property(const mosquitto_property *properties, const char *name, char *out, size_t size)
 {
 	const mosquitto_property *p = properties;
 	bool is_found = false, is_later = false;
@@ -74,9 +74,9 @@ void session_outcome_format(const mosquitto_property *properties, char *out, siz
 	char status[SESSION_STATUS_MAX], reason[SESSION_TEXT_MAX] = "";
 
 	out[0] = '\0';
-	if (!user_property(properties, "status", status, sizeof(status)))
+	if (!session_property(properties, "status", status, sizeof(status)))
 		return;
-	user_property(properties, "reason", reason, sizeof(reason));
+	session_property(properties, "reason", reason, sizeof(reason));
 	snprintf(out, size, " (status %s%s%s)", status, reason[0] ? ": " : "", reason);
 }
 
@@ -124,38 +124,53 @@ static void on_subscribe(struct mosquitto *client, void *userdata, int mid, int 
 		s->is_answered = true;
 }
 
-/* Whether @properties have the Correlation Data of the request in flight. */
-static bool is_expected(const struct session *s, const mosquitto_property *properties)
+/* The number of the request that is answered; 0 for none of ours. */
+static uint64_t number_of(const mosquitto_property *properties)
 {
 	_cleanup_(free_ptr) void *data = NULL;
+	uint64_t number = 0;
 	uint16_t len = 0;
 
-	return s->reply &&
-	       mosquitto_property_read_binary(properties, MQTT_PROP_CORRELATION_DATA, &data, &len, false) &&
-	       len == sizeof(s->correlation) && memcmp(data, &s->correlation, len) == 0;
+	if (mosquitto_property_read_binary(properties, MQTT_PROP_CORRELATION_DATA, &data, &len, false) &&
+	    len == sizeof(number))
+		memcpy(&number, data, len);
+	return number;
 }
 
-static void reply_take(struct session *s, const struct mosquitto_message *message,
-		       const mosquitto_property *properties)
+static int reply_fill(struct session *s, struct session_reply *reply, const struct mosquitto_message *message,
+		      const mosquitto_property *properties)
 {
-	struct session_reply *reply = s->reply;
 	size_t len = (size_t)message->payloadlen;
 
-	s->reply = NULL;
 	reply->payload = malloc(len + 1);
 	if (!reply->payload ||
-	    (properties && mosquitto_property_copy_all(&reply->properties, properties) != MOSQ_ERR_SUCCESS)) {
-		session_fail(s, "out of memory");
-		return;
-	}
+	    (properties && mosquitto_property_copy_all(&reply->properties, properties) != MOSQ_ERR_SUCCESS))
+		return session_fail(s, "out of memory");
 	if (len)
 		memcpy(reply->payload, message->payload, len);
 	((char *)reply->payload)[len] = '\0';
 	reply->payload_len = len;
-	user_property(properties, "status", reply->status, sizeof(reply->status));
-	user_property(properties, "reason", reply->reason, sizeof(reply->reason));
-	user_property(properties, "trace-id", reply->trace_id, sizeof(reply->trace_id));
+	session_property(properties, "status", reply->status, sizeof(reply->status));
+	session_property(properties, "reason", reply->reason, sizeof(reply->reason));
+	session_property(properties, "trace-id", reply->trace_id, sizeof(reply->trace_id));
 	reply->is_here = true;
+	return 0;
+}
+
+static void on_response(struct session *s, const struct mosquitto_message *message,
+			const mosquitto_property *properties)
+{
+	uint64_t number = number_of(properties);
+	struct session_reply reply = {.is_here = false}, *waiting = s->reply;
+
+	if (waiting && number == s->number) {
+		s->reply = NULL;
+		reply_fill(s, waiting, message, properties);
+	} else if (s->on_reply && number > 0 && number <= s->number && s->state == SESSION_OPEN) {
+		if (reply_fill(s, &reply, message, properties) == 0)
+			s->on_reply(s, number, &reply);
+		session_reply_deinit(&reply);
+	}
 }
 
 static void on_message(struct mosquitto *client, void *userdata, const struct mosquitto_message *message,
@@ -167,8 +182,8 @@ static void on_message(struct mosquitto *client, void *userdata, const struct mo
 	if (strcmp(message->topic, TOPIC_RESPONSES) != 0) {
 		if (s->on_message && s->state == SESSION_OPEN)
 			s->on_message(s, message, properties);
-	} else if (is_expected(s, properties)) {
-		reply_take(s, message, properties);
+	} else {
+		on_response(s, message, properties);
 	}
 }
 
@@ -202,7 +217,7 @@ static void on_log(struct mosquitto *client, void *userdata, int level, const ch
 
 /* --- waiting ---------------------------------------------------------------------------------- */
 
-static uint64_t now_ms(void)
+uint64_t session_now_ms(void)
 {
 	struct timespec now;
 
@@ -215,6 +230,7 @@ int session_turn(struct session *s, uint64_t timeout_ms)
 	struct pollfd fds[] = {
 		{.fd = mosquitto_socket(s->client), .events = POLLIN},
 		{.fd = s->signal_fd, .events = POLLIN},
+		{.fd = s->input_fd, .events = POLLIN},
 	};
 	int r = MOSQ_ERR_SUCCESS;
 
@@ -228,6 +244,7 @@ int session_turn(struct session *s, uint64_t timeout_ms)
 		return session_fail(s, "poll: %s", strerror(errno));
 	if (fds[1].revents)
 		return -EINTR;
+	s->is_input_ready = fds[2].revents != 0;
 	if (fds[0].revents & (POLLIN | POLLHUP | POLLERR))
 		r = mosquitto_loop_read(s->client, 1);
 	if (r == MOSQ_ERR_SUCCESS && fds[0].revents & POLLOUT)
@@ -255,19 +272,23 @@ static bool is_replied(const struct session *s)
 	return !s->reply;
 }
 
+int session_fail_late(struct session *s, const char *what)
+{
+	return session_fail(s, "%s did not %s within %" PRIu64 ".%" PRIu64 " s", s->target.host, what,
+			    s->timeout_ms / MSEC_PER_SEC, s->timeout_ms % MSEC_PER_SEC / 100);
+}
+
 /* Takes what comes until @is_done. @what is what the hub did not do in time. */
 static int wait_until(struct session *s, bool (*is_done)(const struct session *s), const char *what)
 {
-	uint64_t deadline_ms = now_ms() + s->timeout_ms, at_ms;
+	uint64_t deadline_ms = session_now_ms() + s->timeout_ms, at_ms;
 
 	while (!is_done(s)) {
 		int r;
 
-		at_ms = now_ms();
+		at_ms = session_now_ms();
 		if (at_ms >= deadline_ms)
-			return session_fail(s, "%s did not %s within %" PRIu64 ".%" PRIu64 " s",
-					    s->target.host, what, s->timeout_ms / MSEC_PER_SEC,
-					    s->timeout_ms % MSEC_PER_SEC / 100);
+			return session_fail_late(s, what);
 		r = session_turn(s, deadline_ms - at_ms);
 		if (r == -EINTR)
 			return session_fail(s, "interrupted");
@@ -334,7 +355,7 @@ int session_open(struct session *s, const struct args *args)
 	char error[SERVICE_ERROR_MAX];
 	int r;
 
-	*s = (struct session){.signal_fd = -1, .timeout_ms = args->timeout_ms};
+	*s = (struct session){.signal_fd = -1, .input_fd = -1, .timeout_ms = args->timeout_ms};
 	if (service_target_read(&s->target, args->connection_string_file, args->ca_file, error) < 0)
 		return session_fail(s, "%s", error);
 	signal(SIGPIPE, SIG_IGN);
@@ -383,39 +404,60 @@ int session_subscribe(struct session *s, const char *filter)
 	return wait_until(s, is_subscribed, "answer the subscription");
 }
 
-int session_request(struct session *s, const char *topic, struct bytes payload,
-		    mosquitto_property *properties_take, struct session_reply *reply)
+int session_subscribe_device(struct session *s, const char *topic, const char *device)
+{
+	char filter[TOPIC_MAX];
+	bool is_broad = device && strpbrk(device, "+#");
+	int r;
+
+	if (is_broad)
+		device = NULL;
+	snprintf(filter, sizeof(filter), "%s%s%s", topic, device ? "/" : "", device ? device : "");
+	r = session_subscribe(s, filter);
+	return r < 0 ? r : is_broad;
+}
+
+int session_post(struct session *s, const char *topic, struct bytes payload,
+		 mosquitto_property *properties_take)
 {
 	mosquitto_property *properties = properties_take;
 	int r;
 
-	*reply = (struct session_reply){.is_here = false};
-	s->correlation++;
-	s->reply = reply;
-	r = mosquitto_property_add_binary(&properties, MQTT_PROP_CORRELATION_DATA, &s->correlation,
-					  sizeof(s->correlation));
+	s->number++;
+	r = mosquitto_property_add_binary(&properties, MQTT_PROP_CORRELATION_DATA, &s->number,
+					  sizeof(s->number));
 	if (r == MOSQ_ERR_SUCCESS)
 		r = mosquitto_publish_v5(s->client, NULL, topic, (int)payload.len, payload.data, 0, false,
 					 properties);
 	mosquitto_property_free_all(&properties);
 	if (r == MOSQ_ERR_OVERSIZE_PACKET || r == MOSQ_ERR_PAYLOAD_SIZE)
-		r = session_fail(s, "that is more than %s takes in one packet", s->target.host);
-	else if (r != MOSQ_ERR_SUCCESS)
-		r = session_fail(s, "cannot send to %s: %s", s->target.host, mosquitto_strerror(r));
-	else
+		return session_fail(s, "that is more than %s takes in one packet", s->target.host);
+	if (r != MOSQ_ERR_SUCCESS)
+		return session_fail(s, "cannot send to %s: %s", s->target.host, mosquitto_strerror(r));
+	return 0;
+}
+
+int session_request(struct session *s, const char *topic, struct bytes payload,
+		    mosquitto_property *properties_take, struct session_reply *reply)
+{
+	int r;
+
+	*reply = (struct session_reply){.is_here = false};
+	s->reply = reply;
+	r = session_post(s, topic, payload, properties_take);
+	if (r == 0)
 		r = wait_until(s, is_replied, "answer");
 	s->reply = NULL;
 	if (r < 0)
 		return r;
-	return reply->status[0] && strcmp(reply->status, "0001") != 0 ? -EREMOTEIO : 0;
+	return session_reply_is_error(reply) ? -EREMOTEIO : 0;
 }
 
 /* --- replies ---------------------------------------------------------------------------------- */
 
-const char *session_reply_property(const struct session_reply *reply, const char *name, char *out,
-				   size_t size)
+bool session_reply_is_error(const struct session_reply *reply)
 {
-	return user_property(reply->properties, name, out, size) ? out : NULL;
+	return reply->status[0] && strcmp(reply->status, "0001") != 0;
 }
 
 void session_reply_deinit(struct session_reply *reply)

@@ -5,7 +5,7 @@
 /*
  * A connection to the hub's service side, driven by whoever waits for something: session_open() waits for the
  * CONNACK, session_subscribe() for the SUBACK, session_request() for the response, each at most the timeout;
- * session_turn() takes what comes. What goes wrong is said on standard error, once, in one line; after that
+ * session_turn() takes what comes, also the responses to requests of session_post(). What goes wrong is said on standard error, once, in one line; after that
  * every call returns the error again.
  *
  * Results are 0 or a negative errno.
@@ -20,15 +20,18 @@
 #include "base/bytes.h"
 #include "service.h"
 
-#define SESSION_CORRELATION_LEN 8
-#define SESSION_STATUS_MAX      8
-#define SESSION_TEXT_MAX        256
+#define SESSION_STATUS_MAX 8
+#define SESSION_TEXT_MAX   256
 
 struct session;
 
 /* A PUBLISH that is no response. */
 typedef void session_message_fn(struct session *s, const struct mosquitto_message *message,
 				const mosquitto_property *properties);
+
+/* The answer to a request that was posted, under the number it got. */
+struct session_reply;
+typedef void session_reply_fn(struct session *s, uint64_t number, struct session_reply *reply);
 
 enum session_state {
 	SESSION_CLOSED,
@@ -55,11 +58,14 @@ struct session {
 	int signal_fd;
 	uint64_t timeout_ms;
 	session_message_fn *on_message; /* may be NULL */
+	session_reply_fn *on_reply;     /* likewise */
 	void *userdata;
+	int input_fd; /* polled for input, too; -1: none */
+	bool is_input_ready;
 	bool is_answered; /* the SUBSCRIBE in flight */
 	const char *filter;
-	uint64_t correlation; /* of the request in flight */
-	struct session_reply *reply;
+	uint64_t number;                  /* of the last request */
+	struct session_reply *reply;      /* of that one, while it is waited for */
 	char tls_error[SESSION_TEXT_MAX]; /* what OpenSSL said last */
 };
 
@@ -71,20 +77,36 @@ void session_close(struct session *s);
 int session_subscribe(struct session *s, const char *filter);
 
 /*
+ * Subscribes to @topic, or, with a @device, to what is that one's and its modules' below it. Returns 0, or 1 when
+ * everything comes, since a device's name may have characters that no filter may have.
+ */
+int session_subscribe_device(struct session *s, const char *topic, const char *device);
+
+/*
  * Publishes @payload to @topic with @properties, which it takes (a NULL is fine), and waits for the response.
  * -EREMOTEIO, not said, when the hub answered with an error: then @reply has its status.
  */
 int session_request(struct session *s, const char *topic, struct bytes payload,
 		    mosquitto_property *properties_take, struct session_reply *reply);
 
-/* Value of a User Property, or NULL; good until the next call with the same @out. */
-const char *session_reply_property(const struct session_reply *reply, const char *name, char *out,
-				   size_t size);
+/* Publishes a request without waiting: its answer goes to on_reply, under its number, 1 for the first request of
+ * the session, then 2 … */
+int session_post(struct session *s, const char *topic, struct bytes payload,
+		 mosquitto_property *properties_take);
+
+/* Copies the value of a User Property; false when it is not there. */
+bool session_property(const mosquitto_property *properties, const char *name, char *out, size_t size);
+bool session_reply_is_error(const struct session_reply *reply);
 void session_reply_deinit(struct session_reply *reply);
 
 /* Waits at most @timeout_ms and takes what came; for commands that listen. -EINTR, not said, when a signal
  * asks to end. */
 int session_turn(struct session *s, uint64_t timeout_ms);
+
+/* The hub did not do @what within the timeout: says so. */
+int session_fail_late(struct session *s, const char *what);
+/* Of CLOCK_MONOTONIC. */
+uint64_t session_now_ms(void);
 
 /* Says what went wrong, unless something was said before; returns -EIO. */
 __attribute__((format(printf, 2, 3))) int session_fail(struct session *s, const char *fmt, ...);

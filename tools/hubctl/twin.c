@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <mqtt_protocol.h>
-
 #include "base/cleanup.h"
 #include "commands.h"
 #include "input.h"
@@ -102,7 +100,7 @@ static int print_version(struct session *s, const struct args *args, const struc
 	char text[24];
 
 	(void)own;
-	if (!session_reply_property(reply, "version", text, sizeof(text)) ||
+	if (!session_property(reply->properties, "version", text, sizeof(text)) ||
 	    args_number(text, UINT64_MAX, &version) < 0)
 		return session_fail(s, "%s did not say the version", s->target.host);
 	if (!args->json) {
@@ -197,33 +195,15 @@ static const char watch_help[] = "Usage: hubctl twin watch [DEVICE[/MODULE]] [OP
 				 "JSON object per line.\n"
 				 "\n" LISTEN_HELP ARGS_COMMON_HELP;
 
-static void change_property_add(json_object *change, const char *name, const char *value)
-{
-	if (strcmp(name, "version") == 0)
-		json_object_object_add(change, name, json_object_new_uint64(strtoull(value, NULL, 10)));
-	else
-		json_object_object_add(change, name, json_object_new_string(value));
-}
-
 static json_object *change_to_json(struct bytes payload, const mosquitto_property *properties)
 {
-	json_object *change = json_object_new_object();
+	json_object *change = listen_properties(properties);
 	struct json_tokener *tokener = json_tokener_new();
-	const mosquitto_property *p = properties;
-	char *name, *value;
-	bool is_later = false;
 
 	if (!change || !tokener) {
 		json_object_put(change);
 		json_tokener_free(tokener);
 		return NULL;
-	}
-	while ((p = mosquitto_property_read_string_pair(p, MQTT_PROP_USER_PROPERTY, &name, &value,
-							is_later))) {
-		is_later = true;
-		change_property_add(change, name, value);
-		free(name);
-		free(value);
 	}
 	json_object_object_add(change, "patch",
 			       json_tokener_parse_ex(tokener, (const char *)payload.data, (int)payload.len));
