@@ -276,7 +276,8 @@ static int app_make_files(struct app *app)
 				      &config->files[CONFIG_FILE_SETTLE]);
 	if (!r)
 		r = method_files_new(&app->method_files, app->methods, root,
-				     &config->files[CONFIG_FILE_METHODS], config->methods, config->n_methods);
+				     &config->files[CONFIG_FILE_METHODS], config->methods, config->n_methods,
+				     app->events);
 	if (r)
 		log_error(app->log, "cannot make the files: %s", strerror(-r));
 	return r;

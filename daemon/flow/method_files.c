@@ -13,15 +13,18 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "flow/method_files.h"
+#include "hub/contract.h"
 #include "hub/method.h"
 
 struct method_files {
 	struct methods *methods;
+	struct events *events;
 	struct config_access access; /* of the files `call` */
 	struct fuse_node *dir;
 };
@@ -80,6 +83,22 @@ static void call_file_on_answered(struct method_opener *opener, int error)
 	struct call_file *f = file_of(opener);
 
 	fuse_parked_reply(&f->write, error ? error : (ssize_t)f->write_size);
+}
+
+/* Why a response is refused is not to be guessed from EINVAL. */
+static void call_tell_refused(struct fuse_file *file)
+{
+	struct method_node *node = fuse_node_userdata(file->node);
+	char name[HUB_METHOD_NAME_MAX + sizeof("methods//call")];
+
+	/* After rmdir there is no such file. */
+	if (!node->owner->events || !node->method)
+		return;
+	snprintf(name, sizeof(name), "methods/%s/call", fuse_node_name(fuse_node_parent(file->node)));
+	events_emit(node->owner->events, "refused", name,
+		    "a response is a response-code from 0 to 4294967295, then one space and the payload, if "
+		    "there "
+		    "is one, all in one write");
 }
 
 /* --- call ------------------------------------------------------------------------------------- */
@@ -145,8 +164,11 @@ static ssize_t call_write(struct fuse_file *file, struct fuse_request *req, uint
 	(void)offset;
 	/* First: what is wrong with the call matters more than what is wrong with the text. */
 	r = method_respond_check(&f->opener);
-	if (!r)
+	if (!r) {
 		r = hub_method_response_parse(data, &code, &payload);
+		if (r)
+			call_tell_refused(file);
+	}
 	if (!r)
 		r = method_respond(&f->opener, code, payload, wait);
 	if (r < 0)
@@ -290,8 +312,17 @@ static int method_files_add(struct method_files *files, struct fuse_node *parent
 
 static int methods_mkdir(struct fuse_node *dir, const char *name, mode_t mode, struct fuse_node **out)
 {
+	struct method_files *files = fuse_node_userdata(dir);
+	int r = method_files_add(files, dir, name, out);
+
 	(void)mode;
-	return method_files_add(fuse_node_userdata(dir), dir, name, out);
+	if (r == -EINVAL && files->events)
+		events_emit(files->events, "refused", "methods",
+			    "a method's name has no '+', no '#' and no control characters, and is UTF-8");
+	else if (r == -ENOSPC && files->events)
+		events_emit(files->events, "refused", "methods",
+			    "the hub allows %d subscriptions, and no more", HUB_SUBSCRIPTIONS_MAX);
+	return r;
 }
 
 static int methods_rmdir(struct fuse_node *dir, struct fuse_node *child)
@@ -315,7 +346,8 @@ static const struct fuse_dir_ops methods_ops = {
 /* --- life cycle ------------------------------------------------------------------------------- */
 
 int method_files_new(struct method_files **out, struct methods *methods, struct fuse_node *parent,
-		     const struct config_access *access, char *const *names, size_t n_names)
+		     const struct config_access *access, char *const *names, size_t n_names,
+		     struct events *events)
 {
 	struct method_files *files = calloc(1, sizeof(*files));
 	const struct fuse_node_options dir = {
@@ -332,6 +364,7 @@ int method_files_new(struct method_files **out, struct methods *methods, struct 
 	if (!files)
 		return -ENOMEM;
 	files->methods = methods;
+	files->events = events;
 	files->access = *access;
 	/* From here on the tree knows it: the caller frees it, also after an error. */
 	*out = files;

@@ -23,6 +23,7 @@
  */
 
 #include "config/config.h"
+#include "flow/events.h"
 #include "flow/methods.h"
 #include "fuse/tree.h"
 
@@ -30,11 +31,12 @@ struct method_files;
 
 /*
  * Adds the directory to @parent and registers @names. @access: of the files `call`; the directories get 0555 and
- * the write permissions of it. Returns 0, -ENOMEM, or as methods_register(), for names that are not all different,
+ * the write permissions of it. @events: what was refused and why goes there; borrowed, may be NULL. Returns 0, -ENOMEM, or as methods_register(), for names that are not all different,
  * valid, and few enough. After an error @out may be there all the same, for method_files_free().
  */
 int method_files_new(struct method_files **out, struct methods *methods, struct fuse_node *parent,
-		     const struct config_access *access, char *const *names, size_t n_names);
+		     const struct config_access *access, char *const *names, size_t n_names,
+		     struct events *events);
 /* After the tree, before the methods. NULL is fine. */
 void method_files_free(struct method_files *files);
 

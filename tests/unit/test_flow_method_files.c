@@ -80,7 +80,7 @@ static int make_files(struct fixture_files *self, mode_t mode, char *const *name
 
 	ASSERT_EQ(fuse_tree_new(&self->tree, &tree), 0);
 	return method_files_new(&self->files, self->methods, fuse_tree_root(self->tree), &access, names,
-				n_names);
+				n_names, NULL);
 }
 
 static void free_files(struct fixture_files *self)

@@ -11,18 +11,9 @@
 
 TEST(names_that_are_good)
 {
-	static const char *const names[] = {"a",
-					    "reboot",
-					    "Reboot now",
-					    "r\xc3\xa9"
-					    "boot",
-					    "...",
-					    ".hidden",
-					    "$iothub",
-					    "\xf0\x9f\x94\x84",
-					    "\xc2\xa0",
-					    "a:b*?\\\"",
-					    "~"};
+	static const char *const names[] = {"a",        "reboot",    "Reboot now", "\xc3\xa9teindre",
+					    "...",      ".hidden",   "$iothub",    "\xf0\x9f\x94\x84",
+					    "\xc2\xa0", "a:b*?\\\"", "~"};
 	char longest[HUB_METHOD_NAME_MAX + 2];
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); ++i) {
@@ -79,28 +70,13 @@ TEST(responses_that_are_good)
 TEST(responses_that_are_none)
 {
 	static const struct bytes texts[] = {
-		BYTES_LIT(""),
-		BYTES_LIT("\n"),
-		BYTES_LIT(" "),
-		BYTES_LIT("ok"),
-		BYTES_LIT(" 200"),
-		BYTES_LIT("+200"),
-		BYTES_LIT("-1"),
-		BYTES_LIT("-0"),
-		BYTES_LIT("200x"),
-		BYTES_LIT("200\nmore"),
-		BYTES_LIT("200\n\n"),
-		BYTES_LIT("200\r\n"),
-		BYTES_LIT("200\t"),
-		BYTES_LIT("0x10"),
-		BYTES_LIT("2.0"),
-		BYTES_LIT("4294967296"),
-		BYTES_LIT("9999999999 "),
-		BYTES_LIT("00000000200"),
-		BYTES_LIT("200\0"),
-		BYTES_LIT("\0"
-			  "200"),
-		BYTES_LIT("99999999999999999999999"),
+		BYTES_LIT(""),           BYTES_LIT("\n"),          BYTES_LIT(" "),
+		BYTES_LIT("ok"),         BYTES_LIT(" 200"),        BYTES_LIT("+200"),
+		BYTES_LIT("-1"),         BYTES_LIT("-0"),          BYTES_LIT("200x"),
+		BYTES_LIT("200\nmore"),  BYTES_LIT("200\n\n"),     BYTES_LIT("200\r\n"),
+		BYTES_LIT("200\t"),      BYTES_LIT("0x10"),        BYTES_LIT("2.0"),
+		BYTES_LIT("4294967296"), BYTES_LIT("9999999999 "), BYTES_LIT("00000000200"),
+		BYTES_LIT("200\0"),      BYTES_LIT("\0 200"),      BYTES_LIT("99999999999999999999999"),
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); ++i) {
