@@ -51,6 +51,7 @@ struct scan {
 	uint32_t objects;   /* bit n: level n + 1 is an object */
 	bool is_first;      /* no member of the innermost one was seen yet */
 	const char *wrong;  /* at @pos; NULL: nothing yet */
+	bool too_much;      /* what is wrong is a bound of ours */
 };
 
 static_assert(HUB_TWIN_PARSE_LEVELS_MAX <= 32, "a bit for each level");
@@ -162,16 +163,27 @@ static bool scan_number(struct scan *s)
 
 static bool scan_word(struct scan *s, struct bytes word)
 {
-	if (!bytes_start_with(BYTES(s->text + s->pos, s->len - s->pos), word))
+	struct bytes rest = BYTES(s->text + s->pos, s->len - s->pos);
+
+	if (!bytes_start_with(rest, word)) {
+		if (bytes_start_with(word, rest))
+			s->pos = s->len;
 		return scan_fail(s, "a value is expected");
+	}
 	s->pos += word.len;
 	return true;
+}
+
+static bool scan_bound(struct scan *s, const char *wrong)
+{
+	s->too_much = true;
+	return scan_fail(s, wrong);
 }
 
 static bool scan_open(struct scan *s, bool is_object)
 {
 	if (s->level == HUB_TWIN_PARSE_LEVELS_MAX)
-		return scan_fail(s, "too many levels");
+		return scan_bound(s, "too many levels");
 	s->objects = (s->objects & ~(1u << s->level)) | ((uint32_t)is_object << s->level);
 	s->level++;
 	s->is_first = true;
@@ -185,7 +197,7 @@ static bool scan_value(struct scan *s)
 	int c = scan_peek(s);
 
 	if (++s->n_values > HUB_TWIN_PARSE_VALUES_MAX)
-		return scan_fail(s, "too many values");
+		return scan_bound(s, "too many values");
 	switch (c) {
 	case '{':
 	case '[':
@@ -239,6 +251,23 @@ static bool scan_text(struct scan *s)
 			return false;
 	scan_space(s);
 	return s->pos == s->len || scan_fail(s, "nothing may follow the object");
+}
+
+enum hub_twin_text hub_twin_scan(struct bytes text, size_t *out_len)
+{
+	struct scan s = {.text = text.data, .len = text.len};
+	bool good;
+
+	scan_space(&s);
+	good = scan_value(&s);
+	while (good && s.level)
+		good = scan_member(&s);
+	*out_len = s.pos;
+	if (good)
+		return HUB_TWIN_TEXT_WHOLE;
+	if (s.too_much)
+		return HUB_TWIN_TEXT_TOO_MUCH;
+	return s.pos == s.len ? HUB_TWIN_TEXT_PART : HUB_TWIN_TEXT_BAD;
 }
 
 int hub_twin_parse(struct bytes text, struct json_object **out, struct hub_twin_reason *reason)

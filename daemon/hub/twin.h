@@ -39,6 +39,18 @@ struct hub_twin_reason {
 	char text[HUB_TWIN_REASON_SIZE]; /* "" when nothing was refused */
 };
 
+/* What the beginning of a text is. */
+enum hub_twin_text {
+	HUB_TWIN_TEXT_WHOLE,    /* a JSON value; a number at the end of the text could go on */
+	HUB_TWIN_TEXT_PART,     /* nothing is wrong with it, but the value is not complete */
+	HUB_TWIN_TEXT_TOO_MUCH, /* more levels or values than the bounds above */
+	HUB_TWIN_TEXT_BAD,      /* no JSON, whatever follows */
+};
+
+/* Looks for a JSON value of any type, after any white space, in a text that comes in pieces. *@out_len: bytes up to
+ * the value's end, or up to where it is known to be none. Whether it is UTF-8 is not looked at. */
+enum hub_twin_text hub_twin_scan(struct bytes text, size_t *out_len);
+
 /*
  * Reads @text, all of it, as one JSON object (RFC 8259, nothing more lenient). Of a name that stands twice in
  * one object the last one holds; a whole number beyond 64 bits becomes the nearest one within, a fraction

@@ -418,4 +418,37 @@ TEST(the_hub_agrees)
 	}
 }
 
+/* What comes in pieces: every beginning of a good text is a part, of a bad one at some point it is not. */
+TEST(scan)
+{
+	static const struct {
+		const char *text;
+		enum hub_twin_text result;
+		size_t len;
+	} rows[] = {
+		{"", HUB_TWIN_TEXT_PART, 0},
+		{" \n", HUB_TWIN_TEXT_PART, 2},
+		{"{", HUB_TWIN_TEXT_PART, 1},
+		{" {\"a\" : [1, tr", HUB_TWIN_TEXT_PART, 14},
+		{"\"a\\u00", HUB_TWIN_TEXT_PART, 6},
+		{"\"a\\", HUB_TWIN_TEXT_PART, 3},
+		{"-", HUB_TWIN_TEXT_PART, 1},
+		{"nul", HUB_TWIN_TEXT_PART, 3},
+		{"null", HUB_TWIN_TEXT_WHOLE, 4},
+		{" 12 {}", HUB_TWIN_TEXT_WHOLE, 3},
+		{"{\"a\":{}}\n{\"b\":", HUB_TWIN_TEXT_WHOLE, 8},
+		{"\"a\" b", HUB_TWIN_TEXT_WHOLE, 3},
+		{"[INFO]", HUB_TWIN_TEXT_BAD, 1},
+		{"{'a':1}", HUB_TWIN_TEXT_BAD, 1},
+		{"nil", HUB_TWIN_TEXT_BAD, 0},
+		{"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", HUB_TWIN_TEXT_TOO_MUCH, 31},
+	};
+	size_t len;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		EXPECT_EQ(hub_twin_scan(bytes_from_str(rows[i].text), &len), rows[i].result);
+		EXPECT_EQ(len, rows[i].len);
+	}
+}
+
 TEST_HARNESS_MAIN
