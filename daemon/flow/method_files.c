@@ -157,8 +157,8 @@ static ssize_t call_write(struct fuse_file *file, struct fuse_request *req, uint
 {
 	struct call_file *f = file->data;
 	bool wait = !(file->write_flags & O_NONBLOCK);
-	struct bytes payload;
-	uint32_t code;
+	struct bytes payload = BYTES(NULL, 0);
+	uint32_t code = 0;
 	int r;
 
 	(void)offset;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Direct methods, see methods.h. In the order of a call's life: it arrives, is given to an opener or waits for one,
- * is read, answered, sent when the link has room, and acknowledged.
+ * Direct methods, see methods.h: how a call finds its opener and is read, who has registered what, and what the end
+ * of a connection means. Responses are in method_calls.c.
  *
  * Objects: a method, with its subscription, its openers in one of three lists (reading, idle, busy) and the calls
  * that wait for one; a call, with its request behind it, in the list of all calls and, depending on its state, in
@@ -18,211 +18,16 @@
 #include <stdlib.h>
 
 #include "base/time.h"
-#include "flow/link.h"
-#include "flow/methods.h"
-#include "hub/contract.h"
+#include "flow/methods_internal.h"
 #include "hub/method.h"
 #include "mqtt/packet.h"
-
-/* How long a response that was sent may take to be acknowledged. */
-#define ACKNOWLEDGE_MAX_NS (60 * NSEC_PER_SEC)
-/* Refusals that wait for room; more are dropped, and their callers wait for the hub's time limit. */
-#define REFUSALS_MAX 1024
-
-enum call_state {
-	CALL_WAITING,  /* for an opener */
-	CALL_OPEN,     /* has one, and no response */
-	CALL_QUEUED,   /* has a response for which the link has no room; perhaps no opener any more */
-	CALL_SENT,     /* its opener waits for the acknowledgement */
-	CALL_ANSWERED, /* its opener has to close */
-	CALL_LATE,     /* likewise; it ended without a response */
-};
-
-struct method_call {
-	struct list link;  /* methods.calls */
-	struct list queue; /* WAITING: method.waiting; QUEUED: methods.queued */
-	struct methods *owner;
-	struct method *method; /* WAITING */
-	struct method_opener *opener;
-	enum call_state state;
-	bool was_read; /* its opener knows of it: has read from it, or tried to answer */
-	bool awaited;  /* QUEUED, SENT: its opener waits for on_answered */
-	struct loop_timer timer;
-	struct link_delivery_wait delivery;
-	uint64_t arrived_ns;
-	size_t n_bytes; /* counted in methods.n_bytes */
-	uint8_t correlation[HUB_CORRELATION_BYTES_MAX];
-	size_t correlation_len;
-	uint32_t code; /* QUEUED, as is the next */
-	uint8_t *response;
-	size_t response_len;
-	size_t n_read; /* of the request */
-	size_t request_len;
-	uint8_t request[];
-};
-
-struct refusal {
-	struct list link; /* methods.refusals */
-	size_t correlation_len;
-	uint8_t correlation[HUB_CORRELATION_BYTES_MAX];
-};
-
-struct method {
-	struct list link; /* methods.methods */
-	struct methods *owner;
-	struct link_subscription sub;
-	struct list reading; /* openers, as are the next two */
-	struct list idle;
-	struct list busy;
-	struct list waiting; /* calls in the order of arrival */
-	unsigned int n_waiting;
-	char topic[]; /* HUB_TOPIC_METHODS_PREFIX and the name */
-};
-
-struct methods {
-	struct loop *loop;
-	struct log *log;
-	struct link *link;
-	uint64_t wait_ns;
-	uint64_t timeout_ns;
-	struct list methods;
-	struct list calls;
-	struct list queued; /* calls */
-	struct list refusals;
-	unsigned int n_refusals;
-	uint64_t n_bytes;
-	struct log_once full_log;
-};
-
-static bool has_no_room(int error)
-{
-	return error == -EAGAIN || error == -ENOBUFS;
-}
 
 static uint64_t add_ns(uint64_t at_ns, uint64_t ns)
 {
 	return ns > TIME_NEVER - at_ns ? TIME_NEVER : at_ns + ns;
 }
 
-/* --- refusals --------------------------------------------------------------------------------- */
-
-/* Tells the hub that nobody answers. A connection that is over has no use for it. */
-static void methods_refuse(struct methods *m, struct bytes correlation)
-{
-	struct refusal *refusal;
-
-	if (!has_no_room(link_respond_unavailable(m->link, correlation)) || m->n_refusals == REFUSALS_MAX)
-		return;
-	refusal = malloc(sizeof(*refusal));
-	if (!refusal)
-		return;
-	memcpy(refusal->correlation, correlation.data, correlation.len);
-	refusal->correlation_len = correlation.len;
-	list_append(&m->refusals, &refusal->link);
-	++m->n_refusals;
-}
-
-static void refusal_free(struct methods *m, struct refusal *refusal)
-{
-	list_remove(&refusal->link);
-	--m->n_refusals;
-	free(refusal);
-}
-
-static void methods_drop_refusals(struct methods *m)
-{
-	list_for_each_safe (iter, &m->refusals)
-		refusal_free(m, container_of(iter, struct refusal, link));
-}
-
-/* False: there is no room yet. */
-static bool methods_send_refusals(struct methods *m)
-{
-	list_for_each_safe (iter, &m->refusals) {
-		struct refusal *refusal = container_of(iter, struct refusal, link);
-		struct bytes correlation = BYTES(refusal->correlation, refusal->correlation_len);
-
-		if (has_no_room(link_respond_unavailable(m->link, correlation)))
-			return false;
-		refusal_free(m, refusal);
-	}
-	return true;
-}
-
-/* --- calls ------------------------------------------------------------------------------------ */
-
-static struct bytes call_correlation(const struct method_call *call)
-{
-	return BYTES(call->correlation, call->correlation_len);
-}
-
-static void call_arm(struct method_call *call, uint64_t at_ns)
-{
-	if (at_ns == TIME_NEVER)
-		loop_timer_disarm(&call->timer);
-	else
-		loop_timer_arm(call->owner->loop, &call->timer, at_ns);
-}
-
-static void call_drop_response(struct method_call *call)
-{
-	call->n_bytes -= call->response_len;
-	call->owner->n_bytes -= call->response_len;
-	free(call->response);
-	call->response = NULL;
-	call->response_len = 0;
-	list_remove(&call->queue);
-}
-
-/* Its opener does not know it any more. */
-static void call_free(struct method_call *call)
-{
-	loop_timer_disarm(&call->timer);
-	link_await_cancel(call->owner->link, &call->delivery);
-	call_drop_response(call);
-	list_remove(&call->link);
-	call->owner->n_bytes -= call->n_bytes;
-	free(call);
-}
-
-/* It has a response, or will have none: stays for its opener, if there is one. */
-static void call_end(struct method_call *call, enum call_state state)
-{
-	if (!call->opener) {
-		call_free(call);
-		return;
-	}
-	loop_timer_disarm(&call->timer);
-	link_await_cancel(call->owner->link, &call->delivery);
-	call_drop_response(call);
-	call->state = state;
-}
-
-/* Somebody has read from it, and it is too late for a response. */
-static void call_end_late(struct method_call *call)
-{
-	struct method_opener *opener = call->opener;
-
-	call_end(call, CALL_LATE);
-	opener->on_gone(opener);
-}
-
-/* As call_end(); tells the opener how it went if he waits. */
-static void call_finish(struct method_call *call, int error)
-{
-	struct method_opener *opener = call->awaited ? call->opener : NULL;
-
-	call->awaited = false;
-	call_end(call, CALL_ANSWERED);
-	if (opener)
-		opener->on_answered(opener, error);
-}
-
-static void call_refuse(struct method_call *call)
-{
-	methods_refuse(call->owner, call_correlation(call));
-	call_free(call);
-}
+/* --- calls and openers ------------------------------------------------------------------------ */
 
 static void call_stop_waiting(struct method_call *call)
 {
@@ -230,8 +35,6 @@ static void call_stop_waiting(struct method_call *call)
 	--call->method->n_waiting;
 	call->method = NULL;
 }
-
-/* --- calls and openers ------------------------------------------------------------------------ */
 
 static struct method_opener *opener_of(struct list *iter)
 {
@@ -250,7 +53,7 @@ static void opener_take(struct method_opener *opener, struct method_call *call)
 	opener->call = call;
 	list_remove(&opener->link);
 	list_append(&opener->method->busy, &opener->link);
-	call_arm(call, add_ns(call->arrived_ns, call->owner->timeout_ns));
+	method_call_arm(call, add_ns(call->arrived_ns, call->owner->timeout_ns));
 }
 
 /* The first of the calls that wait, if there is one. */
@@ -287,7 +90,7 @@ static void method_add_waiting(struct method *method, struct method_call *call, 
 	++method->n_waiting;
 	call->method = method;
 	call->state = CALL_WAITING;
-	call_arm(call, until_ns);
+	method_call_arm(call, until_ns);
 }
 
 /* Finds an opener for a call that nobody has read from, or lets it wait, or refuses it. */
@@ -307,7 +110,7 @@ static void method_place(struct method *method, struct method_call *call)
 		method_add_waiting(method, call, until_ns);
 	} else {
 		log_debug(m->log, "nobody is there to answer a call of %s", method->topic);
-		call_refuse(call);
+		method_call_refuse(call);
 	}
 }
 
@@ -315,7 +118,7 @@ static void method_place(struct method *method, struct method_call *call)
 
 static void call_on_acknowledged(struct link_delivery_wait *wait, int error)
 {
-	call_finish(container_of(wait, struct method_call, delivery), error);
+	method_call_finish(container_of(wait, struct method_call, delivery), error);
 }
 
 /* It has taken too long. */
@@ -328,23 +131,23 @@ static void call_on_timer(struct loop_timer *timer, uint64_t now_ns)
 	switch (call->state) {
 	case CALL_WAITING:
 		call_stop_waiting(call);
-		call_refuse(call);
+		method_call_refuse(call);
 		break;
 	case CALL_OPEN:
 		if (call->was_read) {
-			methods_refuse(call->owner, call_correlation(call));
-			call_end_late(call);
+			methods_refuse(call->owner, method_call_correlation(call));
+			method_call_end_late(call);
 		} else {
-			call_refuse(call);
+			method_call_refuse(call);
 			opener_make_idle(opener);
 		}
 		break;
 	case CALL_QUEUED:
-		methods_refuse(call->owner, call_correlation(call));
-		call_finish(call, -ETIMEDOUT);
+		methods_refuse(call->owner, method_call_correlation(call));
+		method_call_finish(call, -ETIMEDOUT);
 		break;
 	case CALL_SENT:
-		call_finish(call, -ETIMEDOUT);
+		method_call_finish(call, -ETIMEDOUT);
 		break;
 	case CALL_ANSWERED:
 	case CALL_LATE:
@@ -431,7 +234,7 @@ void method_close(struct method_opener *opener)
 	switch (call->state) {
 	case CALL_OPEN:
 		if (call->was_read)
-			call_refuse(call);
+			method_call_refuse(call);
 		else
 			method_place(opener->method, call);
 		break;
@@ -441,7 +244,7 @@ void method_close(struct method_opener *opener)
 	case CALL_SENT:
 	case CALL_ANSWERED:
 	case CALL_LATE:
-		call_free(call);
+		method_call_free(call);
 		break;
 	}
 }
@@ -490,141 +293,6 @@ uint32_t method_poll(const struct method_opener *opener)
 	return POLLIN;
 }
 
-/* --- responses -------------------------------------------------------------------------------- */
-
-int method_respond_check(const struct method_opener *opener)
-{
-	if (!opener->call)
-		return opener->method ? -ENOTCONN : -ENODEV;
-	switch (opener->call->state) {
-	case CALL_OPEN:
-		return 0;
-	case CALL_LATE:
-		return -ETIMEDOUT;
-	case CALL_WAITING:
-	case CALL_QUEUED:
-	case CALL_SENT:
-	case CALL_ANSWERED:
-		break;
-	}
-	return -EALREADY;
-}
-
-/* The link has taken the response. Returns 0 or METHOD_WAITS. */
-static int call_sent(struct method_call *call)
-{
-	struct methods *m = call->owner;
-
-	if (!call->awaited || link_await_acknowledged(m->link, &call->delivery)) {
-		call_end(call, CALL_ANSWERED);
-		return 0;
-	}
-	call_drop_response(call);
-	call->state = CALL_SENT;
-	call_arm(call, loop_now_ns(m->loop) + ACKNOWLEDGE_MAX_NS);
-	return METHOD_WAITS;
-}
-
-/* The link has no room: keeps the response until it has. Returns 0, METHOD_WAITS, or negative. */
-static int call_queue(struct method_call *call, uint32_t code, struct bytes payload)
-{
-	struct methods *m = call->owner;
-
-	if (payload.len > link_packet_bytes_max(m->link))
-		return -EMSGSIZE;
-	if (payload.len > METHODS_BYTES_MAX - m->n_bytes)
-		return -ENOBUFS;
-	call->response = payload.len ? malloc(payload.len) : NULL;
-	if (payload.len && !call->response)
-		return -ENOMEM;
-	if (payload.len)
-		memcpy(call->response, payload.data, payload.len);
-	call->response_len = payload.len;
-	call->code = code;
-	call->n_bytes += payload.len;
-	m->n_bytes += payload.len;
-	call->state = CALL_QUEUED;
-	list_append(&m->queued, &call->queue);
-	return call->awaited ? METHOD_WAITS : 0;
-}
-
-int method_respond(struct method_opener *opener, uint32_t code, struct bytes payload, bool wait)
-{
-	struct method_call *call = opener->call;
-	int r = method_respond_check(opener);
-
-	if (r)
-		return r;
-	call->was_read = true;
-	call->awaited = wait;
-	r = link_respond(call->owner->link, call_correlation(call), code, payload);
-	if (!r)
-		return call_sent(call);
-	if (has_no_room(r))
-		return call_queue(call, code, payload);
-	/* It was stopped: as if the connection had ended. */
-	return r == -ENOTCONN ? -ETIMEDOUT : r;
-}
-
-bool method_hurry(struct method_opener *opener)
-{
-	struct method_call *call = opener->call;
-	uint64_t at_ns = loop_now_ns(call->owner->loop) + METHOD_HURRY_NS;
-
-	if (call->state != CALL_SENT)
-		return false;
-	if (call->timer.at_ns > at_ns)
-		call_arm(call, at_ns);
-	return true;
-}
-
-void method_stop_waiting(struct method_opener *opener)
-{
-	struct method_call *call = opener->call;
-
-	if (!call || !call->awaited)
-		return;
-	call->awaited = false;
-	if (call->state == CALL_SENT)
-		call_end(call, CALL_ANSWERED);
-}
-
-/* What the link did not take, as the hub would not: the call is as it was before, unless its opener believes that
- * it has its response. */
-static void call_not_sent(struct method_call *call, int error)
-{
-	struct method_opener *opener = call->opener;
-
-	if (!call->awaited) {
-		methods_refuse(call->owner, call_correlation(call));
-		call_end(call, CALL_ANSWERED);
-		return;
-	}
-	call_drop_response(call);
-	call->awaited = false;
-	call->state = CALL_OPEN;
-	opener->on_answered(opener, error);
-}
-
-void methods_on_writable(struct methods *m)
-{
-	struct method_call *call;
-
-	if (!methods_send_refusals(m))
-		return;
-	while ((call = queued_call(list_first(&m->queued)))) {
-		int r = link_respond(m->link, call_correlation(call), call->code,
-				     BYTES(call->response, call->response_len));
-
-		if (has_no_room(r))
-			return;
-		if (r)
-			call_not_sent(call, r);
-		else
-			(void)call_sent(call);
-	}
-}
-
 /* --- the end of a connection ------------------------------------------------------------------ */
 
 static void call_on_offline(struct method_call *call)
@@ -634,14 +302,14 @@ static void call_on_offline(struct method_call *call)
 	switch (call->state) {
 	case CALL_OPEN:
 		if (call->was_read) {
-			call_end_late(call);
+			method_call_end_late(call);
 		} else {
-			call_free(call);
+			method_call_free(call);
 			opener_make_idle(opener);
 		}
 		break;
 	case CALL_QUEUED:
-		call_finish(call, -ECONNRESET);
+		method_call_finish(call, -ECONNRESET);
 		break;
 	case CALL_WAITING:
 	case CALL_SENT: /* the link says so itself */
@@ -660,7 +328,7 @@ void methods_on_offline(struct methods *m)
 
 		if (call->state == CALL_WAITING) {
 			call_stop_waiting(call);
-			call_free(call);
+			method_call_free(call);
 		}
 	}
 	list_for_each_safe (iter, &m->calls)
@@ -716,7 +384,7 @@ static void method_dismiss(struct list *list)
 			continue;
 		opener->call = NULL;
 		if (call)
-			call_refuse(call);
+			method_call_refuse(call);
 		opener->on_gone(opener);
 	}
 }
@@ -734,7 +402,7 @@ int method_unregister(struct method *method)
 	link_unsubscribe(m->link, &method->sub);
 	while ((call = queued_call(list_first(&method->waiting)))) {
 		call_stop_waiting(call);
-		call_refuse(call);
+		method_call_refuse(call);
 	}
 	method_dismiss(&method->busy);
 	method_dismiss(&method->idle);
@@ -771,7 +439,7 @@ void methods_free(struct methods *m)
 	methods_drop_refusals(m);
 	/* Responses that had no room: their openers are gone. */
 	list_for_each_safe (iter, &m->calls)
-		call_free(container_of(iter, struct method_call, link));
+		method_call_free(container_of(iter, struct method_call, link));
 	assert(!m->n_bytes);
 	free(m);
 }
