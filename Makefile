@@ -122,7 +122,7 @@ $(BUILD)/bench/%: $(BUILD)/obj/tools/bench/%.o $(BUILD)/libdaemon.a
 	$(link) $^ -lmosquitto $(daemon_libs)
 
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(call obj,$(support_src)) \
-		$(BUILD)/libemulator.a $(BUILD)/libdaemon.a
+		$(BUILD)/librun.a $(BUILD)/libemulator.a $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
 	$(link) $^ $(daemon_libs)
 
@@ -187,7 +187,7 @@ $(fuzz_build)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call quiet,FUZZ)clang $(CPPFLAGS) -I. $(fuzz_flags) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
 
-$(fuzz_build)/%: $(fuzz_build)/obj/tests/fuzz/fuzz_%.o $(call fuzz_obj,$(daemon_src) $(emulator_src) $(support_src))
+$(fuzz_build)/%: $(fuzz_build)/obj/tests/fuzz/fuzz_%.o $(call fuzz_obj,$(daemon_src) $(emulator_src) $(run_src) $(support_src))
 	$(call quiet,LINK)clang $(fuzz_flags) -fsanitize=fuzzer -o $@ $^ $(daemon_libs)
 
 fuzz: deps
@@ -221,4 +221,4 @@ uninstall:
 clean:
 	rm -rf build
 
--include $(patsubst %.o,%.d,$(call obj,$(all_src)) $(call fuzz_obj,$(daemon_src) $(emulator_src) $(support_src) $(fuzz_src)))
+-include $(patsubst %.o,%.d,$(call obj,$(all_src)) $(call fuzz_obj,$(daemon_src) $(emulator_src) $(run_src) $(support_src) $(fuzz_src)))

@@ -273,6 +273,31 @@ TEST_F(run_methods, looks_again_when_told_to)
 	EXPECT_TRUE(is_there(self, "stays"));
 }
 
+TEST_F(run_methods, names_no_method_can_have)
+{
+	_cleanup_(free_ptr) char *log = NULL;
+
+	run_lab_handler(&self->r, "a+b", "echo never");
+	run_lab_handler(&self->r, "good", "echo good");
+	run_lab_start(&self->r, "methods", HANDLERS);
+	expect_answer(self, "good", "", "good\n");
+	log = text_read(run_lab_path(&self->r, "run.log"));
+	EXPECT_EQ(text_count(log, "/a+b: no method can have this name"), 1u);
+	EXPECT_EQ(run_lab_stop(&self->r, SIGTERM), 0);
+}
+
+TEST_F(run_methods, an_answer_that_comes_too_late_is_not_the_last)
+{
+	lab_stop_daemon(&self->r.lab, SIGTERM);
+	lab_configure(&self->r.lab, "\"method-timeout\": 1, \"method-wait\": 20");
+	lab_start_daemon(&self->r.lab);
+	run_lab_handler(&self->r, "late", "x=$(cat); [ $x = quick ] || read -r y < $D/go; echo $x");
+	run_lab_start(&self->r, "methods", "--jobs", "1", HANDLERS);
+	EXPECT_EQ(call(self, "late", "slow"), 1);
+	run_lab_go(&self->r);
+	expect_answer(self, "late", "quick", "quick\n");
+}
+
 TEST_F(run_methods, what_is_removed_answers_the_calls_it_has)
 {
 	pid_t caller;

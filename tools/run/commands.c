@@ -331,7 +331,7 @@ static void commands_staff(struct commands_mode *m)
 			return;
 		}
 		c->mode = m;
-		worker_init(&c->worker, &m->crew, &command_ops, &m->once);
+		worker_init(&c->worker, &m->crew, &command_ops, m->stream, &m->once);
 	}
 }
 

@@ -68,11 +68,13 @@ struct worker {
 	struct buf input;
 	struct child child;
 	uint64_t deadline_ns;  /* of the run */
-	struct log_once *once; /* what was said about the file that cannot be opened; borrowed */
+	const char *path;      /* of the file, for messages; borrowed */
+	struct log_once *once; /* what was said last about it; borrowed */
 };
 
-/* Adds a worker, which opens its file in the next turn. @once: borrowed. */
-void worker_init(struct worker *w, struct crew *crew, const struct worker_ops *ops, struct log_once *once);
+/* Adds a worker, which opens its file in the next turn. @path and @once may be those of other workers; borrowed. */
+void worker_init(struct worker *w, struct crew *crew, const struct worker_ops *ops, const char *path,
+		 struct log_once *once);
 /* What is left of it when it is STOPPED, or when the crew failed. Idempotent. */
 void worker_deinit(struct worker *w);
 

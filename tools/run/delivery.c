@@ -101,6 +101,14 @@ void delivery_deinit(struct delivery *delivery)
 
 /* --- the environment -------------------------------------------------------------------------- */
 
+/* What a value is as text: a string's is its own, of others their JSON. */
+static struct bytes value_text(json_object *value)
+{
+	if (json_object_is_type(value, json_type_string))
+		return text_of(value);
+	return bytes_from_str(json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN));
+}
+
 /* The member @name, when it is there. */
 static int add_member(struct environment *env, const char *variable, json_object *json, const char *name)
 {
@@ -109,10 +117,7 @@ static int add_member(struct environment *env, const char *variable, json_object
 
 	if (!json_object_object_get_ex(json, name, &value))
 		return 0;
-	if (!json_object_is_type(value, json_type_string))
-		return environment_set(env, variable, json_object_get_string(value),
-				       strlen(json_object_get_string(value)));
-	text = text_of(value);
+	text = value_text(value);
 	return environment_set(env, variable, (const char *)text.data, text.len);
 }
 
@@ -125,7 +130,7 @@ static int add_properties(struct environment *env, json_object *json)
 	if (properties) {
 		json_object_object_foreach(properties, name, value)
 		{
-			struct bytes text = text_of(value);
+			struct bytes text = value_text(value);
 
 			if (r == 0)
 				r = environment_set_property(env, name, (const char *)text.data, text.len);

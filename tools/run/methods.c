@@ -157,7 +157,8 @@ static enum worker_next method_on_end(struct worker *w)
 		log_warning(&w->crew->log, "%s: %s", name, how);
 	else
 		log_debug(&w->crew->log, "%s: %s, %zu bytes of output", name, how, buf_len(&w->child.output));
-	if (answer(w, is_done ? CODE_DONE : CODE_FAILED, buf_bytes(&w->child.output)) < 0)
+	/* Too late, or refused: it is over, and the next call may come. */
+	if (is_daemon_gone(answer(w, is_done ? CODE_DONE : CODE_FAILED, buf_bytes(&w->child.output))))
 		return NEXT_PAUSE;
 	return NEXT_OPEN;
 }
@@ -210,7 +211,7 @@ static void method_staff(struct methods_mode *m, struct served *method)
 		}
 		mw->method = method;
 		method->n_workers++;
-		worker_init(&mw->worker, &m->crew, &method_ops, &method->once);
+		worker_init(&mw->worker, &m->crew, &method_ops, method->call, &method->once);
 	}
 }
 

@@ -107,8 +107,8 @@ static void worker_fail(struct worker *w, int error)
 		return;
 	}
 	if (!is_daemon_gone(error))
-		log_write_once(&w->crew->log, w->once, LOG_LEVEL_WARNING, "%s: reading: %s",
-			       w->crew->options->mount, strerror(-error));
+		log_write_once(&w->crew->log, w->once, LOG_LEVEL_WARNING, "%s: reading: %s", w->path,
+			       strerror(-error));
 	worker_pause(w);
 }
 
@@ -148,8 +148,8 @@ static void worker_say_missing(struct worker *w, int error)
 		log_write_once(&crew->log, &crew->missed, LOG_LEVEL_WARNING,
 			       "%s: the files are not there; waiting for iothubd", crew->options->mount);
 	else
-		log_write_once(&crew->log, w->once, LOG_LEVEL_WARNING, "%s: %s; trying again",
-			       crew->options->mount, strerror(-error));
+		log_write_once(&crew->log, w->once, LOG_LEVEL_WARNING, "%s: %s; trying again", w->path,
+			       strerror(-error));
 }
 
 static void on_retry(struct timer *t)
@@ -265,13 +265,15 @@ static void on_end(struct child *child)
 
 /* --- life cycle ------------------------------------------------------------------------------- */
 
-void worker_init(struct worker *w, struct crew *crew, const struct worker_ops *ops, struct log_once *once)
+void worker_init(struct worker *w, struct crew *crew, const struct worker_ops *ops, const char *path,
+		 struct log_once *once)
 {
 	*w = (struct worker){.crew = crew,
 			     .ops = ops,
 			     .fd = -1,
 			     .state = WORKER_CLOSED,
 			     .pause_ns = PAUSE_MIN_NS,
+			     .path = path,
 			     .once = once};
 	watch_init(&w->file, on_file);
 	timer_init(&w->retry, on_retry);
