@@ -353,9 +353,11 @@ TEST_F(run_commands, the_daemon_is_stopped_and_the_program_ends_later)
 
 TEST_F(run_commands, what_failed_without_the_daemon_is_run_again)
 {
-	run_lab_start(&self->r, "commands", "sh", "-c",
-		      "echo $IOTHUB_DELIVERY_COUNT > $D/said; read -r x < $D/go; echo $$ > $D/said\n"
-		      "[ $IOTHUB_DELIVERY_COUNT -gt 1 ]");
+	static const char script[] =
+		"echo $IOTHUB_DELIVERY_COUNT > $D/said; read -r x < $D/go; echo $$ > $D/said\n"
+		"[ $IOTHUB_DELIVERY_COUNT -gt 1 ]";
+
+	run_lab_start(&self->r, "commands", "sh", "-c", script);
 	send(self, "x");
 	run_lab_expect(&self->r, "1");
 	lab_stop_daemon(&self->r.lab, SIGKILL);
@@ -383,6 +385,43 @@ TEST_F(run_commands, the_connection_may_break_meanwhile)
 	run_lab_await_gone((pid_t)atoi(run_lab_next(&self->r)));
 	stop(self);
 	expect_left(self, 0, 0);
+}
+
+#define N_COMMANDS 60
+#define N_KILLS    25
+
+/* Each start ends by a kill, at a time some handler has just begun or ended. */
+TEST_F_TIMEOUT(run_commands, killed_at_any_time_nothing_is_lost, 60)
+{
+	static const char script[] =
+		"echo began > $D/said; echo $IOTHUB_SEQUENCE_NO >> $D/done; echo end > $D/said";
+	bool seen[N_COMMANDS + 1] = {false};
+	_cleanup_(free_ptr) char *done = NULL;
+	int n = 0;
+
+	ASSERT_EQ(lab_shell(&self->r.lab, "bash",
+			    "for i in {1..60}; do hubctl command send dev1 $i || exit 1; done > $D/sent"),
+		  0);
+	for (int i = 0; i < N_KILLS; i++) {
+		run_lab_start(&self->r, "--jobs", "4", "commands", "sh", "-c", script);
+		for (uint64_t lines = test_random() % 4 + 1; lines; lines--)
+			run_lab_next(&self->r);
+		run_lab_stop(&self->r, SIGKILL);
+	}
+	run_lab_start(&self->r, "--jobs", "4", "commands", "sh", "-c", script);
+	while (text_count(list(self), "\"sequence-no\"") > text_count(self->text, "\"dead-lettered\""))
+		;
+	stop(self);
+	expect_left(self, 0, 0);
+	done = text_read(run_lab_path(&self->r, "done"));
+	for (const char *line = done; *line; line = strchr(line, '\n') + 1) {
+		int number = atoi(line);
+
+		ASSERT_TRUE(number >= 1 && number <= N_COMMANDS);
+		n += !seen[number];
+		seen[number] = true;
+	}
+	EXPECT_EQ(n, N_COMMANDS);
 }
 
 TEST_HARNESS_MAIN
