@@ -575,6 +575,34 @@ TEST_F_TIMEOUT(methods, registrations_of_the_configuration, 60)
 	answer(lab, "third");
 }
 
+TEST_F_TIMEOUT(methods, a_daemon_that_dies_with_a_call, 60)
+{
+	struct lab *lab = &self->lab;
+	struct caller caller;
+	char text[TEXT_SIZE];
+	int fd;
+
+	start(lab, "\"methods\": [\"act\"]");
+	fd = open_method(lab, "act", 0);
+	caller = call_method(lab, "act", "x");
+	read_request(fd, text);
+	lab_stop_daemon(lab, SIGKILL);
+	/* Of the mount, which is gone. */
+	EXPECT_EQ(write_error(fd, "200"), -ECONNABORTED);
+	close(fd);
+	expect_unavailable(lab, &caller);
+	lab_start_daemon(lab);
+	answer(lab, "again");
+	/* Stopped in order it still says that nobody will answer. */
+	fd = open_method(lab, "act", 0);
+	caller = call_method(lab, "act", "x");
+	read_request(fd, text);
+	lab_stop_daemon(lab, SIGTERM);
+	EXPECT_EQ(write_error(fd, "200"), -ENOTCONN);
+	close(fd);
+	expect_unavailable(lab, &caller);
+}
+
 /* Fills the connection with telemetry until it is killed or the daemon is. */
 static pid_t start_flood(const struct lab *lab)
 {
