@@ -4,7 +4,7 @@
 
 /*
  * The kernel's FUSE ABI: linux/fuse.h, and what came after the version Debian 12 ships (7.38). Values are
- * from include/uapi/linux/fuse.h of Linux 6.14; they are ABI and never change.
+ * from include/uapi/linux/fuse.h of Linux 6.18; they are ABI and never change.
  */
 
 #include <linux/fuse.h>
@@ -25,6 +25,19 @@
 #if FUSE_KERNEL_MINOR_VERSION < 43
 /* INIT: the kernel aborts the connection when a request is older than a limit (Linux 6.15). */
 #define FUSE_REQUEST_TIMEOUT (1ULL << 42)
+#endif
+
+/* The first minor version whose kernel knows FUSE_NOTIFY_PRUNE (Linux 6.18). */
+#define FUSE_MINOR_PRUNE 45
+
+#if FUSE_KERNEL_MINOR_VERSION < 45
+/* Drops the unused names of inodes, and with them the inodes; followed by @count identifiers. */
+#define FUSE_NOTIFY_PRUNE 9
+struct fuse_notify_prune_out {
+	uint32_t count;
+	uint32_t padding;
+	uint64_t spare;
+};
 #endif
 
 #endif

@@ -71,6 +71,7 @@ static int handle_init(struct fuse_request *req)
 	}
 	if (r == 0)
 		tree->state = FUSE_STATE_READY;
+	tree->kernel_prunes = in->minor >= FUSE_MINOR_PRUNE;
 	return request_reply(req, BYTES(&out, sizeof(out)));
 }
 

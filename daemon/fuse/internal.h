@@ -129,6 +129,10 @@ struct fuse_tree {
 	struct list dropped; /* oldest first */
 	size_t n_removed;    /* in the three of them */
 	size_t n_dropped;
+	size_t n_unswept; /* dropped since the kernel was last told */
+	struct loop_timer sweep_timer;
+	uint64_t sweep_delay_ns;
+	bool kernel_prunes; /* knows FUSE_NOTIFY_PRUNE */
 
 	struct open_file **files;
 	size_t n_files; /* slots, free ones too */
@@ -196,6 +200,9 @@ void node_file_closed(struct fuse_node *node);
 void node_put(struct fuse_node *node);
 /* What to answer to @thread, which came by the identifier of a node that is not in the tree: -ESTALE or -ENOENT. */
 int node_refuse(struct fuse_node *node, pid_t thread);
+void tree_init_sweep(struct fuse_tree *tree);
+/* Tells the kernel nothing more. */
+void tree_stop_sweep(struct fuse_tree *tree);
 /* Removes and drops all nodes, and frees them; no file is open. */
 void tree_free_nodes(struct fuse_tree *tree);
 

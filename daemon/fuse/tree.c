@@ -293,6 +293,7 @@ int fuse_tree_new(struct fuse_tree **out, const struct fuse_tree_options *option
 	list_init(&tree->leaving);
 	list_init(&tree->removed);
 	list_init(&tree->dropped);
+	tree_init_sweep(tree);
 	/* READDIR offsets 1 and 2 are `.` and `..`; the root's own cookie is never used. */
 	tree->last_cookie = 2;
 	tree->root = node_new(tree, &root);
@@ -339,6 +340,7 @@ void fuse_tree_attach(struct fuse_tree *tree, struct fuse_transport *transport)
 void fuse_tree_detach(struct fuse_tree *tree)
 {
 	file_abort_parked(tree, -ECONNABORTED);
+	tree_stop_sweep(tree);
 	tree->transport = NULL;
 }
 
@@ -347,6 +349,7 @@ void fuse_tree_gone(struct fuse_tree *tree)
 	if (tree->state == FUSE_STATE_GONE)
 		return;
 	tree->state = FUSE_STATE_GONE;
+	tree_stop_sweep(tree);
 	if (tree->options.on_gone)
 		tree->options.on_gone(tree->options.userdata);
 }

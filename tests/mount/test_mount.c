@@ -14,76 +14,7 @@
 
 #include "base/cleanup.h"
 #include "fuse/abi.h"
-#include "fuse/helper.h"
-#include "tests/harness.h"
-#include "tests/support/fuse_toy.h"
-
-FIXTURE(mounted)
-{
-	struct toy toy;
-	char path[64];
-	char name[128]; /* file_path()'s */
-};
-
-static const char *file_path(struct fixture_mounted *self, const char *name)
-{
-	snprintf(self->name, sizeof(self->name), "%s/%s", self->path, name);
-	return self->name;
-}
-
-static int open_file(struct fixture_mounted *self, const char *name, int flags)
-{
-	int fd = open(file_path(self, name), flags | O_CLOEXEC);
-
-	ASSERT_GE(fd, 0);
-	return fd;
-}
-
-/* Runs @script in @shell, in the mounted directory; returns its wait status. */
-static int run(struct fixture_mounted *self, const char *shell, const char *script)
-{
-	int status = -1;
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		if (chdir(self->path) == 0)
-			execlp(shell, shell, "-c", script, NULL);
-		_exit(127);
-	}
-	waitpid(pid, &status, 0);
-	return status;
-}
-
-static uint64_t ask(struct fixture_mounted *self, enum toy_ask what, uint64_t arg)
-{
-	return toy_ask(&self->toy, what, arg, NULL, NULL);
-}
-
-static uint64_t tell(struct fixture_mounted *self, enum toy_ask what, const char *text)
-{
-	return toy_ask(&self->toy, what, 0, text, NULL);
-}
-
-FIXTURE_SETUP(mounted)
-{
-	SKIP_IF(access("/dev/fuse", F_OK) < 0, "there is no /dev/fuse");
-	SKIP_IF(geteuid() != 0 && access("/dev/fuse", R_OK | W_OK) < 0, "users may not open /dev/fuse");
-	strcpy(self->path, "/tmp/iothubd-mount-XXXXXX");
-	ASSERT_TRUE(mkdtemp(self->path) != NULL);
-	ASSERT_EQ(chmod(self->path, 0755), 0);
-	ASSERT_EQ(toy_start(&self->toy, self->path, 0), 0);
-}
-
-FIXTURE_TEARDOWN(mounted)
-{
-	if (!self->path[0])
-		return;
-	if (!test_is_orphan())
-		toy_kill(&self->toy);
-	if (umount2(self->path, MNT_DETACH) < 0 && errno == EPERM)
-		fuse_helper_unmount(self->path, NULL);
-	rmdir(self->path);
-}
+#include "tests/mount/mounted.h"
 
 TEST_F(mounted, echo_from_bash_and_dash)
 {
@@ -265,14 +196,6 @@ static pid_t fork_user(struct fixture_mounted *self, const char *name, int flags
 	return pid;
 }
 
-static int wait_child(pid_t pid)
-{
-	int status = -1;
-
-	waitpid(pid, &status, 0);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
 TEST_F(mounted, parked_read_gets_data)
 {
 	pid_t pid = fork_user(self, "stream", O_RDONLY);
@@ -423,11 +346,13 @@ TEST_F(mounted, attributes_and_listing)
 	EXPECT_EQ(errno, ENOENT);
 	ASSERT_EQ(stat(self->path, &st), 0);
 	EXPECT_EQ(st.st_mode, (mode_t)(S_IFDIR | 0755));
-	EXPECT_EQ(st.st_nlink, 3u);
+	EXPECT_EQ(st.st_nlink, 5u);
 	ASSERT_EQ(statfs(self->path, &fs), 0);
 	EXPECT_EQ(fs.f_type, 0x65735546);
 	EXPECT_EQ(fs.f_namelen, 255);
-	EXPECT_EQ(run(self, "bash", "test \"$(ls)\" = $'doc\\nprivate\\nsink\\nstream\\nsub'"), 0);
+	EXPECT_EQ(run(self, "bash",
+		      "test \"$(ls)\" = $'box\\ncall\\ndoc\\nlive\\nprivate\\nsink\\nstream\\nsub'"),
+		  0);
 	EXPECT_EQ(run(self, "bash", "ls -lR > /dev/null && df . > /dev/null && find . > /dev/null"), 0);
 	EXPECT_EQ(ask(self, TOY_ADD_FILES, 2000), 2000u);
 	EXPECT_EQ(run(self, "bash", "test \"$(ls -l sub | wc -l)\" = 2002"), 0);

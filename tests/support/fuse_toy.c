@@ -25,6 +25,7 @@
 #include "fuse/dev.h"
 #include "fuse/mount.h"
 #include "loop/loop.h"
+#include "tests/support/toy_box.h"
 
 struct toy_message {
 	uint64_t arg;
@@ -44,8 +45,7 @@ struct toy_tree {
 	char last_write[TOY_TEXT_SIZE];
 	char queued[TOY_TEXT_SIZE]; /* for the next READ of stream; empty: none */
 	char document[TOY_TEXT_SIZE];
-	void (*on_change)(struct toy_tree *toy);
-	struct server *server; /* on_change's */
+	struct toy_box box;
 };
 
 struct parked_one {
@@ -62,17 +62,12 @@ struct server {
 	int control;
 	struct toy_message waiting; /* TOY_AWAIT_*, 0 when none */
 	bool is_waiting;
+	bool stopping;
 };
 
 static struct toy_tree *file_toy(const struct fuse_file *file)
 {
 	return fuse_node_userdata(file->node);
-}
-
-static void changed(struct toy_tree *toy)
-{
-	if (toy->on_change)
-		toy->on_change(toy);
 }
 
 static int park(struct toy_tree *toy, struct fuse_request *req)
@@ -85,7 +80,6 @@ static int park(struct toy_tree *toy, struct fuse_request *req)
 	fuse_park(req, &one->fuse);
 	list_append(&toy->parked, &one->link);
 	toy->n_parked++;
-	changed(toy);
 	return FUSE_PARKED;
 }
 
@@ -104,7 +98,6 @@ static void toy_interrupt(struct fuse_parked *parked)
 static void toy_release(struct fuse_file *file)
 {
 	file_toy(file)->n_released++;
-	changed(file_toy(file));
 }
 
 static ssize_t sink_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset,
@@ -142,6 +135,23 @@ static int stream_read(struct fuse_file *file, struct fuse_request *req, uint64_
 	fuse_reply_data(req, data);
 	toy->queued[0] = '\0';
 	return 0;
+}
+
+static int call_read(struct fuse_file *file, struct fuse_request *req, uint64_t offset, uint32_t size)
+{
+	(void)offset;
+	(void)size;
+	return park(file_toy(file), req);
+}
+
+static void call_flush(struct fuse_file *file)
+{
+	struct toy_box *box = &file_toy(file)->box;
+
+	if (fuse_pid_was_killed(file->pid))
+		box->n_killed++;
+	else
+		box->n_closed++;
 }
 
 static uint32_t stream_poll(struct fuse_file *file)
@@ -185,6 +195,11 @@ static const struct fuse_file_ops sink_ops = {
 	.write = sink_write, .fsync = sink_fsync, .release = toy_release, .interrupt = toy_interrupt};
 static const struct fuse_file_ops stream_ops = {
 	.read = stream_read, .poll = stream_poll, .release = toy_release, .interrupt = toy_interrupt};
+static const struct fuse_file_ops call_ops = {.read = call_read,
+					      .write = sink_write,
+					      .flush = call_flush,
+					      .release = toy_release,
+					      .interrupt = toy_interrupt};
 static const struct fuse_file_ops doc_ops = {.read = doc_read, .size = doc_size, .release = toy_release};
 static const struct fuse_file_ops leaf_ops = {.read = leaf_read, .size = leaf_size, .release = toy_release};
 
@@ -209,7 +224,6 @@ static void toy_on_gone(void *userdata)
 	struct toy_tree *toy = userdata;
 
 	toy->gone = true;
-	changed(toy);
 }
 
 int toy_tree_new(struct toy_tree **out, struct loop *loop, struct log *log)
@@ -240,7 +254,9 @@ int toy_tree_new(struct toy_tree **out, struct loop *loop, struct log *log)
 	    add(toy, &toy->doc, root, "doc", S_IFREG | 0644, &doc_ops, false) < 0 ||
 	    add(toy, NULL, root, "private", S_IFREG | 0600, &sink_ops, true) < 0 ||
 	    add(toy, &toy->sub, root, "sub", S_IFDIR | 0755, NULL, false) < 0 ||
-	    add(toy, NULL, toy->sub, "leaf", S_IFREG | 0444, &leaf_ops, false) < 0) {
+	    add(toy, NULL, toy->sub, "leaf", S_IFREG | 0444, &leaf_ops, false) < 0 ||
+	    add(toy, NULL, root, "call", S_IFREG | 0666, &call_ops, true) < 0 ||
+	    toy_box_add(&toy->box, root) < 0) {
 		toy_tree_free(toy);
 		return -ENOMEM;
 	}
@@ -253,7 +269,7 @@ void toy_tree_free(struct toy_tree *toy)
 	if (!toy)
 		return;
 	fuse_tree_free(toy->fuse);
-	assert(list_is_empty(&toy->parked));
+	assert(list_is_empty(&toy->parked) && toy->box.n_items == 0);
 	free(toy);
 }
 
@@ -333,10 +349,30 @@ uint64_t toy_tree_do(struct toy_tree *toy, enum toy_ask what, uint64_t arg, char
 		return add_files(toy, arg);
 	case TOY_GONE:
 		return toy->gone;
+	case TOY_ADD_LIVE:
+		return toy_box_add_live(&toy->box, arg);
+	case TOY_REMOVE_LIVE:
+		snprintf(text, TOY_TEXT_SIZE, "live/%llu", (unsigned long long)arg);
+		return (uint64_t)-toy_box_remove(&toy->box, text);
+	case TOY_REMOVE:
+		return (uint64_t)-toy_box_remove(&toy->box, text);
+	case TOY_MOVE:
+		return (uint64_t)-toy_box_move(&toy->box, text);
+	case TOY_N_ITEMS:
+		return toy->box.n_items;
+	case TOY_N_REMOVED:
+		return fuse_tree_n_removed(toy->fuse);
+	case TOY_N_CLOSED:
+		return toy->box.n_closed;
+	case TOY_N_KILLED:
+		return toy->box.n_killed;
 	case TOY_QUIT:
 	case TOY_AWAIT_PARKED:
 	case TOY_AWAIT_RELEASED:
 	case TOY_AWAIT_GONE:
+	case TOY_AWAIT_CLOSED:
+	case TOY_AWAIT_FORGOTTEN:
+	case TOY_AWAIT_ITEMS:
 		break;
 	}
 	return 0;
@@ -351,20 +387,42 @@ static void answer(struct server *server, uint64_t value, const char *text)
 	if (text)
 		snprintf(message.text, sizeof(message.text), "%s", text);
 	if (send(server->control, &message, sizeof(message), MSG_NOSIGNAL) < 0)
-		loop_stop(server->loop);
+		server->stopping = true;
 }
 
-static void check_waiting(struct toy_tree *toy)
+/* Whether what the test waits for is so; @now: what it asked about. */
+static bool has_come(const struct server *server, uint64_t *now)
 {
-	struct server *server = toy->server;
+	const struct toy_tree *toy = server->toy;
+	uint64_t want = server->waiting.arg;
+
+	switch (server->waiting.what) {
+	case TOY_AWAIT_PARKED:
+		*now = toy->n_parked;
+		return *now >= want;
+	case TOY_AWAIT_RELEASED:
+		*now = toy->n_released;
+		return *now >= want;
+	case TOY_AWAIT_CLOSED:
+		*now = toy->box.n_closed + toy->box.n_killed;
+		return *now >= want;
+	case TOY_AWAIT_FORGOTTEN:
+		*now = fuse_tree_n_removed(toy->fuse);
+		return *now <= want;
+	case TOY_AWAIT_ITEMS:
+		*now = toy->box.n_items;
+		return *now <= want;
+	default:
+		*now = toy->gone;
+		return toy->gone;
+	}
+}
+
+static void check_waiting(struct server *server)
+{
 	uint64_t now;
 
-	if (!server->is_waiting)
-		return;
-	now = server->waiting.what == TOY_AWAIT_PARKED     ? toy->n_parked
-	      : server->waiting.what == TOY_AWAIT_RELEASED ? toy->n_released
-							   : toy->gone;
-	if (now < server->waiting.arg)
+	if (!server->is_waiting || !has_come(server, &now))
 		return;
 	server->is_waiting = false;
 	answer(server, now, NULL);
@@ -382,14 +440,16 @@ static void on_control(struct loop_op *op, int res)
 	while ((n = recv(server->control, &message, sizeof(message), MSG_DONTWAIT)) == sizeof(message)) {
 		switch (message.what) {
 		case TOY_QUIT:
-			loop_stop(server->loop);
+			server->stopping = true;
 			return;
 		case TOY_AWAIT_PARKED:
 		case TOY_AWAIT_RELEASED:
 		case TOY_AWAIT_GONE:
+		case TOY_AWAIT_CLOSED:
+		case TOY_AWAIT_FORGOTTEN:
+		case TOY_AWAIT_ITEMS:
 			server->waiting = message;
 			server->is_waiting = true;
-			check_waiting(server->toy);
 			break;
 		default:
 			value = toy_tree_do(server->toy, message.what, message.arg, message.text);
@@ -397,7 +457,7 @@ static void on_control(struct loop_op *op, int res)
 		}
 	}
 	if (n == 0)
-		loop_stop(server->loop);
+		server->stopping = true;
 }
 
 static int serve(struct server *server, const char *path)
@@ -413,13 +473,12 @@ static int serve(struct server *server, const char *path)
 	if (loop_new(&server->loop, &options) < 0 || toy_tree_new(&server->toy, server->loop, &log) < 0 ||
 	    fuse_dev_new(&server->dev, server->loop, server->toy->fuse, server->mount.fd, &log) < 0)
 		return -ENOMEM;
-	server->toy->on_change = check_waiting;
-	server->toy->server = server;
 	loop_op_init(&server->control_op, on_control);
 	loop_op_poll(server->loop, &server->control_op, server->control, POLLIN);
 	answer(server, 0, NULL);
 
-	r = loop_run(server->loop);
+	for (r = 0; !server->stopping && !r; check_waiting(server))
+		r = loop_turn(server->loop, TIME_NEVER);
 	loop_op_cancel(server->loop, &server->control_op);
 	fuse_dev_free(server->dev);
 	while (loop_n_in_flight(server->loop) > 0)

@@ -6,9 +6,14 @@
  * A small file tree behind a real mount, served by a process of its own, so that the test may open its files.
  * The test tells it what to do and asks what it saw through a socket.
  *
- *   sink     0666, record    takes writes up to 256 KiB, larger ones EMSGSIZE; O_SYNC writes and fsync wait
- * for TOY_ACK stream   0666, record    reads give what TOY_PUSH gave, waiting for it; polls doc      0644,
- * document  text set by TOY_SET_DOC private  0600, record    as sink sub/leaf 0444, document  "leaf\n"
+ *   sink     0666, record    takes writes up to 256 KiB, larger ones EMSGSIZE; O_SYNC writes and fsync wait for
+ *                            TOY_ACK
+ *   stream   0666, record    reads give what TOY_PUSH gave, waiting for it; polls
+ *   call     0666, record    reads wait; writes as sink; counts who closes it
+ *   doc      0644, document  text set by TOY_SET_DOC
+ *   private  0600, record    as sink
+ *   sub/leaf 0444, document  "leaf\n"
+ *   box, live                names that come and go, see toy_box.h
  */
 
 #include <stdbool.h>
@@ -38,6 +43,18 @@ enum toy_ask {
 	TOY_ADD_FILES,      /* @arg documents named f0, f1, … in sub */
 	TOY_AWAIT_GONE,
 	TOY_GONE, /* whether the connection has ended */
+	/* toy_box.h; text: a path */
+	TOY_ADD_LIVE,        /* @arg directories; answers how many there have been */
+	TOY_REMOVE_LIVE,     /* number @arg, as `rm -r` of the daemon's own */
+	TOY_REMOVE,          /* text; answers an errno */
+	TOY_MOVE,            /* text; answers an errno */
+	TOY_N_ITEMS,         /* nodes of box and live that were not dropped */
+	TOY_N_REMOVED,       /* removed nodes that are still known */
+	TOY_N_CLOSED,        /* FLUSHes of call and of documents in box and live, but for */
+	TOY_N_KILLED,        /* those of threads that were killed */
+	TOY_AWAIT_CLOSED,    /* TOY_N_CLOSED + TOY_N_KILLED is @arg or more */
+	TOY_AWAIT_FORGOTTEN, /* TOY_N_REMOVED is @arg or less */
+	TOY_AWAIT_ITEMS,     /* TOY_N_ITEMS is @arg or less */
 };
 
 struct toy {
