@@ -383,6 +383,10 @@ TEST_F(emulator, wrong_options_are_named)
 {
 	expect_wrong(self, "--port=x", "iothub-emulator: --port x: not a valid value; see --help\n");
 	expect_wrong(self, "--port=65536", "iothub-emulator: --port 65536: not a valid value; see --help\n");
+	expect_wrong(self, "--max-deliveries=0",
+		     "iothub-emulator: --max-deliveries 0: not a valid value; see --help\n");
+	expect_wrong(self, "--redelivery-delay=-1",
+		     "iothub-emulator: --redelivery-delay -1: not a valid value; see --help\n");
 	expect_wrong(self, "--device=a b", "iothub-emulator: --device a b: not a valid value; see --help\n");
 	expect_wrong(self, "--refuse=0001",
 		     "iothub-emulator: --refuse 0001: not a valid value; see --help\n");

@@ -285,8 +285,6 @@ static void world_init(struct world *w)
 
 	options.host = "localhost";
 	options.maximum_packet_size = PACKET_MAX;
-	while (emu_registry_n_identities(w->stock->registry) > 0)
-		emu_registry_remove(w->stock->registry, emu_registry_identity(w->stock->registry, 0));
 	for (uint8_t i = 0; i < N_PEERS - 1; i++) {
 		struct emu_credentials credentials = {.keys = {key_make(i), key_make((uint8_t)(i + 100))}};
 		struct emu_identity *identity;
@@ -306,11 +304,14 @@ static void peer_close(struct peer *p)
 	*p = (struct peer){.client = NULL};
 }
 
+/* All that a run has allocated is freed with it, or the fuzzer would run it again to look for a leak. */
 static void world_deinit(struct world *w)
 {
 	for (size_t i = 0; i < N_PEERS; i++)
 		peer_close(&w->peers[i]);
 	emu_hub_deinit(&w->hub);
+	while (emu_registry_n_identities(w->stock->registry) > 0)
+		emu_registry_remove(w->stock->registry, emu_registry_identity(w->stock->registry, 0));
 }
 
 static uint8_t take(struct world *w)

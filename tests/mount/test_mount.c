@@ -428,12 +428,14 @@ TEST_F(mounted, duplicates_share_one_open_file)
 /* More requests at once than one turn of the loop serves. */
 TEST_F(mounted, many_writers)
 {
+	/* Composed here: the fixture lies in memory that the children share. */
+	const char *path = file_path(self, "sink");
 	pid_t pids[4];
 
 	for (size_t i = 0; i < ARRAY_SIZE(pids); i++) {
 		pids[i] = fork();
 		if (pids[i] == 0) {
-			int fd = open(file_path(self, "sink"), O_WRONLY | O_CLOEXEC);
+			int fd = open(path, O_WRONLY | O_CLOEXEC);
 
 			for (int n = 0; n < 2500; n++) {
 				if (write(fd, "0123456789", 10) != 10)

@@ -409,6 +409,7 @@ TEST_F(commands, a_resumed_session_gets_what_was_in_flight_again)
 	ASSERT_TRUE(command(self, "1"));
 	EXPECT_TRUE(self->packet.publish.dup);
 	EXPECT_EQ(self->packet.publish.packet_id, packet_id);
+	EXPECT_STREQ(property(self, "sequence-no"), "1");
 	EXPECT_STREQ(property(self, "delivery-count"), "2");
 	EXPECT_TRUE(nothing(self));
 	/* The subscription is kept, too. */

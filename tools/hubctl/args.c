@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "verb.h"
 
 #define TIMEOUT_DEFAULT_MS 10000
 #define SECONDS_MAX        UINT64_C(10000000)
@@ -83,16 +84,16 @@ bool args_is_device(const char *text)
 	return true;
 }
 
-int args_device(const struct args_spec *spec, const char *device)
+int args_device(const struct verb *verb, const char *device)
 {
 	if (!device || args_is_device(device))
 		return -1;
-	return args_wrong(spec, "`%s' is not the name of a device or DEVICE/MODULE", device);
+	return args_wrong(verb, "`%s' is not the name of a device or DEVICE/MODULE", device);
 }
 
 /* --- options ---------------------------------------------------------------------------------- */
 
-int args_wrong(const struct args_spec *spec, const char *fmt, ...)
+int args_wrong(const struct verb *verb, const char *fmt, ...)
 {
 	va_list list;
 
@@ -100,20 +101,19 @@ int args_wrong(const struct args_spec *spec, const char *fmt, ...)
 	va_start(list, fmt);
 	vfprintf(stderr, fmt, list);
 	va_end(list);
-	fprintf(stderr, "; see hubctl %s --help\n", spec->command);
+	fprintf(stderr, "; see hubctl %s --help\n", verb->name);
 	return 2;
 }
 
 /* All long options in @all. Returns the short ones, for getopt. */
-static const char *options_collect(const struct args_spec *spec,
-				   struct option all[static ARGS_OPTIONS_MAX + 1])
+static const char *options_collect(const struct verb *verb, struct option all[static ARGS_OPTIONS_MAX + 1])
 {
 	const char *letters = ":h";
 	size_t n = 0;
 
 	for (; n < ARRAY_SIZE(common_options); n++)
 		all[n] = common_options[n];
-	for (const struct option *o = spec->options; o && o->name && n < ARGS_OPTIONS_MAX; o++) {
+	for (const struct option *o = verb->options; o && o->name && n < ARGS_OPTIONS_MAX; o++) {
 		if (o->val == 'q')
 			letters = ":hq";
 		all[n++] = *o;
@@ -152,10 +152,10 @@ static const char *option_name(const struct option *all, int id)
 }
 
 /* -1, or the exit code. */
-static int options_apply(struct args *args, const struct args_spec *spec, int argc, char **argv)
+static int options_apply(struct args *args, const struct verb *verb, void *own, int argc, char **argv)
 {
 	struct option all[ARGS_OPTIONS_MAX + 1];
-	const char *letters = options_collect(spec, all);
+	const char *letters = options_collect(verb, all);
 	int id, r;
 
 	/* 0 makes GNU's getopt start anew. */
@@ -165,38 +165,38 @@ static int options_apply(struct args *args, const struct args_spec *spec, int ar
 		switch (id) {
 		case ID_HELP:
 		case 'h':
-			fputs(spec->help, stdout);
+			fputs(verb->help, stdout);
 			return 0;
 		case '?':
-			return args_wrong(spec, "%s is not an option here", argv[optind - 1]);
+			return args_wrong(verb, "%s is not an option here", argv[optind - 1]);
 		case ':':
-			return args_wrong(spec, "%s needs a value", argv[optind - 1]);
+			return args_wrong(verb, "%s needs a value", argv[optind - 1]);
 		default:
 			r = id > ARGS_OWN_ID_MAX ? common_apply(args, id, optarg)
-						 : spec->apply(spec->own, id, optarg);
+						 : verb->apply(own, id, optarg);
 			if (r < 0)
-				return args_wrong(spec, "--%s %s: not a valid value", option_name(all, id),
+				return args_wrong(verb, "--%s %s: not a valid value", option_name(all, id),
 						  optarg ? optarg : "");
 		}
 	}
 	return -1;
 }
 
-int args_parse(struct args *args, const struct args_spec *spec, int argc, char **argv)
+int args_parse(struct args *args, const struct verb *verb, void *own, int argc, char **argv)
 {
 	size_t n;
 	int code;
 
 	*args = (struct args){.timeout_ms = TIMEOUT_DEFAULT_MS};
-	code = options_apply(args, spec, argc, argv);
+	code = options_apply(args, verb, own, argc, argv);
 	if (code >= 0)
 		return code;
 	n = (size_t)(argc - optind);
-	if (n > spec->n_words_max)
-		return args_wrong(spec, "what is %s? %s takes %s", argv[(size_t)optind + spec->n_words_max],
-				  spec->command, spec->words ? spec->words : "options only");
-	if (n < spec->n_words_min)
-		return args_wrong(spec, "%s needs %s", spec->command, spec->words);
+	if (n > verb->n_words_max)
+		return args_wrong(verb, "what is %s? %s takes %s", argv[(size_t)optind + verb->n_words_max],
+				  verb->name, verb->words ? verb->words : "options only");
+	if (n < verb->n_words_min)
+		return args_wrong(verb, "%s needs %s", verb->name, verb->words);
 	for (size_t i = 0; i < n; i++)
 		args->words[i] = argv[(size_t)optind + i];
 	return -1;

@@ -6,7 +6,6 @@
  * The command line of a command: what all of them take, their own options, and their words.
  */
 
-#include <getopt.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,22 +37,14 @@ struct args {
 	const char *words[ARGS_WORDS_MAX + 1]; /* ends with NULL */
 };
 
-struct args_spec {
-	const char *command; /* `twin show` */
-	const char *help;
-	const char *words; /* `DEVICE [PAYLOAD]`, for messages; NULL when it takes none */
-	size_t n_words_min, n_words_max;
-	/* Own options, ending with zeros; @apply takes one and returns 0 or -EINVAL for a wrong value. */
-	const struct option *options;
-	int (*apply)(void *own, int id, const char *value);
-	void *own;
-};
+struct verb;
 
-/* Returns -1 to go on, or the exit code: 0 after --help, 2 after a line about what is wrong. */
-int args_parse(struct args *args, const struct args_spec *spec, int argc, char **argv);
+/* Reads @verb's command line, its own options into @own. Returns -1 to go on, or the exit code: 0 after --help, 2
+ * after a line about what is wrong. */
+int args_parse(struct args *args, const struct verb *verb, void *own, int argc, char **argv);
 
 /* 2, after one line about a command line that is wrong as a whole. */
-__attribute__((format(printf, 2, 3))) int args_wrong(const struct args_spec *spec, const char *fmt, ...);
+__attribute__((format(printf, 2, 3))) int args_wrong(const struct verb *verb, const char *fmt, ...);
 
 /* A decimal number up to @max. Returns 0 or -EINVAL. */
 int args_number(const char *text, uint64_t max, uint64_t *out);
@@ -66,6 +57,6 @@ int args_seconds(const char *text, uint64_t *out_ms);
 bool args_is_device(const char *text);
 
 /* -1 when @device is such a name or NULL, else 2, after a line. */
-int args_device(const struct args_spec *spec, const char *device);
+int args_device(const struct verb *verb, const char *device);
 
 #endif

@@ -9,10 +9,9 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "commands.h"
 #include "listen.h"
 #include "output.h"
-#include "request.h"
+#include "verb.h"
 
 /* --- list ------------------------------------------------------------------------------------- */
 
@@ -51,8 +50,9 @@ static void payloads_unify(json_object *list)
 	}
 }
 
-static void list_print(const struct args *args, const struct list_options *o, json_object *list)
+static void list_print(const struct args *args, json_object *list, const void *own)
 {
+	const struct list_options *o = own;
 	static const struct output_column columns[] = {
 		{"NUMBER", "/sequence-no"},     {"STATE", "/state"},        {"WHY", "/dead-letter-reason"},
 		{"ENQUEUED", "/enqueued-time"}, {"EXPIRES", "/expires-at"}, {"DELIVERIES", "/delivery-count"},
@@ -72,45 +72,38 @@ static void list_print(const struct args *args, const struct list_options *o, js
 	output_table(list, columns, ARRAY_SIZE(columns), "no commands");
 }
 
-int hubctl_command_list(int argc, char **argv)
+static int list_run(const struct args *args, void *own)
 {
-	static const struct option options[] = {
-		{"all", no_argument, NULL, 'a'},
-		{"json-lines", no_argument, NULL, 'l'},
-		{NULL, 0, NULL, 0},
+	const struct list_options *o = own;
+	const struct list_request rq = {
+		.topic = "$service/commands/list",
+		.device = args->words[0],
+		.option = o->all ? "completed" : NULL,
+		.key = "sequence-no",
 	};
-	struct list_options own = {.all = false};
-	const struct args_spec spec = {
-		.command = "command list",
-		.help = list_help,
-		.words = "DEVICE",
-		.n_words_min = 1,
-		.n_words_max = 1,
-		.options = options,
-		.apply = list_apply,
-		.own = &own,
-	};
-	struct list_request rq = {.topic = "$service/commands/list", .key = "sequence-no"};
-	struct args args;
-	struct session s;
-	json_object *list = NULL;
-	int code = args_parse(&args, &spec, argc, argv);
 
-	if (code < 0)
-		code = args_device(&spec, args.words[0]);
-	if (code >= 0)
-		return code;
-	rq.device = args.words[0];
-	rq.option = own.all ? "completed" : NULL;
-	if (session_open(&s, &args) == 0)
-		list = request_list(&s, &args, &rq);
-	session_close(&s);
-	if (list)
-		list_print(&args, &own, list);
-	code = list ? 0 : 1;
-	json_object_put(list);
-	return code;
+	return request_list_run(args, &rq, list_print, o);
 }
+
+static const struct option list_options[] = {
+	{"all", no_argument, NULL, 'a'},
+	{"json-lines", no_argument, NULL, 'l'},
+	{NULL, 0, NULL, 0},
+};
+
+const struct verb verb_command_list = {
+	.name = "command list",
+	.what = "what is in it, and which were given up",
+	.help = list_help,
+	.words = "DEVICE",
+	.n_words_min = 1,
+	.n_words_max = 1,
+	.is_about_device = true,
+	.options = list_options,
+	.apply = list_apply,
+	.own_size = sizeof(struct list_options),
+	.run = list_run,
+};
 
 /* --- watch ------------------------------------------------------------------------------------ */
 
@@ -126,42 +119,26 @@ static json_object *outcome_to_json(struct bytes payload, const mosquitto_proper
 	return listen_properties(properties);
 }
 
-static int watch_apply(void *own, int id, const char *value)
-{
-	return listen_apply(own, id, value);
-}
+static const struct listen watch_defaults = {
+	.topic = "$service/commands/outcomes",
+	.start = "watching",
+	.convert = outcome_to_json,
+	.ready_fd = -1,
+};
 
-int hubctl_command_watch(int argc, char **argv)
-{
-	static const struct option options[] = {
-		LISTEN_OPTIONS,
-		{NULL, 0, NULL, 0},
-	};
-	struct listen listen = {
-		.topic = "$service/commands/outcomes",
-		.start = "watching",
-		.convert = outcome_to_json,
-		.ready_fd = -1,
-	};
-	const struct args_spec spec = {
-		.command = "command watch",
-		.help = watch_help,
-		.words = "[DEVICE]",
-		.n_words_max = 1,
-		.options = options,
-		.apply = watch_apply,
-		.own = &listen,
-	};
-	struct args args;
-	int code = args_parse(&args, &spec, argc, argv);
-
-	if (code < 0)
-		code = args_device(&spec, args.words[0]);
-	if (code >= 0)
-		return code;
-	listen.device = args.words[0];
-	return listen_run(&listen, &args);
-}
+const struct verb verb_command_watch = {
+	.name = "command watch",
+	.what = "print how commands end, as JSON lines",
+	.help = watch_help,
+	.words = "[DEVICE]",
+	.n_words_max = 1,
+	.is_about_device = true,
+	.options = listen_options,
+	.apply = listen_apply,
+	.own = &watch_defaults,
+	.own_size = sizeof(watch_defaults),
+	.run = listen_run,
+};
 
 /* --- purge ------------------------------------------------------------------------------------ */
 
@@ -180,49 +157,41 @@ static int purge_apply(void *own, int id, const char *value)
 	return strcmp(value, "queued") == 0 || strcmp(value, "dead-lettered") == 0 ? 0 : -EINVAL;
 }
 
-static int print_purged(struct session *s, const struct args *args, const struct session_reply *reply,
-			void *own)
+static int purge_build(struct request *q, struct args *args, const void *own)
 {
-	json_object *object = request_reply_json(s, reply, json_type_object), *n;
+	const char *const *state = own;
 
-	(void)own;
-	if (!object)
-		return -1;
-	if (args->json)
-		output_json(object);
-	else if (json_object_object_get_ex(object, "purged", &n))
+	(void)args;
+	request_property(q, "state", *state);
+	return -1;
+}
+
+static void purge_show(json_object *answer)
+{
+	json_object *n;
+
+	if (json_object_object_get_ex(answer, "purged", &n))
 		printf("purged %s\n", json_object_get_string(n));
-	json_object_put(object);
-	return 0;
 }
 
-int hubctl_command_purge(int argc, char **argv)
-{
-	static const struct option options[] = {
-		{"state", required_argument, NULL, 's'},
-		{NULL, 0, NULL, 0},
-	};
-	const char *state = NULL;
-	const struct args_spec spec = {
-		.command = "command purge",
-		.help = purge_help,
-		.words = "DEVICE",
-		.n_words_min = 1,
-		.n_words_max = 1,
-		.options = options,
-		.apply = purge_apply,
-		.own = &state,
-	};
-	struct request q = {.topic = "$service/commands/purge"};
-	struct args args;
-	int code = args_parse(&args, &spec, argc, argv);
+static const struct option purge_options[] = {
+	{"state", required_argument, NULL, 's'},
+	{NULL, 0, NULL, 0},
+};
 
-	if (code < 0)
-		code = args_device(&spec, args.words[0]);
-	if (code >= 0)
-		return code;
-	q.about = args.words[0];
-	request_property(&q, "device", q.about);
-	request_property(&q, "state", state);
-	return request_run(&args, &q, print_purged, NULL);
-}
+const struct verb verb_command_purge = {
+	.name = "command purge",
+	.what = "empty it",
+	.help = purge_help,
+	.words = "DEVICE",
+	.n_words_min = 1,
+	.n_words_max = 1,
+	.is_about_device = true,
+	.options = purge_options,
+	.apply = purge_apply,
+	.own_size = sizeof(const char *),
+	.topic = "$service/commands/purge",
+	.build = purge_build,
+	.type = json_type_object,
+	.show = purge_show,
+};

@@ -18,10 +18,9 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
-#include "commands.h"
 #include "input.h"
 #include "output.h"
-#include "request.h"
+#include "verb.h"
 
 #define N_PROPERTIES_MAX 64
 #define EXPIRY_MAX_S     172800
@@ -380,8 +379,9 @@ static int sender_run(struct sender *d)
 	return r < 0 ? 1 : 0;
 }
 
-static int send_run(const struct args *args, const struct send_options *o)
+static int send_run(const struct args *args, void *own)
 {
+	const struct send_options *o = own;
 	struct sender d = {.args = args, .o = o, .device = args->words[0], .lines = {.fd = -1}};
 	_cleanup_(free_ptr) char *payload = NULL;
 	int code = 1, r;
@@ -398,35 +398,28 @@ static int send_run(const struct args *args, const struct send_options *o)
 	return code;
 }
 
-/* 2 after a line, or -1. */
-static int check(const struct args_spec *spec, const struct args *args, const struct send_options *o)
+static int send_check(const struct verb *verb, const struct args *args, const void *own)
 {
-	int code = args_device(spec, args->words[0]);
+	const struct send_options *o = own;
 
-	if (code < 0 && args->words[1] && o->file)
-		code = args_wrong(spec, "PAYLOAD or --file, not both");
-	if (code < 0 && args->words[1] && o->lines)
-		code = args_wrong(spec, "PAYLOAD or --lines, not both");
-	return code;
+	if (args->words[1] && o->file)
+		return args_wrong(verb, "PAYLOAD or --file, not both");
+	if (args->words[1] && o->lines)
+		return args_wrong(verb, "PAYLOAD or --lines, not both");
+	return -1;
 }
 
-int hubctl_command_send(int argc, char **argv)
-{
-	struct send_options own = {.file = NULL};
-	const struct args_spec spec = {
-		.command = "command send",
-		.help = send_help,
-		.words = "DEVICE [PAYLOAD]",
-		.n_words_min = 1,
-		.n_words_max = 2,
-		.options = send_options,
-		.apply = send_apply,
-		.own = &own,
-	};
-	struct args args;
-	int code = args_parse(&args, &spec, argc, argv);
-
-	if (code < 0)
-		code = check(&spec, &args, &own);
-	return code >= 0 ? code : send_run(&args, &own);
-}
+const struct verb verb_command_send = {
+	.name = "command send",
+	.what = "put a command into a device's queue",
+	.help = send_help,
+	.words = "DEVICE [PAYLOAD]",
+	.n_words_min = 1,
+	.n_words_max = 2,
+	.is_about_device = true,
+	.options = send_options,
+	.apply = send_apply,
+	.own_size = sizeof(struct send_options),
+	.check = send_check,
+	.run = send_run,
+};

@@ -17,56 +17,30 @@
 #include <openssl/x509.h>
 
 #include "base/cleanup.h"
-#include "commands.h"
 #include "output.h"
-#include "request.h"
+#include "verb.h"
 
 #define N_THUMBPRINTS_MAX 2
 #define THUMBPRINT_LEN    64
 
 /* --- a device alone --------------------------------------------------------------------------- */
 
-static int print_object(struct session *s, const struct args *args, const struct session_reply *reply,
-			void *own)
-{
-	json_object *object = request_reply_json(s, reply, json_type_object);
-
-	(void)own;
-	if (!object)
-		return -1;
-	if (args->json)
-		output_json(object);
-	else
-		output_object(object);
-	json_object_put(object);
-	return 0;
-}
-
 static const char show_help[] = "Usage: hubctl devices show DEVICE[/MODULE] [OPTION]...\n"
 				"Prints what the hub knows about a device or a module.\n"
 				"\n" ARGS_COMMON_HELP;
 
-int hubctl_devices_show(int argc, char **argv)
-{
-	static const struct args_spec spec = {
-		.command = "devices show",
-		.help = show_help,
-		.words = "DEVICE",
-		.n_words_min = 1,
-		.n_words_max = 1,
-	};
-	struct request q = {.topic = "$service/devices/show"};
-	struct args args;
-	int code = args_parse(&args, &spec, argc, argv);
-
-	if (code < 0)
-		code = args_device(&spec, args.words[0]);
-	if (code >= 0)
-		return code;
-	q.about = args.words[0];
-	request_property(&q, "device", q.about);
-	return request_run(&args, &q, print_object, NULL);
-}
+const struct verb verb_devices_show = {
+	.name = "devices show",
+	.what = "what the hub knows about one",
+	.help = show_help,
+	.words = "DEVICE",
+	.n_words_min = 1,
+	.n_words_max = 1,
+	.is_about_device = true,
+	.topic = "$service/devices/show",
+	.type = json_type_object,
+	.show = output_object,
+};
 
 static const char remove_help[] = "Usage: hubctl devices remove DEVICE[/MODULE] [OPTION]...\n"
 				  "Removes a device or a module, with its twin, its commands and its keys;\n"
@@ -93,27 +67,17 @@ static int print_removed(struct session *s, const struct args *args, const struc
 	return 0;
 }
 
-int hubctl_devices_remove(int argc, char **argv)
-{
-	static const struct args_spec spec = {
-		.command = "devices remove",
-		.help = remove_help,
-		.words = "DEVICE",
-		.n_words_min = 1,
-		.n_words_max = 1,
-	};
-	struct request q = {.topic = "$service/devices/remove"};
-	struct args args;
-	int code = args_parse(&args, &spec, argc, argv);
-
-	if (code < 0)
-		code = args_device(&spec, args.words[0]);
-	if (code >= 0)
-		return code;
-	q.about = args.words[0];
-	request_property(&q, "device", q.about);
-	return request_run(&args, &q, print_removed, NULL);
-}
+const struct verb verb_devices_remove = {
+	.name = "devices remove",
+	.what = "remove one and all that is its",
+	.help = remove_help,
+	.words = "DEVICE",
+	.n_words_min = 1,
+	.n_words_max = 1,
+	.is_about_device = true,
+	.topic = "$service/devices/remove",
+	.print = print_removed,
+};
 
 /* --- all of them ------------------------------------------------------------------------------ */
 
@@ -133,8 +97,9 @@ static int list_apply(void *own, int id, const char *value)
 	return 0;
 }
 
-static void list_print(const struct args *args, json_object *list, bool ids_only)
+static void list_print(const struct args *args, json_object *list, const void *own)
 {
+	const bool *ids_only = own;
 	static const struct output_column columns[] = {
 		{"DEVICE", "/device"},           {"AUTHENTICATION", "/authentication"},
 		{"CONNECTED", "/connected"},     {"SINCE", "/connected-since"},
@@ -146,7 +111,7 @@ static void list_print(const struct args *args, json_object *list, bool ids_only
 		output_json(list);
 		return;
 	}
-	if (!ids_only) {
+	if (!*ids_only) {
 		output_table(list, columns, ARRAY_SIZE(columns), "no devices; hubctl devices add makes one");
 		return;
 	}
@@ -158,37 +123,27 @@ static void list_print(const struct args *args, json_object *list, bool ids_only
 	}
 }
 
-int hubctl_devices_list(int argc, char **argv)
+static int list_run(const struct args *args, void *own)
 {
-	static const struct option options[] = {
-		{"ids", no_argument, NULL, 'i'},
-		{NULL, 0, NULL, 0},
-	};
-	bool ids_only = false;
-	const struct args_spec spec = {
-		.command = "devices list",
-		.help = list_help,
-		.options = options,
-		.apply = list_apply,
-		.own = &ids_only,
-	};
-	const struct list_request rq = {.topic = "$service/devices/list", .key = "device"};
-	struct args args;
-	struct session s;
-	json_object *list = NULL;
-	int code = args_parse(&args, &spec, argc, argv);
+	static const struct list_request rq = {.topic = "$service/devices/list", .key = "device"};
 
-	if (code >= 0)
-		return code;
-	if (session_open(&s, &args) == 0)
-		list = request_list(&s, &args, &rq);
-	session_close(&s);
-	if (list)
-		list_print(&args, list, ids_only);
-	code = list ? 0 : 1;
-	json_object_put(list);
-	return code;
+	return request_list_run(args, &rq, list_print, own);
 }
+
+static const struct option list_options[] = {
+	{"ids", no_argument, NULL, 'i'},
+	{NULL, 0, NULL, 0},
+};
+
+const struct verb verb_devices_list = {
+	.name = "devices list",
+	.what = "which there are, and whether they are connected",
+	.help = list_help,
+	.options = list_options,
+	.apply = list_apply,
+	.own_size = sizeof(bool),
+	.run = list_run,
+};
 
 /* --- keys ------------------------------------------------------------------------------------- */
 
@@ -246,7 +201,7 @@ static int print_keys(struct session *s, const struct args *args, const struct s
 	int r;
 
 	if (!o->output)
-		return print_object(s, args, reply, NULL);
+		return request_print_json(s, args, reply, json_type_object, output_object);
 	keys = request_reply_json(s, reply, json_type_object);
 	if (!keys)
 		return -1;
@@ -255,37 +210,36 @@ static int print_keys(struct session *s, const struct args *args, const struct s
 	return r;
 }
 
-int hubctl_devices_keys(int argc, char **argv)
+static int keys_build(struct request *q, struct args *args, const void *own)
 {
-	static const struct option options[] = {
-		{"regenerate", required_argument, NULL, 'g'},
-		{"output", required_argument, NULL, 'o'},
-		{NULL, 0, NULL, 0},
-	};
-	struct keys_options own = {.regenerate = NULL};
-	const struct args_spec spec = {
-		.command = "devices keys",
-		.help = keys_help,
-		.words = "DEVICE",
-		.n_words_min = 1,
-		.n_words_max = 1,
-		.options = options,
-		.apply = keys_apply,
-		.own = &own,
-	};
-	struct request q = {.topic = "$service/devices/keys"};
-	struct args args;
-	int code = args_parse(&args, &spec, argc, argv);
+	const struct keys_options *o = own;
 
-	if (code < 0)
-		code = args_device(&spec, args.words[0]);
-	if (code >= 0)
-		return code;
-	q.about = args.words[0];
-	request_property(&q, "device", q.about);
-	request_property(&q, "regenerate", own.regenerate);
-	return request_run(&args, &q, print_keys, &own);
+	(void)args;
+	request_property(q, "regenerate", o->regenerate);
+	return -1;
 }
+
+static const struct option keys_options[] = {
+	{"regenerate", required_argument, NULL, 'g'},
+	{"output", required_argument, NULL, 'o'},
+	{NULL, 0, NULL, 0},
+};
+
+const struct verb verb_devices_keys = {
+	.name = "devices keys",
+	.what = "print its keys, or make new ones",
+	.help = keys_help,
+	.words = "DEVICE",
+	.n_words_min = 1,
+	.n_words_max = 1,
+	.is_about_device = true,
+	.options = keys_options,
+	.apply = keys_apply,
+	.own_size = sizeof(struct keys_options),
+	.topic = "$service/devices/keys",
+	.build = keys_build,
+	.print = print_keys,
+};
 
 /* --- a new one -------------------------------------------------------------------------------- */
 
@@ -441,54 +395,53 @@ static int print_added(struct session *s, const struct args *args, const struct 
 	return r;
 }
 
-/* 2 after a line, or -1. */
-static int add_check(const struct args_spec *spec, const struct add_options *o, const char *device)
+static int add_check(const struct verb *verb, const struct args *args, const void *own)
 {
+	const struct add_options *o = own;
+
+	(void)args;
 	if (add_is_x509(o) && (o->primary_key || o->secondary_key))
-		return args_wrong(spec, "a device has keys or X.509, not both");
+		return args_wrong(verb, "a device has keys or X.509, not both");
 	if (add_is_x509(o) && o->output)
-		return args_wrong(spec, "with X.509 there is no connection string to save");
+		return args_wrong(verb, "with X.509 there is no connection string to save");
 	if (o->is_by_ca && o->n_thumbprints > 0)
-		return args_wrong(spec, "--x509-ca goes without thumbprints");
-	return args_device(spec, device);
+		return args_wrong(verb, "--x509-ca goes without thumbprints");
+	return -1;
 }
 
-int hubctl_devices_add(int argc, char **argv)
+static int add_build(struct request *q, struct args *args, const void *own)
 {
-	static const struct option options[] = {
-		{"primary-key", required_argument, NULL, 'p'},
-		{"secondary-key", required_argument, NULL, 's'},
-		{"x509-thumbprint", required_argument, NULL, 't'},
-		{"x509-certificate", required_argument, NULL, 'f'},
-		{"x509-ca", no_argument, NULL, 'a'},
-		{"output", required_argument, NULL, 'o'},
-		{NULL, 0, NULL, 0},
-	};
-	struct add_options own = {.n_thumbprints = 0};
-	const struct args_spec spec = {
-		.command = "devices add",
-		.help = add_help,
-		.words = "DEVICE",
-		.n_words_min = 1,
-		.n_words_max = 1,
-		.options = options,
-		.apply = add_apply,
-		.own = &own,
-	};
-	struct request q = {.topic = "$service/devices/add"};
-	json_object *body;
-	struct args args;
-	int code = args_parse(&args, &spec, argc, argv);
+	json_object *body = add_to_json(own);
 
-	if (code < 0)
-		code = add_check(&spec, &own, args.words[0]);
-	if (code >= 0)
-		return code;
-	body = add_to_json(&own);
-	q.about = args.words[0];
-	q.payload = bytes_from_str(json_object_to_json_string_ext(body, JSON_C_TO_STRING_PLAIN));
-	request_property(&q, "device", q.about);
-	code = request_run(&args, &q, print_added, &own);
+	(void)args;
+	request_payload_json(q, body);
 	json_object_put(body);
-	return code;
+	return -1;
 }
+
+static const struct option add_options[] = {
+	{"primary-key", required_argument, NULL, 'p'},
+	{"secondary-key", required_argument, NULL, 's'},
+	{"x509-thumbprint", required_argument, NULL, 't'},
+	{"x509-certificate", required_argument, NULL, 'f'},
+	{"x509-ca", no_argument, NULL, 'a'},
+	{"output", required_argument, NULL, 'o'},
+	{NULL, 0, NULL, 0},
+};
+
+const struct verb verb_devices_add = {
+	.name = "devices add",
+	.what = "make a device or a module; prints its connection string",
+	.help = add_help,
+	.words = "DEVICE",
+	.n_words_min = 1,
+	.n_words_max = 1,
+	.is_about_device = true,
+	.options = add_options,
+	.apply = add_apply,
+	.own_size = sizeof(struct add_options),
+	.check = add_check,
+	.topic = "$service/devices/add",
+	.build = add_build,
+	.print = print_added,
+};

@@ -14,9 +14,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "commands.h"
 #include "output.h"
-#include "request.h"
+#include "verb.h"
 
 /* --- set -------------------------------------------------------------------------------------- */
 
@@ -106,7 +105,7 @@ static json_object *value_to_json(enum member_type type, const char *text)
 }
 
 /* Adds `NAME=VALUE`. Returns -1, or 2 after a line. */
-static int member_add(const struct args_spec *spec, json_object *fault, const char *word)
+static int member_add(const struct verb *verb, json_object *fault, const char *word)
 {
 	const char *value = strchr(word, '=');
 	json_object *json;
@@ -117,70 +116,64 @@ static int member_add(const struct args_spec *spec, json_object *fault, const ch
 			continue;
 		json = value_to_json(members[i].type, value + 1);
 		if (!json)
-			return args_wrong(spec, "%s: not a valid value", word);
+			return args_wrong(verb, "%s: not a valid value", word);
 		json_object_object_add(fault, members[i].name, json);
 		return -1;
 	}
-	return args_wrong(spec, "what is %s? A fault has NAME=VALUE of known names", word);
+	return args_wrong(verb, "what is %s? A fault has NAME=VALUE of known names", word);
 }
 
-/* -1, or 2 after a line. */
-static int fault_parse(const struct args_spec *spec, const struct args *args, json_object **out)
+/* The fault as JSON. Returns -1, or 2 after a line. */
+static int fault_parse(const struct verb *verb, const struct args *args, json_object **out)
 {
 	int code = -1;
 
 	if (args->words[0][0] == '{') {
 		*out = json_tokener_parse(args->words[0]);
-		return *out && !args->words[1] ? -1 : args_wrong(spec, "the fault is not one JSON object");
+		return *out && !args->words[1] ? -1 : args_wrong(verb, "the fault is not one JSON object");
 	}
 	*out = json_object_new_object();
 	json_object_object_add(*out, "fault", json_object_new_string(args->words[0]));
 	for (size_t i = 1; args->words[i] && code < 0; i++)
-		code = member_add(spec, *out, args->words[i]);
+		code = member_add(verb, *out, args->words[i]);
 	return code;
 }
 
-static int print_set(struct session *s, const struct args *args, const struct session_reply *reply, void *own)
+static int set_build(struct request *q, struct args *args, const void *own)
 {
-	json_object *object = request_reply_json(s, reply, json_type_object), *id, *hits;
+	json_object *fault = NULL;
+	int code = fault_parse(&verb_fault_set, args, &fault);
 
 	(void)own;
-	if (!object)
-		return -1;
-	if (args->json)
-		output_json(object);
-	else if (json_object_object_get_ex(object, "hits", &hits))
-		printf("connections it met: %s\n", json_object_get_string(hits));
-	else if (json_object_object_get_ex(object, "id", &id))
-		printf("fault %s\n", json_object_get_string(id));
-	json_object_put(object);
-	return 0;
-}
-
-int hubctl_fault_set(int argc, char **argv)
-{
-	static const struct args_spec spec = {
-		.command = "fault set",
-		.help = set_help,
-		.words = "KIND [NAME=VALUE]...",
-		.n_words_min = 1,
-		.n_words_max = ARGS_WORDS_MAX,
-	};
-	struct request q = {.topic = "$service/faults/set", .about = "fault"};
-	json_object *fault = NULL;
-	struct args args;
-	int code = args_parse(&args, &spec, argc, argv);
-
 	if (code < 0)
-		code = fault_parse(&spec, &args, &fault);
-	if (code < 0) {
-		q.payload = bytes_from_str(json_object_to_json_string_ext(
-			fault, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
-		code = request_run(&args, &q, print_set, NULL);
-	}
+		request_payload_json(q, fault);
 	json_object_put(fault);
 	return code;
 }
+
+static void set_show(json_object *answer)
+{
+	json_object *id, *hits;
+
+	if (json_object_object_get_ex(answer, "hits", &hits))
+		printf("connections it met: %s\n", json_object_get_string(hits));
+	else if (json_object_object_get_ex(answer, "id", &id))
+		printf("fault %s\n", json_object_get_string(id));
+}
+
+const struct verb verb_fault_set = {
+	.name = "fault set",
+	.what = "make the hub misbehave",
+	.help = set_help,
+	.words = "KIND [NAME=VALUE]...",
+	.n_words_min = 1,
+	.n_words_max = ARGS_WORDS_MAX,
+	.topic = "$service/faults/set",
+	.about = "fault",
+	.build = set_build,
+	.type = json_type_object,
+	.show = set_show,
+};
 
 /* --- list and clear --------------------------------------------------------------------------- */
 
@@ -206,76 +199,61 @@ static void rest_collect(json_object *row)
 	json_object_object_add(row, "what", rest);
 }
 
-static int print_list(struct session *s, const struct args *args, const struct session_reply *reply,
-		      void *own)
+static void list_show(json_object *answer)
 {
 	static const struct output_column columns[] = {
 		{"ID", "/id"},     {"FAULT", "/fault"}, {"DEVICE", "/device"},
 		{"LEFT", "/left"}, {"HITS", "/hits"},   {"WHAT", "/what"},
 	};
-	json_object *list = request_reply_json(s, reply, json_type_array);
 
-	(void)own;
-	if (!list)
-		return -1;
-	if (args->json) {
-		output_json(list);
-	} else {
-		for (size_t i = 0; i < json_object_array_length(list); i++)
-			rest_collect(json_object_array_get_idx(list, i));
-		output_table(list, columns, ARRAY_SIZE(columns), "no faults");
-	}
-	json_object_put(list);
-	return 0;
+	for (size_t i = 0; i < json_object_array_length(answer); i++)
+		rest_collect(json_object_array_get_idx(answer, i));
+	output_table(answer, columns, ARRAY_SIZE(columns), "no faults");
 }
 
-int hubctl_fault_list(int argc, char **argv)
-{
-	static const struct args_spec spec = {.command = "fault list", .help = list_help};
-	struct request q = {.topic = "$service/faults/list", .about = "faults"};
-	struct args args;
-	int code = args_parse(&args, &spec, argc, argv);
-
-	return code >= 0 ? code : request_run(&args, &q, print_list, NULL);
-}
+const struct verb verb_fault_list = {
+	.name = "fault list",
+	.what = "how it does",
+	.help = list_help,
+	.topic = "$service/faults/list",
+	.about = "faults",
+	.type = json_type_array,
+	.show = list_show,
+};
 
 static const char clear_help[] = "Usage: hubctl fault clear [ID] [OPTION]...\n"
 				 "Removes the fault of this number, or all. Prints how many went.\n"
 				 "\n" ARGS_COMMON_HELP;
 
-static int print_cleared(struct session *s, const struct args *args, const struct session_reply *reply,
-			 void *own)
+static int clear_build(struct request *q, struct args *args, const void *own)
 {
-	json_object *object = request_reply_json(s, reply, json_type_object), *n;
+	const char *id = args->words[0];
+	uint64_t number;
 
 	(void)own;
-	if (!object)
-		return -1;
-	if (args->json)
-		output_json(object);
-	else if (json_object_object_get_ex(object, "cleared", &n))
-		printf("cleared %s\n", json_object_get_string(n));
-	json_object_put(object);
-	return 0;
+	if (id && args_number(id, UINT64_MAX, &number) < 0)
+		return args_wrong(&verb_fault_clear, "%s is not the number of a fault", id);
+	request_property(q, "id", id);
+	return -1;
 }
 
-int hubctl_fault_clear(int argc, char **argv)
+static void clear_show(json_object *answer)
 {
-	static const struct args_spec spec = {
-		.command = "fault clear",
-		.help = clear_help,
-		.words = "[ID]",
-		.n_words_max = 1,
-	};
-	struct request q = {.topic = "$service/faults/clear", .about = "fault"};
-	struct args args;
-	uint64_t id;
-	int code = args_parse(&args, &spec, argc, argv);
+	json_object *n;
 
-	if (code >= 0)
-		return code;
-	if (args.words[0] && args_number(args.words[0], UINT64_MAX, &id) < 0)
-		return args_wrong(&spec, "%s is not the number of a fault", args.words[0]);
-	request_property(&q, "id", args.words[0]);
-	return request_run(&args, &q, print_cleared, NULL);
+	if (json_object_object_get_ex(answer, "cleared", &n))
+		printf("cleared %s\n", json_object_get_string(n));
 }
+
+const struct verb verb_fault_clear = {
+	.name = "fault clear",
+	.what = "no more",
+	.help = clear_help,
+	.words = "[ID]",
+	.n_words_max = 1,
+	.topic = "$service/faults/clear",
+	.about = "fault",
+	.build = clear_build,
+	.type = json_type_object,
+	.show = clear_show,
+};

@@ -21,6 +21,11 @@
 
 #define WAIT_MS 60000
 
+const struct option listen_options[] = {
+	LISTEN_OPTIONS,
+	{NULL, 0, NULL, 0},
+};
+
 struct listener {
 	const struct listen *listen;
 	uint64_t n_printed;
@@ -28,8 +33,9 @@ struct listener {
 	bool is_done;
 };
 
-int listen_apply(struct listen *l, int id, const char *value)
+int listen_apply(void *own, int id, const char *value)
 {
+	struct listen *l = own;
 	uint64_t number;
 
 	switch (id) {
@@ -147,12 +153,15 @@ static int tell_ready(struct session *s, const struct listen *l)
 	return r;
 }
 
-int listen_run(const struct listen *listen, const struct args *args)
+int listen_run(const struct args *args, void *own)
 {
+	struct listen *listen = own;
 	struct listener l = {.listen = listen};
 	struct session s;
 	int r = session_open(&s, args);
 
+	if (!listen->device)
+		listen->device = args->words[0];
 	s.on_message = on_message;
 	s.userdata = &l;
 	if (r == 0)

@@ -7,6 +7,7 @@
  * line, until there is enough of it or a signal comes.
  */
 
+#include <getopt.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -28,6 +29,9 @@
 		"quiet", no_argument, NULL, 'q'                                                              \
 	}
 
+/* Of a command that has no others. */
+extern const struct option listen_options[];
+
 struct listen {
 	const char *topic;  /* of everything; `/DEVICE` behind it is that of a device */
 	const char *device; /* NULL: all of them */
@@ -42,10 +46,8 @@ struct listen {
 /* What is posted, but for the payload: the properties, numbers among them as such. As of `convert`. */
 json_object *listen_properties(const mosquitto_property *properties);
 
-/* Takes one option. Returns 0 or -EINVAL. */
-int listen_apply(struct listen *l, int id, const char *value);
-
-/* Returns the exit code. */
-int listen_run(const struct listen *l, const struct args *args);
+/* For struct verb, whose `own` is a struct listen. The first word is the device, unless --device named one. */
+int listen_apply(void *own, int id, const char *value);
+int listen_run(const struct args *args, void *own);
 
 #endif

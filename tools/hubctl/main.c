@@ -10,33 +10,27 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "commands.h"
+#include "verb.h"
 
-struct command {
-	const char *group, *verb; /* a NULL @verb: of one word */
-	int (*run)(int argc, char **argv);
-	const char *what;
+static const struct verb *const verbs[] = {
+	&verb_devices_add,   &verb_devices_list, &verb_devices_show, &verb_devices_remove,
+	&verb_devices_keys,  &verb_monitor,      &verb_twin_show,    &verb_twin_patch,
+	&verb_twin_watch,    &verb_command_send, &verb_command_list, &verb_command_watch,
+	&verb_command_purge, &verb_method_call,  &verb_fault_set,    &verb_fault_list,
+	&verb_fault_clear,
 };
 
-static const struct command commands[] = {
-	{"devices", "add", hubctl_devices_add, "make a device or a module; prints its connection string"},
-	{"devices", "list", hubctl_devices_list, "which there are, and whether they are connected"},
-	{"devices", "show", hubctl_devices_show, "what the hub knows about one"},
-	{"devices", "remove", hubctl_devices_remove, "remove one and all that is its"},
-	{"devices", "keys", hubctl_devices_keys, "print its keys, or make new ones"},
-	{"monitor", NULL, hubctl_monitor, "print the telemetry that arrives, as JSON lines"},
-	{"twin", "show", hubctl_twin_show, "print a twin"},
-	{"twin", "patch", hubctl_twin_patch, "change its desired properties"},
-	{"twin", "watch", hubctl_twin_watch, "print changes of twins, as JSON lines"},
-	{"command", "send", hubctl_command_send, "put a command into a device's queue"},
-	{"command", "list", hubctl_command_list, "what is in it, and which were given up"},
-	{"command", "watch", hubctl_command_watch, "print how commands end, as JSON lines"},
-	{"command", "purge", hubctl_command_purge, "empty it"},
-	{"method", "call", hubctl_method_call, "call a device's method and print the answer"},
-	{"fault", "set", hubctl_fault_set, "make the hub misbehave"},
-	{"fault", "list", hubctl_fault_list, "how it does"},
-	{"fault", "clear", hubctl_fault_clear, "no more"},
-};
+/* What is behind @group in the name: "" when that is all, NULL when it is another group's. */
+static const char *verb_in_group(const struct verb *verb, const char *group)
+{
+	size_t len = strlen(group);
+
+	if (strncmp(verb->name, group, len) != 0)
+		return NULL;
+	if (verb->name[len] == ' ')
+		return verb->name + len + 1;
+	return verb->name[len] ? NULL : "";
+}
 
 static bool is_help(const char *word)
 {
@@ -50,14 +44,9 @@ static void usage(FILE *out, const char *group)
 		"Usage: hubctl %s%sCOMMAND [WORD]... [OPTION]...\n"
 		"The service side of an IoT hub.\n\n",
 		group ? group : "", group ? " " : "");
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		const struct command *c = &commands[i];
-		char name[32];
-
-		if (group && strcmp(group, c->group) != 0)
-			continue;
-		snprintf(name, sizeof(name), "%s%s%s", c->group, c->verb ? " " : "", c->verb ? c->verb : "");
-		fprintf(out, "  %-15s %s\n", name, c->what);
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+		if (!group || verb_in_group(verbs[i], group))
+			fprintf(out, "  %-15s %s\n", verbs[i]->name, verbs[i]->what);
 	}
 	if (!group)
 		fputs("\n"
@@ -83,22 +72,22 @@ static int group_usage(const char *group, const char *word)
 
 static int dispatch(int argc, char **argv)
 {
-	const char *group = argv[1], *verb = argc > 2 ? argv[2] : NULL;
+	const char *group = argv[1], *word = argc > 2 ? argv[2] : NULL;
 	bool is_known = false;
 
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		const struct command *c = &commands[i];
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+		const char *rest = verb_in_group(verbs[i], group);
 
-		if (strcmp(group, c->group) != 0)
+		if (!rest)
 			continue;
 		is_known = true;
-		if (!c->verb)
-			return c->run(argc - 1, argv + 1);
-		if (verb && strcmp(verb, c->verb) == 0)
-			return c->run(argc - 2, argv + 2);
+		if (!*rest)
+			return verb_run(verbs[i], argc - 1, argv + 1);
+		if (word && strcmp(word, rest) == 0)
+			return verb_run(verbs[i], argc - 2, argv + 2);
 	}
 	if (is_known)
-		return group_usage(group, verb);
+		return group_usage(group, word);
 	fprintf(stderr, "hubctl: no such command: %s; see hubctl --help\n", group);
 	return 2;
 }

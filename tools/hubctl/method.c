@@ -14,12 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/time.h"
-#include "commands.h"
-#include "input.h"
 #include "output.h"
-#include "request.h"
+#include "verb.h"
 
 #define CONNECT_TIMEOUT_MS 10000 /* for hubctl's own connection */
 #define PATIENCE_MS        5000
@@ -45,7 +42,6 @@ static const char help[] =
 struct call_options {
 	const char *file;
 	uint64_t connect_timeout_s;
-	uint64_t response_code; /* what the device answered */
 };
 
 static int apply(void *own, int id, const char *value)
@@ -76,13 +72,14 @@ static int print_json(struct session *s, const struct session_reply *reply, uint
 static int print_answer(struct session *s, const struct args *args, const struct session_reply *reply,
 			void *own)
 {
-	struct call_options *o = own;
+	uint64_t response_code;
 	char text[16];
 
+	(void)own;
 	if (!session_property(reply->properties, "response-code", text, sizeof(text)) ||
-	    args_number(text, UINT32_MAX, &o->response_code) < 0)
+	    args_number(text, UINT32_MAX, &response_code) < 0)
 		return session_fail(s, "%s did not say the response-code", s->target.host);
-	if (args->json && print_json(s, reply, o->response_code) < 0)
+	if (args->json && print_json(s, reply, response_code) < 0)
 		return -1;
 	if (!args->json && reply->payload_len) {
 		fwrite(reply->payload, 1, reply->payload_len, stdout);
@@ -90,86 +87,62 @@ static int print_answer(struct session *s, const struct args *args, const struct
 		if (isatty(STDOUT_FILENO))
 			putchar('\n');
 	}
-	if (o->response_code < FIRST_ERROR_CODE)
+	if (response_code < FIRST_ERROR_CODE)
 		return 0;
 	return session_fail(s, "%s: %s: the device answered %s", args->words[0], args->words[1], text);
 }
 
 /* Connects as everyone does, and then has more patience. */
-static int call(const struct args *args, struct request *q, struct call_options *o,
-		uint64_t response_timeout_ms)
+static int build(struct request *q, struct args *args, const void *own)
 {
-	struct session_reply reply = {.is_here = false};
-	struct session s;
-	int r = session_open(&s, args);
-
-	s.timeout_ms = o->connect_timeout_s * MSEC_PER_SEC + response_timeout_ms + PATIENCE_MS;
-	if (r == 0)
-		r = request_send(&s, args, q, &reply);
-	if (r == 0)
-		r = print_answer(&s, args, &reply, o);
-	mosquitto_property_free_all(&q->properties);
-	session_reply_deinit(&reply);
-	session_close(&s);
-	return r < 0 ? 1 : 0;
-}
-
-static int run(struct args *args, struct call_options *o)
-{
+	const struct call_options *o = own;
 	uint64_t response_timeout_ms =
 		args->has_timeout ? args->timeout_ms : TIMEOUT_DEFAULT_S * MSEC_PER_SEC;
-	struct request q = {.topic = "$service/methods/call", .about = args->words[0]};
-	_cleanup_(free_ptr) char *payload = NULL;
-	size_t len;
 
-	if (input_read(args->words[2], o->file, &payload, &len) < 0)
+	if (request_payload_read(q, args->words[2], o->file) < 0)
 		return 1;
-	q.payload = BYTES(payload, len);
-	request_property(&q, "device", q.about);
-	request_property(&q, "method", args->words[1]);
-	request_property_number(&q, "response-timeout", response_timeout_ms / MSEC_PER_SEC);
-	request_property_number(&q, "connect-timeout", o->connect_timeout_s);
+	request_property(q, "method", args->words[1]);
+	request_property_number(q, "response-timeout", response_timeout_ms / MSEC_PER_SEC);
+	request_property_number(q, "connect-timeout", o->connect_timeout_s);
 	args->timeout_ms = CONNECT_TIMEOUT_MS;
-	return call(args, &q, o, response_timeout_ms);
+	q->timeout_ms = o->connect_timeout_s * MSEC_PER_SEC + response_timeout_ms + PATIENCE_MS;
+	return -1;
 }
 
-/* 2 after a line, or -1. */
-static int check(const struct args_spec *spec, const struct args *args, const struct call_options *o)
+static int check(const struct verb *verb, const struct args *args, const void *own)
 {
+	const struct call_options *o = own;
 	const char *name = args->words[1];
 
 	if (!*name || strpbrk(name, "/+#"))
-		return args_wrong(spec, "%s is not the name of a method", name);
+		return args_wrong(verb, "%s is not the name of a method", name);
 	if (args->words[2] && o->file)
-		return args_wrong(spec, "PAYLOAD or --file, not both");
+		return args_wrong(verb, "PAYLOAD or --file, not both");
 	if (args->has_timeout &&
 	    (args->timeout_ms % MSEC_PER_SEC || args->timeout_ms > TIMEOUT_MAX_S * MSEC_PER_SEC))
-		return args_wrong(spec, "--timeout takes whole seconds from 1 to %d", TIMEOUT_MAX_S);
-	return args_device(spec, args->words[0]);
+		return args_wrong(verb, "--timeout takes whole seconds from 1 to %d", TIMEOUT_MAX_S);
+	return -1;
 }
 
-int hubctl_method_call(int argc, char **argv)
-{
-	static const struct option options[] = {
-		{"file", required_argument, NULL, 'f'},
-		{"connect-timeout", required_argument, NULL, 'c'},
-		{NULL, 0, NULL, 0},
-	};
-	struct call_options own = {.file = NULL};
-	const struct args_spec spec = {
-		.command = "method call",
-		.help = help,
-		.words = "DEVICE NAME [PAYLOAD]",
-		.n_words_min = 2,
-		.n_words_max = 3,
-		.options = options,
-		.apply = apply,
-		.own = &own,
-	};
-	struct args args;
-	int code = args_parse(&args, &spec, argc, argv);
+static const struct option options[] = {
+	{"file", required_argument, NULL, 'f'},
+	{"connect-timeout", required_argument, NULL, 'c'},
+	{NULL, 0, NULL, 0},
+};
 
-	if (code < 0)
-		code = check(&spec, &args, &own);
-	return code >= 0 ? code : run(&args, &own);
-}
+const struct verb verb_method_call = {
+	.name = "method call",
+	.what = "call a device's method and print the answer",
+	.help = help,
+	.words = "DEVICE NAME [PAYLOAD]",
+	.n_words_min = 2,
+	.n_words_max = 3,
+	.is_about_device = true,
+	.options = options,
+	.apply = apply,
+	.own_size = sizeof(struct call_options),
+	.check = check,
+	.topic = "$service/methods/call",
+	.build = build,
+	.print = print_answer,
+};

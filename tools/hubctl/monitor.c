@@ -3,9 +3,9 @@
  * `hubctl monitor`: prints the telemetry that arrives. message.c makes JSON of it, listen.c does the rest.
  */
 
-#include "commands.h"
 #include "listen.h"
 #include "message.h"
+#include "verb.h"
 
 static const char help[] =
 	"Usage: hubctl monitor [OPTION]...\n"
@@ -20,28 +20,20 @@ static const struct option options[] = {
 	{NULL, 0, NULL, 0},
 };
 
-static int apply(void *own, int id, const char *value)
-{
-	return listen_apply(own, id, value);
-}
+static const struct listen listen_defaults = {
+	.topic = "$service/telemetry",
+	.start = "monitoring",
+	.convert = message_to_json,
+	.ready_fd = -1,
+};
 
-int hubctl_monitor(int argc, char **argv)
-{
-	struct listen listen = {
-		.topic = "$service/telemetry",
-		.start = "monitoring",
-		.convert = message_to_json,
-		.ready_fd = -1,
-	};
-	const struct args_spec spec = {
-		.command = "monitor",
-		.help = help,
-		.options = options,
-		.apply = apply,
-		.own = &listen,
-	};
-	struct args args;
-	int code = args_parse(&args, &spec, argc, argv);
-
-	return code >= 0 ? code : listen_run(&listen, &args);
-}
+const struct verb verb_monitor = {
+	.name = "monitor",
+	.what = "print the telemetry that arrives, as JSON lines",
+	.help = help,
+	.options = options,
+	.apply = listen_apply,
+	.own = &listen_defaults,
+	.own_size = sizeof(listen_defaults),
+	.run = listen_run,
+};

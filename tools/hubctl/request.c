@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -16,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/utf8.h"
+#include "input.h"
 #include "output.h"
 
 /* Pages of a list; a hub that never ends it is not waited for. */
@@ -60,6 +62,26 @@ void request_property_number(struct request *q, const char *name, uint64_t value
 
 	snprintf(text, sizeof(text), "%" PRIu64, value);
 	request_property(q, name, text);
+}
+
+int request_payload_read(struct request *q, const char *word, const char *path)
+{
+	size_t len;
+
+	if (input_read(word, path, &q->payload_taken, &len) < 0)
+		return -1;
+	q->payload = BYTES(q->payload_taken, len);
+	return 0;
+}
+
+void request_payload_json(struct request *q, json_object *json)
+{
+	q->payload_taken = strdup(json_object_to_json_string_ext(
+		json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+	if (q->payload_taken)
+		q->payload = bytes_from_str(q->payload_taken);
+	else
+		q->error = MOSQ_ERR_NOMEM;
 }
 
 /* --- errors of the hub ------------------------------------------------------------------------ */
@@ -171,17 +193,26 @@ int request_post(struct session *s, struct request *q)
 	return session_post(s, q->topic, q->payload, properties) < 0 ? -1 : 0;
 }
 
+void request_deinit(struct request *q)
+{
+	mosquitto_property_free_all(&q->properties);
+	free(q->payload_taken);
+	q->payload_taken = NULL;
+	q->payload = BYTES(NULL, 0);
+}
+
 int request_run(const struct args *args, struct request *q, request_print_fn *print, void *own)
 {
 	struct session_reply reply = {.is_here = false};
 	struct session s;
 	int r = session_open(&s, args);
 
+	if (q->timeout_ms)
+		s.timeout_ms = q->timeout_ms;
 	if (r == 0)
 		r = request_send(&s, args, q, &reply);
 	if (r == 0)
 		r = print(&s, args, &reply, own);
-	mosquitto_property_free_all(&q->properties);
 	session_reply_deinit(&reply);
 	session_close(&s);
 	return r < 0 ? 1 : 0;
@@ -199,6 +230,21 @@ json_object *request_reply_json(struct session *s, const struct session_reply *r
 	session_fail(s, "the answer of %s is not the JSON that was expected; is it another version?",
 		     s->target.host);
 	return NULL;
+}
+
+int request_print_json(struct session *s, const struct args *args, const struct session_reply *reply,
+		       enum json_type type, void (*show)(json_object *answer))
+{
+	json_object *answer = request_reply_json(s, reply, type);
+
+	if (!answer)
+		return -1;
+	if (args->json)
+		output_json(answer);
+	else
+		show(answer);
+	json_object_put(answer);
+	return 0;
 }
 
 /* Moves the elements of @page to the end of @list. */
@@ -239,7 +285,7 @@ static int page_get(struct session *s, const struct args *args, struct request *
 	return r;
 }
 
-json_object *request_list(struct session *s, const struct args *args, const struct list_request *rq)
+static json_object *list_get(struct session *s, const struct args *args, const struct list_request *rq)
 {
 	json_object *list = json_object_new_array();
 	int r = 1;
@@ -257,4 +303,21 @@ json_object *request_list(struct session *s, const struct args *args, const stru
 		return list;
 	json_object_put(list);
 	return NULL;
+}
+
+int request_list_run(const struct args *args, const struct list_request *rq,
+		     void (*print)(const struct args *args, json_object *list, const void *own),
+		     const void *own)
+{
+	json_object *list = NULL;
+	struct session s;
+
+	if (session_open(&s, args) == 0)
+		list = list_get(&s, args, rq);
+	session_close(&s);
+	if (!list)
+		return 1;
+	print(args, list, own);
+	json_object_put(list);
+	return 0;
 }

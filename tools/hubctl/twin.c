@@ -13,11 +13,9 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "commands.h"
-#include "input.h"
 #include "listen.h"
 #include "output.h"
-#include "request.h"
+#include "verb.h"
 
 /* --- show ------------------------------------------------------------------------------------- */
 
@@ -25,43 +23,18 @@ static const char show_help[] = "Usage: hubctl twin show DEVICE[/MODULE] [OPTION
 				"Prints the twin, desired and reported properties with their versions.\n"
 				"\n" ARGS_COMMON_HELP;
 
-static int print_twin(struct session *s, const struct args *args, const struct session_reply *reply,
-		      void *own)
-{
-	json_object *twin = request_reply_json(s, reply, json_type_object);
-
-	(void)own;
-	if (!twin)
-		return -1;
-	if (args->json)
-		output_json(twin);
-	else
-		output_json_pretty(twin);
-	json_object_put(twin);
-	return 0;
-}
-
-int hubctl_twin_show(int argc, char **argv)
-{
-	static const struct args_spec spec = {
-		.command = "twin show",
-		.help = show_help,
-		.words = "DEVICE",
-		.n_words_min = 1,
-		.n_words_max = 1,
-	};
-	struct request q = {.topic = "$service/twin/show"};
-	struct args args;
-	int code = args_parse(&args, &spec, argc, argv);
-
-	if (code < 0)
-		code = args_device(&spec, args.words[0]);
-	if (code >= 0)
-		return code;
-	q.about = args.words[0];
-	request_property(&q, "device", q.about);
-	return request_run(&args, &q, print_twin, NULL);
-}
+const struct verb verb_twin_show = {
+	.name = "twin show",
+	.what = "print a twin",
+	.help = show_help,
+	.words = "DEVICE",
+	.n_words_min = 1,
+	.n_words_max = 1,
+	.is_about_device = true,
+	.topic = "$service/twin/show",
+	.type = json_type_object,
+	.show = output_json_pretty,
+};
 
 /* --- patch ------------------------------------------------------------------------------------ */
 
@@ -144,49 +117,47 @@ static bool patch_is_valid(const char *text, size_t len)
 	return false;
 }
 
-static int patch_run(const struct args *args, const struct patch_options *o)
+static int patch_check(const struct verb *verb, const struct args *args, const void *own)
 {
-	struct request q = {.topic = "$service/twin/patch", .about = args->words[0]};
-	_cleanup_(free_ptr) char *patch = NULL;
-	size_t len;
+	const struct patch_options *o = own;
 
-	if (input_read(args->words[1], o->file ? o->file : "-", &patch, &len) < 0 ||
-	    !patch_is_valid(patch, len))
+	return args->words[1] && o->file ? args_wrong(verb, "PATCH or --file, not both") : -1;
+}
+
+static int patch_build(struct request *q, struct args *args, const void *own)
+{
+	const struct patch_options *o = own;
+
+	if (request_payload_read(q, args->words[1], o->file ? o->file : "-") < 0 ||
+	    !patch_is_valid(q->payload_taken, q->payload.len))
 		return 1;
-	q.payload = BYTES(patch, len);
-	request_property(&q, "device", q.about);
 	if (o->has_version)
-		request_property_number(&q, "if-version", o->if_version);
-	return request_run(args, &q, print_version, NULL);
+		request_property_number(q, "if-version", o->if_version);
+	return -1;
 }
 
-int hubctl_twin_patch(int argc, char **argv)
-{
-	static const struct option options[] = {
-		{"file", required_argument, NULL, 'f'},
-		{"if-version", required_argument, NULL, 'v'},
-		{NULL, 0, NULL, 0},
-	};
-	struct patch_options own = {.file = NULL};
-	const struct args_spec spec = {
-		.command = "twin patch",
-		.help = patch_help,
-		.words = "DEVICE [PATCH]",
-		.n_words_min = 1,
-		.n_words_max = 2,
-		.options = options,
-		.apply = patch_apply,
-		.own = &own,
-	};
-	struct args args;
-	int code = args_parse(&args, &spec, argc, argv);
+static const struct option patch_options[] = {
+	{"file", required_argument, NULL, 'f'},
+	{"if-version", required_argument, NULL, 'v'},
+	{NULL, 0, NULL, 0},
+};
 
-	if (code < 0)
-		code = args_device(&spec, args.words[0]);
-	if (code < 0 && args.words[1] && own.file)
-		code = args_wrong(&spec, "PATCH or --file, not both");
-	return code >= 0 ? code : patch_run(&args, &own);
-}
+const struct verb verb_twin_patch = {
+	.name = "twin patch",
+	.what = "change its desired properties",
+	.help = patch_help,
+	.words = "DEVICE [PATCH]",
+	.n_words_min = 1,
+	.n_words_max = 2,
+	.is_about_device = true,
+	.options = patch_options,
+	.apply = patch_apply,
+	.own_size = sizeof(struct patch_options),
+	.check = patch_check,
+	.topic = "$service/twin/patch",
+	.build = patch_build,
+	.print = print_version,
+};
 
 /* --- watch ------------------------------------------------------------------------------------ */
 
@@ -211,39 +182,23 @@ static json_object *change_to_json(struct bytes payload, const mosquitto_propert
 	return change;
 }
 
-static int watch_apply(void *own, int id, const char *value)
-{
-	return listen_apply(own, id, value);
-}
+static const struct listen watch_defaults = {
+	.topic = "$service/twin/changes",
+	.start = "watching",
+	.convert = change_to_json,
+	.ready_fd = -1,
+};
 
-int hubctl_twin_watch(int argc, char **argv)
-{
-	static const struct option options[] = {
-		LISTEN_OPTIONS,
-		{NULL, 0, NULL, 0},
-	};
-	struct listen listen = {
-		.topic = "$service/twin/changes",
-		.start = "watching",
-		.convert = change_to_json,
-		.ready_fd = -1,
-	};
-	const struct args_spec spec = {
-		.command = "twin watch",
-		.help = watch_help,
-		.words = "[DEVICE]",
-		.n_words_max = 1,
-		.options = options,
-		.apply = watch_apply,
-		.own = &listen,
-	};
-	struct args args;
-	int code = args_parse(&args, &spec, argc, argv);
-
-	if (code < 0)
-		code = args_device(&spec, args.words[0]);
-	if (code >= 0)
-		return code;
-	listen.device = args.words[0];
-	return listen_run(&listen, &args);
-}
+const struct verb verb_twin_watch = {
+	.name = "twin watch",
+	.what = "print changes of twins, as JSON lines",
+	.help = watch_help,
+	.words = "[DEVICE]",
+	.n_words_max = 1,
+	.is_about_device = true,
+	.options = listen_options,
+	.apply = listen_apply,
+	.own = &watch_defaults,
+	.own_size = sizeof(watch_defaults),
+	.run = listen_run,
+};
