@@ -76,7 +76,8 @@ TEST(short_structures_are_invalid)
 		{FUSE_FORGET, 8},      {FUSE_BATCH_FORGET, 8}, {FUSE_GETATTR, 16},  {FUSE_SETATTR, 88},
 		{FUSE_OPEN, 8},        {FUSE_OPENDIR, 8},      {FUSE_READ, 40},     {FUSE_READDIR, 40},
 		{FUSE_WRITE, 40},      {FUSE_RELEASE, 24},     {FUSE_FSYNC, 16},    {FUSE_POLL, 24},
-		{FUSE_RELEASEDIR, 24}, {FUSE_FSYNCDIR, 16},    {FUSE_INTERRUPT, 8},
+		{FUSE_RELEASEDIR, 24}, {FUSE_FSYNCDIR, 16},    {FUSE_INTERRUPT, 8}, {FUSE_FLUSH, 24},
+		{FUSE_IOCTL, 32},
 	};
 	static const uint8_t zeros[128];
 
@@ -119,6 +120,73 @@ TEST(written_data_is_as_long_as_announced)
 	for (uint32_t size = 3; size <= 5; size++) {
 		struct builder b = begin(FUSE_WRITE);
 		struct fuse_write_in in = {.size = size};
+		struct fuse_wire_request request;
+
+		put(&b, &in, sizeof(in));
+		put(&b, "abcd", 4);
+		EXPECT_EQ(parse(&request, &b), size == 4 ? 0 : -EINVAL);
+		if (size == 4)
+			EXPECT_TRUE(bytes_equal_str(request.data, "abcd"));
+	}
+}
+
+TEST(names_follow_their_structure)
+{
+	static const struct {
+		uint32_t opcode;
+		size_t size;
+	} rows[] = {{FUSE_MKDIR, 8}, {FUSE_CREATE, 16}, {FUSE_UNLINK, 0}, {FUSE_RMDIR, 0}};
+	static const uint8_t zeros[16];
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct builder full = begin(rows[i].opcode), none = begin(rows[i].opcode);
+		struct fuse_wire_request request;
+
+		put(&full, zeros, rows[i].size);
+		put(&full, "name", 5);
+		put(&none, zeros, rows[i].size);
+		ASSERT_EQ(parse(&request, &full), 0);
+		EXPECT_TRUE(bytes_equal_str(request.name, "name"));
+		EXPECT_EQ(request.name.data[request.name.len], 0);
+		EXPECT_EQ(parse(&request, &none), -EINVAL);
+	}
+}
+
+TEST(two_names_of_a_rename)
+{
+	static const struct {
+		const char *names;
+		size_t len;
+		int result;
+	} rows[] = {
+		{"old\0new", 8, 0},       {"old\0new", 7, -EINVAL}, {"old", 4, -EINVAL},
+		{"old\0\0", 5, -EINVAL},  {"\0new", 5, -EINVAL},    {"a\0b\0c", 6, -EINVAL},
+		{"a\0b\0\0", 5, -EINVAL}, {"", 0, -EINVAL},
+	};
+	static const uint32_t opcodes[] = {FUSE_RENAME, FUSE_RENAME2};
+	struct fuse_rename2_in in = {.newdir = 9, .flags = 5};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows) * 2; i++) {
+		struct builder b = begin(opcodes[i % 2]);
+		struct fuse_wire_request request;
+
+		put(&b, &in, i % 2 ? sizeof(in) : sizeof(struct fuse_rename_in));
+		put(&b, rows[i / 2].names, rows[i / 2].len);
+		EXPECT_EQ(parse(&request, &b), rows[i / 2].result);
+		if (rows[i / 2].result != 0)
+			continue;
+		EXPECT_TRUE(bytes_equal_str(request.name, "old"));
+		EXPECT_TRUE(bytes_equal_str(request.new_name, "new"));
+		EXPECT_EQ(request.rename.newdir, 9u);
+		EXPECT_EQ(request.rename.flags, i % 2 ? 5u : 0u);
+	}
+}
+
+TEST(ioctl_data_is_as_long_as_announced)
+{
+	for (uint32_t size = 3; size <= 5; size++) {
+		struct builder b = begin(FUSE_IOCTL);
+		struct fuse_ioctl_in in = {.in_size = size};
 		struct fuse_wire_request request;
 
 		put(&b, &in, sizeof(in));
@@ -242,6 +310,11 @@ TEST(messages)
 	EXPECT_EQ(m.header.len, 19u);
 	EXPECT_EQ(m.header.error, 0);
 	EXPECT_EQ(m.header.unique, 10u);
+	fuse_wire_reply_parts(&m, 10, BYTES_LIT("head"), BYTES_LIT("data"));
+	EXPECT_EQ(m.n_iov, 3);
+	EXPECT_EQ(m.header.len, 24u);
+	fuse_wire_reply_parts(&m, 10, BYTES_LIT("head"), BYTES(NULL, 0));
+	EXPECT_EQ(m.n_iov, 2);
 	fuse_wire_error(&m, 12, -EIO);
 	EXPECT_EQ(m.n_iov, 1);
 	EXPECT_EQ(m.header.len, 16u);
