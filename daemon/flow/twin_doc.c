@@ -2,11 +2,11 @@
 /*
  * Documents of a twin, see twin_doc.h.
  *
- * All that makes a document builds a new object at each level a patch enters, and takes references for the rest:
- * what is published is never touched. The depth of the recursion is that of the patch, which hub_twin_parse() and
- * the limits bound.
+ * Documents are made of two others by one walk over the objects both have, level by level, with a rule for what
+ * becomes of the members of one name. All that is made is new, at each level the walk enters, and takes references for
+ * the rest: what is published is never touched. The levels are bounded, so there is no recursion here.
  *
- * Rules of a patch with marks, in the order they are used:
+ * Rules of a patch with marks:
  *   apply    the members of a marked object replace whatever was there;
  *   merge    what comes after a marked object changes the members it has, and it stays marked; an object that
  *            comes after anything but an object becomes a marked one;
@@ -124,7 +124,40 @@ int twin_doc_patch_at(const struct json_object **out, const char *const *keys, s
 	return 0;
 }
 
-/* --- apply ------------------------------------------------------------------------------------ */
+/* --- two objects become one ------------------------------------------------------------------- */
+
+/* Objects inside each other, at most: what the parser lets pass. */
+#define LEVELS_MAX (HUB_TWIN_PARSE_LEVELS_MAX + 1)
+
+/* What is made of the left and the right object. */
+enum rule {
+	RULE_APPLY,      /* a state and a patch: the state after it */
+	RULE_MERGE,      /* two patches, neither marked: the patch that is both */
+	RULE_RESOLVE,    /* a state and a patch: the patch without marks */
+	RULE_DIFFERENCE, /* a state and the members it is to have, maybe marked: the patch that does it */
+};
+
+/* The members of one name. */
+struct pair {
+	const char *key;
+	bool in_left, in_right;
+	const struct json_object *left, *right;
+};
+
+enum verdict {
+	VERDICT_OMIT,
+	VERDICT_PUT,
+	VERDICT_ENTER,
+};
+
+/* What is to be done about a pair. */
+struct decision {
+	enum verdict verdict;
+	const struct json_object *value;        /* to PUT, borrowed */
+	enum rule rule;                         /* to ENTER with, as is the rest */
+	const struct json_object *left, *right; /* objects; left NULL: an empty one */
+	bool marked;                            /* what is made gets a mark */
+};
 
 static bool is_mark(const char *key)
 {
@@ -138,195 +171,209 @@ static bool is_marked(const struct json_object *value)
 	return twin_doc_member(value, MARK, &mark);
 }
 
-/* Adds what @value of a patch makes of @before, the member in the state or NULL. */
-static int apply_member(struct json_object *object, const char *key, const struct json_object *before,
-			const struct json_object *value)
+static struct decision omit(void)
 {
-	const struct json_object *after;
+	return (struct decision){.verdict = VERDICT_OMIT};
+}
 
-	if (!value)
-		return 0;
-	if (!is_object(value))
-		return add_take(object, key, twin_doc_ref(value));
-	if (twin_doc_apply(&after, before, value))
+static struct decision put(const struct json_object *value)
+{
+	return (struct decision){.verdict = VERDICT_PUT, .value = value};
+}
+
+/* What is no object counts as an empty one. */
+static struct decision enter(enum rule rule, const struct json_object *left, const struct json_object *right)
+{
+	return (struct decision){
+		.verdict = VERDICT_ENTER,
+		.rule = rule,
+		.left = is_object(left) ? left : NULL,
+		.right = right,
+	};
+}
+
+static struct decision decide_apply(const struct pair *p)
+{
+	if (!p->in_right)
+		return put(p->left);
+	if (!p->right)
+		return omit();
+	if (!is_object(p->right))
+		return put(p->right);
+	return enter(RULE_APPLY, is_marked(p->right) ? NULL : p->left, p->right);
+}
+
+static struct decision decide_merge(const struct pair *p)
+{
+	struct decision marked;
+
+	if (!p->in_right)
+		return put(p->left);
+	if (!p->in_left || !is_object(p->right) || is_marked(p->right))
+		return put(p->right);
+	if (is_object(p->left) && !is_marked(p->left))
+		return enter(RULE_MERGE, p->left, p->right);
+	marked = enter(RULE_APPLY, p->left, p->right);
+	marked.marked = true;
+	return marked;
+}
+
+static struct decision decide_resolve(const struct pair *p)
+{
+	if (!p->in_right)
+		return omit();
+	if (!is_object(p->right))
+		return put(p->right);
+	return enter(is_marked(p->right) ? RULE_DIFFERENCE : RULE_RESOLVE, p->left, p->right);
+}
+
+static struct decision decide_difference(const struct pair *p)
+{
+	if (!p->in_right)
+		return put(NULL);
+	if (!p->in_left || !is_object(p->right))
+		return put(p->right);
+	return enter(RULE_DIFFERENCE, p->left, p->right);
+}
+
+static struct decision decide(enum rule rule, const struct pair *p)
+{
+	if (is_mark(p->key))
+		return omit();
+	switch (rule) {
+	case RULE_APPLY:
+		return decide_apply(p);
+	case RULE_MERGE:
+		return decide_merge(p);
+	case RULE_RESOLVE:
+		return decide_resolve(p);
+	case RULE_DIFFERENCE:
+		return decide_difference(p);
+	}
+	return omit();
+}
+
+/* One object that is being made: of the members on the left, then of those that are only on the right. */
+struct level {
+	enum rule rule;
+	struct json_object *made; /* owned */
+	const struct json_object *left, *right;
+	const struct lh_entry *next; /* NULL: this side is done */
+	bool on_right;
+	const char *key; /* of what is made inside the level before */
+};
+
+static const struct lh_entry *first_member(const struct json_object *object)
+{
+	return object ? lh_table_head(json_object_get_object(object)) : NULL;
+}
+
+static int level_begin(struct level *l, const char *key, const struct decision *d)
+{
+	*l = (struct level){
+		.rule = d->rule,
+		.made = json_object_new_object(),
+		.left = d->left,
+		.right = d->right,
+		.next = first_member(d->left),
+		.key = key,
+	};
+	if (!l->made)
 		return -ENOMEM;
-	return add_take(object, key, after);
+	return d->marked ? add_take(l->made, MARK, json_object_new_boolean(true)) : 0;
 }
 
-/* Adds the members of @state, changed or not. */
-static int apply_to_members(struct json_object *object, const struct json_object *state,
-			    const struct json_object *patch)
+/* The next pair; false: there are no more. */
+static bool level_next(struct level *l, struct pair *p)
 {
-	int r = 0;
+	const struct lh_entry *entry;
 
-	json_object_object_foreach(state, key, before)
-	{
-		const struct json_object *value;
-
-		if (is_mark(key))
+	for (;;) {
+		if (!l->next && !l->on_right) {
+			l->on_right = true;
+			l->next = first_member(l->right);
+		}
+		entry = l->next;
+		if (!entry)
+			return false;
+		l->next = lh_entry_next(entry);
+		*p = (struct pair){.key = lh_entry_k(entry)};
+		p->in_left = twin_doc_member(l->left, p->key, &p->left);
+		if (l->on_right && p->in_left)
 			continue;
-		if (twin_doc_member(patch, key, &value))
-			r = apply_member(object, key, before, value);
-		else
-			r = add_take(object, key, twin_doc_ref(before));
-		if (r)
-			return r;
+		p->in_right = twin_doc_member(l->right, p->key, &p->right);
+		return true;
 	}
-	return 0;
 }
 
-/* Adds the members of @patch that @state does not have. */
-static int apply_new_members(struct json_object *object, const struct json_object *state,
-			     const struct json_object *patch)
-{
-	const struct json_object *before;
+struct levels {
+	struct level levels[LEVELS_MAX];
+	size_t n;
+};
 
-	json_object_object_foreach(patch, key, value)
-	{
-		if (is_mark(key) || twin_doc_member(state, key, &before))
-			continue;
-		if (apply_member(object, key, NULL, value))
-			return -ENOMEM;
-	}
-	return 0;
+static void levels_deinit(struct levels *s)
+{
+	while (s->n)
+		json_object_put(s->levels[--s->n].made);
 }
 
-/* Adds the members of @state after @patch to @object; what is no object counts as an empty state. */
-static int apply_into(struct json_object *object, const struct json_object *state,
-		      const struct json_object *patch)
+/* Does what is next: a member, or the end of the innermost object; *@out when that was the last one. */
+static int levels_step(struct levels *s, const struct json_object **out)
 {
-	int r = is_object(state) ? apply_to_members(object, state, patch) : 0;
+	struct level *l = &s->levels[s->n - 1];
+	struct decision d;
+	struct pair pair;
 
-	return r ? r : apply_new_members(object, state, patch);
+	if (!level_next(l, &pair)) {
+		struct json_object *made = TAKE_PTR(l->made);
+
+		if (--s->n)
+			return add_take(l[-1].made, l->key, made);
+		*out = made;
+		return 0;
+	}
+	d = decide(l->rule, &pair);
+	switch (d.verdict) {
+	case VERDICT_OMIT:
+		return 0;
+	case VERDICT_PUT:
+		return add_take(l->made, pair.key, twin_doc_ref(d.value));
+	case VERDICT_ENTER:
+		break;
+	}
+	if (s->n == LEVELS_MAX)
+		return -EINVAL;
+	return level_begin(&s->levels[s->n++], pair.key, &d);
+}
+
+static int combine(const struct json_object **out, enum rule rule, const struct json_object *left,
+		   const struct json_object *right)
+{
+	_cleanup_(levels_deinit) struct levels s = {.n = 1};
+	const struct decision all = enter(rule, left, right);
+	int r = level_begin(&s.levels[0], NULL, &all);
+
+	while (!r && s.n)
+		r = levels_step(&s, out);
+	return r;
 }
 
 int twin_doc_apply(const struct json_object **out, const struct json_object *state,
 		   const struct json_object *patch)
 {
-	_cleanup_(json_object_put_ptr) struct json_object *object = json_object_new_object();
-
-	if (!object || apply_into(object, is_marked(patch) ? NULL : state, patch))
-		return -ENOMEM;
-	*out = TAKE_PTR(object);
-	return 0;
-}
-
-/* --- merge ------------------------------------------------------------------------------------ */
-
-/* A marked object with the members of @state after @patch. */
-static int make_marked(const struct json_object **out, const struct json_object *state,
-		       const struct json_object *patch)
-{
-	_cleanup_(json_object_put_ptr) struct json_object *object = json_object_new_object();
-
-	if (!object || add_take(object, MARK, json_object_new_boolean(true)) ||
-	    apply_into(object, state, patch))
-		return -ENOMEM;
-	*out = TAKE_PTR(object);
-	return 0;
-}
-
-/* A member that both have. */
-static int merge_member(const struct json_object **out, const struct json_object *first,
-			const struct json_object *second)
-{
-	if (!is_object(second) || is_marked(second)) {
-		*out = twin_doc_ref(second);
-		return 0;
-	}
-	if (!is_object(first))
-		return make_marked(out, NULL, second);
-	if (is_marked(first))
-		return make_marked(out, first, second);
-	return twin_doc_merge(out, first, second);
+	return combine(out, RULE_APPLY, state, patch);
 }
 
 int twin_doc_merge(const struct json_object **out, const struct json_object *first,
 		   const struct json_object *second)
 {
-	_cleanup_(json_object_put_ptr) struct json_object *object = json_object_new_object();
-	const struct json_object *other, *merged;
-
-	if (!object)
-		return -ENOMEM;
-	json_object_object_foreach(first, key, value)
-	{
-		if (!twin_doc_member(second, key, &other))
-			merged = twin_doc_ref(value);
-		else if (merge_member(&merged, value, other))
-			return -ENOMEM;
-		if (add_take(object, key, merged))
-			return -ENOMEM;
-	}
-	json_object_object_foreach(second, new_key, new_value)
-	{
-		if (twin_doc_member(first, new_key, &other))
-			continue;
-		if (add_take(object, new_key, twin_doc_ref(new_value)))
-			return -ENOMEM;
-	}
-	*out = TAKE_PTR(object);
-	return 0;
-}
-
-/* --- resolve ---------------------------------------------------------------------------------- */
-
-/* The patch that makes @wanted, which may be marked, of @state. */
-static int make_difference(const struct json_object **out, const struct json_object *wanted,
-			   const struct json_object *state)
-{
-	_cleanup_(json_object_put_ptr) struct json_object *object = json_object_new_object();
-	const struct json_object *other, *member;
-
-	if (!object)
-		return -ENOMEM;
-	if (is_object(state)) {
-		json_object_object_foreach(state, key, value)
-		{
-			(void)value;
-			if (!twin_doc_member(wanted, key, &other) && add_take(object, key, NULL))
-				return -ENOMEM;
-		}
-	}
-	json_object_object_foreach(wanted, wanted_key, wanted_value)
-	{
-		if (is_mark(wanted_key))
-			continue;
-		if (!is_object(wanted_value) || !twin_doc_member(state, wanted_key, &other))
-			member = twin_doc_ref(wanted_value);
-		else if (make_difference(&member, wanted_value, other))
-			return -ENOMEM;
-		if (add_take(object, wanted_key, member))
-			return -ENOMEM;
-	}
-	*out = TAKE_PTR(object);
-	return 0;
+	return combine(out, RULE_MERGE, first, second);
 }
 
 int twin_doc_resolve(const struct json_object **out, const struct json_object *patch,
 		     const struct json_object *state)
 {
-	_cleanup_(json_object_put_ptr) struct json_object *object = json_object_new_object();
-
-	if (!object)
-		return -ENOMEM;
-	json_object_object_foreach(patch, key, value)
-	{
-		const struct json_object *before = NULL, *member;
-		int r = 0;
-
-		twin_doc_member(state, key, &before);
-		if (is_marked(value))
-			r = make_difference(&member, value, before);
-		else if (is_object(value))
-			r = twin_doc_resolve(&member, value, before);
-		else
-			member = twin_doc_ref(value);
-		if (r || add_take(object, key, member))
-			return -ENOMEM;
-	}
-	*out = TAKE_PTR(object);
-	return 0;
+	return combine(out, RULE_RESOLVE, state, patch);
 }
 
 /* --- what the hub sends ----------------------------------------------------------------------- */
@@ -404,8 +451,8 @@ int twin_doc_parse_whole(struct bytes text, struct twin_doc_whole *out, struct h
 		r = parse_part(&whole.reported, root, "reported", reason);
 	if (r)
 		return r;
-	*out = whole;
-	whole = (struct twin_doc_whole){0};
+	out->desired = (struct twin_doc_part){TAKE_PTR(whole.desired.state), whole.desired.version};
+	out->reported = (struct twin_doc_part){TAKE_PTR(whole.reported.state), whole.reported.version};
 	return 0;
 }
 

@@ -63,6 +63,8 @@ int twin_doc_patch_at(const struct json_object **out, const char *const *keys, s
 
 /* --- patches ---------------------------------------------------------------------------------- */
 
+/* Of the following each returns -EINVAL too, for objects deeper inside each other than hub_twin_parse() reads. */
+
 /* *@out: @state after @patch; @state may be NULL for an empty one. Returns 0 or -ENOMEM. */
 int twin_doc_apply(const struct json_object **out, const struct json_object *state,
 		   const struct json_object *patch);

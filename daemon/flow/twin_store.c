@@ -157,20 +157,17 @@ static int decode_state(struct bytes text, const struct json_object **out)
 	return twin_doc_apply(out, NULL, object);
 }
 
-static int decode_texts(const struct texts *t, struct twin_store_state *out)
+static int decode_texts(const struct texts *t, struct twin_store_state *state)
 {
-	_cleanup_(twin_store_state_deinit) struct twin_store_state state = *out;
-	int r = decode_state(t->desired, &state.desired);
+	int r = decode_state(t->desired, &state->desired);
 
 	if (!r)
-		r = decode_state(t->reported, &state.reported);
+		r = decode_state(t->reported, &state->reported);
 	if (!r && t->pending.len)
-		r = decode_object(t->pending, &state.pending);
+		r = decode_object(t->pending, &state->pending);
 	if (r)
-		return r;
-	*out = state;
-	state = (struct twin_store_state){0};
-	return 0;
+		twin_store_state_deinit(state);
+	return r;
 }
 
 int twin_store_decode(struct bytes file, struct bytes identity, struct twin_store_state *out)

@@ -431,7 +431,7 @@ TEST_F(twin, patches_of_a_turn_go_together)
 	expect_heard(self,
 		     "reported 8 {\"a\":1};reported 8 {\"b\":{\"c\":2}};reported 8 {\"a\":null,\"r\":null};");
 	expect_reported(self, 8, "{\"b\":{\"c\":2}}");
-	expect_request(self, "patch {\"a\":null,\"b\":{\"c\":2},\"r\":null}");
+	expect_request(self, "patch {\"r\":null,\"a\":null,\"b\":{\"c\":2}}");
 	expect_request(self, "");
 	respond(self, NULL, "9");
 	expect_heard(self, "reported 9 {};a 9;b 9;");

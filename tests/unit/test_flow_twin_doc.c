@@ -261,9 +261,26 @@ TEST(removed_and_made_anew)
 	DOC plain_nothing = resolve(pending, nothing), plain_scalar = resolve(pending, scalar);
 
 	EXPECT_STREQ(text_of(after), "{\"d\":{\"x\":{\"y\":1}},\"e\":3}");
-	EXPECT_STREQ(text_of(plain), "{\"d\":{\"old\":null,\"x\":{\"z\":null,\"y\":1}}}");
+	EXPECT_STREQ(text_of(plain), "{\"d\":{\"x\":{\"y\":1,\"z\":null},\"old\":null}}");
 	EXPECT_STREQ(text_of(plain_nothing), "{\"d\":{\"x\":{\"y\":1}}}");
 	EXPECT_STREQ(text_of(plain_scalar), "{\"d\":{\"x\":{\"y\":1}}}");
+}
+
+/* Deeper than the parser goes: nobody's recursion ends the daemon. */
+TEST(levels_have_a_bound)
+{
+	const char *keys[40];
+	DOC deep = NULL, fits = NULL, state = parse("{}"), after = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); ++i)
+		keys[i] = "k";
+	ASSERT_EQ(twin_doc_patch_at(&fits, keys, HUB_TWIN_PARSE_LEVELS_MAX, state), 0);
+	ASSERT_EQ(twin_doc_apply(&after, state, fits), 0);
+	EXPECT_SAME(after, fits);
+	ASSERT_EQ(twin_doc_patch_at(&deep, keys, ARRAY_SIZE(keys), state), 0);
+	EXPECT_EQ(twin_doc_apply(&after, state, deep), -EINVAL);
+	EXPECT_EQ(twin_doc_merge(&after, deep, deep), -EINVAL);
+	EXPECT_EQ(twin_doc_resolve(&after, deep, state), -EINVAL);
 }
 
 TEST(paths)
