@@ -2,7 +2,7 @@
 /*
  * The daemon, see app.h. Objects in the order of their start:
  *
- *     loop, signals, events, TLS context, resolver, journal, waiters, telemetry, link, commands, methods,
+ *     loop, signals, events, TLS context, resolver, journal, waiters, telemetry, link, commands, methods, twin,
  *     tree with its files, mount, transport
  *
  * Objects know those before them; what goes the other way (the link's outcomes, room in the queue) goes
@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
 #include "app/app.h"
@@ -32,12 +33,19 @@
 #include "flow/status.h"
 #include "flow/telemetry.h"
 #include "flow/telemetry_files.h"
+#include "flow/twin.h"
+#include "flow/twin_files.h"
+#include "flow/twin_name.h"
 #include "fuse/dev.h"
 #include "fuse/mount.h"
 #include "journal/journal.h"
 #include "loop/loop.h"
 #include "net/resolver.h"
 #include "net/tls.h"
+
+/* Longest name of the device in that of a file, between `twin-` and `.json.new`; longest identity of a twin. */
+#define TWIN_ID_MAX       240
+#define TWIN_IDENTITY_MAX 255
 
 struct app {
 	const struct config *config;
@@ -53,10 +61,12 @@ struct app {
 	struct link *link;
 	struct commands *commands;
 	struct methods *methods;
+	struct twin *twin;
 	struct fuse_tree *tree;
 	struct telemetry_files *files;
 	struct command_files *command_files;
 	struct method_files *method_files;
+	struct twin_files *twin_files;
 	struct status *status;
 	struct fuse_mount mount;
 	struct fuse_dev *dev;
@@ -73,6 +83,7 @@ static void app_on_online(void *userdata, bool session_present)
 
 	events_emit(app->events, "connected", NULL, NULL);
 	telemetry_on_online(app->telemetry, session_present);
+	twin_on_online(app->twin, session_present);
 }
 
 static void app_on_offline(void *userdata)
@@ -85,6 +96,7 @@ static void app_on_offline(void *userdata)
 	telemetry_on_offline(app->telemetry);
 	commands_on_offline(app->commands);
 	methods_on_offline(app->methods);
+	twin_on_offline(app->twin);
 	if (app->draining)
 		loop_stop(app->loop);
 }
@@ -96,6 +108,7 @@ static void app_on_writable(void *userdata)
 	/* Answers first: telemetry takes all the room there is. */
 	commands_on_writable(app->commands);
 	methods_on_writable(app->methods);
+	twin_on_writable(app->twin);
 	telemetry_on_writable(app->telemetry);
 }
 
@@ -139,6 +152,36 @@ static void app_on_empty(void *userdata)
 		loop_stop(app->loop);
 }
 
+static void app_on_desired_changed(void *userdata, const struct json_object *patch, uint64_t version)
+{
+	struct app *app = userdata;
+
+	if (app->twin_files)
+		twin_files_on_desired_changed(app->twin_files, patch, version);
+}
+
+static void app_on_reported_changed(void *userdata, const struct json_object *patch, uint64_t version)
+{
+	struct app *app = userdata;
+
+	if (app->twin_files)
+		twin_files_on_reported_changed(app->twin_files, patch, version);
+}
+
+static void app_on_refused(void *userdata, int error, const char *reason)
+{
+	struct app *app = userdata;
+
+	if (app->twin_files)
+		twin_files_on_refused(app->twin_files, error, reason);
+}
+
+static const struct twin_ops app_twin_ops = {
+	.on_desired_changed = app_on_desired_changed,
+	.on_reported_changed = app_on_reported_changed,
+	.on_refused = app_on_refused,
+};
+
 static void app_on_gone(void *userdata)
 {
 	struct app *app = userdata;
@@ -181,6 +224,54 @@ static int app_start_loop(struct app *app)
 	return loop_signals_new(&app->signals, app->loop, signals, ARRAY_SIZE(signals), app_on_signal, app);
 }
 
+/* How long somebody waits for the hub. */
+static uint64_t app_timeout_ns(const struct app *app)
+{
+	return app->config->ack_timeout_s ? app->config->ack_timeout_s * NSEC_PER_SEC : TIME_NEVER;
+}
+
+/* The file of the twin, in a directory that is there now; NULL: there can be none, which was said. */
+static char *app_twin_path(const struct app *app, const char *identity)
+{
+	const struct config *config = app->config;
+	char name[TWIN_NAME_SIZE], *path;
+
+	if (!config->state_dir)
+		log_warning(app->log, "no state directory: the twin is not kept over a restart");
+	else if (strlen(identity) > TWIN_IDENTITY_MAX || twin_name_encode(config->client_id, name) ||
+		 strlen(name) > TWIN_ID_MAX)
+		log_warning(app->log, "the device's name is too long for a file: the twin is not kept "
+				      "over a restart");
+	else if (mkdir(config->state_dir, 0700) < 0 && errno != EEXIST)
+		log_warning(app->log, "%s: %s: the twin is not kept over a restart", config->state_dir,
+			    strerror(errno));
+	else if (asprintf(&path, "%s/twin-%s.json", config->state_dir, name) >= 0)
+		return path;
+	return NULL;
+}
+
+static int app_start_twin(struct app *app)
+{
+	const struct config *config = app->config;
+	_cleanup_(free_ptr) char *path = NULL, *identity = NULL;
+	struct twin_options twin = {
+		.loop = app->loop,
+		.log = app->log,
+		.link = app->link,
+		.ops = &app_twin_ops,
+		.userdata = app,
+	};
+
+	if (asprintf(&identity, "%s/%s", config->host, config->client_id) < 0) {
+		identity = NULL;
+		return -ENOMEM;
+	}
+	path = app_twin_path(app, identity);
+	twin.store_path = path;
+	twin.identity = identity;
+	return twin_new(&app->twin, &twin);
+}
+
 /* What the hub asks of the device. */
 static int app_start_services(struct app *app)
 {
@@ -197,6 +288,8 @@ static int app_start_services(struct app *app)
 	r = commands_new(&app->commands, &commands);
 	if (!r)
 		r = methods_new(&app->methods, &methods);
+	if (!r)
+		r = app_start_twin(app);
 	if (r)
 		log_error(app->log, "cannot start: %s", strerror(-r));
 	return r;
@@ -218,8 +311,6 @@ static int app_start_hub(struct app *app)
 		.on_empty = app_on_empty,
 		.userdata = app,
 	};
-	uint64_t timeout_ns =
-		app->config->ack_timeout_s ? app->config->ack_timeout_s * NSEC_PER_SEC : TIME_NEVER;
 	int r;
 
 	if (getrandom(&telemetry.run, sizeof(telemetry.run), 0) != (ssize_t)sizeof(telemetry.run))
@@ -234,7 +325,7 @@ static int app_start_hub(struct app *app)
 	if (!r)
 		r = journal_new(&app->journal, app->config->queue_bytes);
 	if (!r)
-		r = waiters_new(&app->waiters, app->loop, timeout_ns);
+		r = waiters_new(&app->waiters, app->loop, app_timeout_ns(app));
 	telemetry.journal = app->journal;
 	telemetry.waiters = app->waiters;
 	if (!r)
@@ -249,6 +340,22 @@ static int app_start_hub(struct app *app)
 	}
 	telemetry_set_link(app->telemetry, app->link);
 	return app_start_services(app);
+}
+
+static int app_make_twin_files(struct app *app)
+{
+	const struct twin_files_options twin = {
+		.loop = app->loop,
+		.log = app->log,
+		.events = app->events,
+		.twin = app->twin,
+		.parent = fuse_tree_root(app->tree),
+		.twin_access = app->config->files[CONFIG_FILE_TWIN],
+		.reported_access = app->config->files[CONFIG_FILE_REPORTED],
+		.timeout_ns = app_timeout_ns(app),
+	};
+
+	return twin_files_new(&app->twin_files, &twin);
 }
 
 /* Everything below the mount point. */
@@ -278,6 +385,8 @@ static int app_make_files(struct app *app)
 		r = method_files_new(&app->method_files, app->methods, root,
 				     &config->files[CONFIG_FILE_METHODS], config->methods, config->n_methods,
 				     app->events);
+	if (!r)
+		r = app_make_twin_files(app);
 	if (r)
 		log_error(app->log, "cannot make the files: %s", strerror(-r));
 	return r;
@@ -359,6 +468,7 @@ static void app_stop_files(struct app *app)
 	telemetry_files_free(app->files);
 	command_files_free(app->command_files);
 	method_files_free(app->method_files);
+	twin_files_free(app->twin_files);
 	if (app->events)
 		events_remove_file(app->events);
 	status_free(app->status);
@@ -366,6 +476,7 @@ static void app_stop_files(struct app *app)
 	app->files = NULL;
 	app->command_files = NULL;
 	app->method_files = NULL;
+	app->twin_files = NULL;
 	app->status = NULL;
 	fuse_unmount(&app->mount, app->log);
 }
@@ -437,6 +548,7 @@ void app_free(struct app *app)
 		return;
 	if (app->loop)
 		app_stop_files(app);
+	twin_free(app->twin);
 	methods_free(app->methods);
 	commands_free(app->commands);
 	link_free(app->link);

@@ -92,7 +92,7 @@ start_daemon()
 	shift 4
 	cat >"$dir/$name.json" <<-END
 		{"connection-string-file": "$connection", "ca-file": "$dir/state/ca.pem",
-		 "mount": "$dir/$mount", "queue-bytes": $queue, "log-level": "warning"}
+		 "mount": "$dir/$mount", "state-directory": "$dir/$name.state", "queue-bytes": $queue, "log-level": "warning"}
 	END
 	start "$name" env "$@" "$build/iothubd" --config "$dir/$name.json" --ready-fd 3 >/dev/null
 }
