@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Any bytes as FUSE requests, through the wire format and a tree with one file of each kind.
+ * Any bytes as FUSE requests, through the wire format and a tree with one file of each kind and a directory in
+ * which users make, move and remove names.
  *
  * The input is a row of records: two bytes, little-endian, then as many bytes as their lower 15 bits say.
  * With the top bit clear the record is a request, whose length field is set right so that most of them come
  * further than that check (but every request whose first byte is 0xff, to see the check). With the top bit
- * set its length says what the owner of the files does: answer what is parked, or change a document. INIT has
- * been done before.
+ * set its length says what the owner of the files does: answer what is parked, change a document, or remove a
+ * name. INIT has been done before.
  *
  * Checked beyond "does not crash": a request is answered once or parked, never both; one that must not be
- * answered is not; replies name the request; after the end nothing is parked and no file is open.
+ * answered is not; replies name the request; after the end nothing is parked, no file is open, and every node
+ * was dropped.
  */
 
 #include <assert.h>
@@ -32,6 +34,8 @@ struct target {
 	struct fuse_transport transport;
 	struct fuse_tree *tree;
 	struct fuse_node *document;
+	struct fuse_node *dir;
+	uint64_t n_nodes;
 	struct fuse_parked parked[N_PARKED];
 	bool is_parked[N_PARKED];
 	uint64_t n_parked;
@@ -122,6 +126,37 @@ static uint64_t on_size(struct fuse_node *node)
 	return 64;
 }
 
+static void on_flush(struct fuse_file *file)
+{
+	assert(file_target(file)->n_open > 0);
+}
+
+static int on_truncate(struct fuse_node *node, struct fuse_file *file, uint64_t size)
+{
+	assert(!file || file->node == node);
+	return size & 1 ? -EFBIG : 0;
+}
+
+static int on_ioctl(struct fuse_file *file, struct fuse_request *req, uint32_t command, struct bytes in)
+{
+	if (command & 1)
+		return park(file, req);
+	if (command & 2)
+		return -ENOSYS;
+	if (command & 4)
+		fuse_reply_ioctl(req, BYTES(in.data, 0));
+	return 0;
+}
+
+static void on_drop(struct fuse_node *node)
+{
+	struct target *t = fuse_node_userdata(node);
+
+	t->n_nodes--;
+	if (node == t->document)
+		t->document = NULL;
+}
+
 static const struct fuse_file_ops record_ops = {
 	.open = on_open,
 	.release = on_release,
@@ -130,6 +165,8 @@ static const struct fuse_file_ops record_ops = {
 	.fsync = on_fsync,
 	.poll = on_poll,
 	.interrupt = on_interrupt,
+	.ioctl = on_ioctl,
+	.drop = on_drop,
 };
 
 static const struct fuse_file_ops document_ops = {
@@ -137,7 +174,49 @@ static const struct fuse_file_ops document_ops = {
 	.release = on_release,
 	.read = on_read,
 	.interrupt = on_interrupt,
+	.flush = on_flush,
+	.truncate = on_truncate,
 	.size = on_size,
+	.drop = on_drop,
+};
+
+static int add(struct target *t, struct fuse_node **out, struct fuse_node *parent, const char *name,
+	       mode_t mode, const struct fuse_file_ops *ops);
+
+static int on_mkdir(struct fuse_node *dir, const char *name, mode_t mode, struct fuse_node **out)
+{
+	return add(fuse_node_userdata(dir), out, dir, name, S_IFDIR | mode, NULL);
+}
+
+static int on_create(struct fuse_node *dir, const char *name, mode_t mode, struct fuse_node **out)
+{
+	return add(fuse_node_userdata(dir), out, dir, name, S_IFREG | mode,
+		   name[0] & 1 ? &record_ops : &document_ops);
+}
+
+static int on_remove(struct fuse_node *dir, struct fuse_node *child)
+{
+	assert(fuse_node_parent(child) == dir);
+	fuse_node_remove(child);
+	return 0;
+}
+
+static int on_rename(struct fuse_node *child, struct fuse_node *new_dir, const char *new_name,
+		     struct fuse_node *replaced)
+{
+	assert(fuse_node_find(new_dir, new_name) == replaced);
+	if (replaced)
+		fuse_node_remove(replaced);
+	return fuse_node_move(child, new_dir, new_name);
+}
+
+static const struct fuse_dir_ops dir_ops = {
+	.mkdir = on_mkdir,
+	.create = on_create,
+	.rmdir = on_remove,
+	.unlink = on_remove,
+	.rename = on_rename,
+	.drop = on_drop,
 };
 
 static int on_reply(struct fuse_transport *transport, const struct iovec *iov, int n_iov)
@@ -185,7 +264,8 @@ static void run_request(struct target *t, uint8_t *request, size_t len)
 	fuse_tree_request(t->tree, BYTES(request, len));
 
 	answered = t->n_replies - n_replies;
-	if (header.opcode == FUSE_INTERRUPT || header.opcode == FUSE_RELEASE || header.opcode == FUSE_OPEN)
+	if (header.opcode == FUSE_INTERRUPT || header.opcode == FUSE_RELEASE || header.opcode == FUSE_OPEN ||
+	    header.opcode == FUSE_CREATE)
 		return; /* these also answer what was parked */
 	if (!fuse_wire_is_answered(header.opcode))
 		assert(answered == 0);
@@ -194,12 +274,25 @@ static void run_request(struct target *t, uint8_t *request, size_t len)
 	assert(answered == 0 || t->last_unique == header.unique);
 }
 
+static void run_removal(struct target *t, unsigned int n)
+{
+	struct fuse_node *node = fuse_node_next_child(t->dir, NULL);
+
+	while (node && n-- > 0)
+		node = fuse_node_next_child(t->dir, node);
+	if (node)
+		fuse_node_remove(node);
+}
+
 static void run_action(struct target *t, unsigned int action)
 {
 	struct fuse_parked *parked = &t->parked[action % N_PARKED];
 
 	if (action & 0x4000) {
-		fuse_node_changed(t->document);
+		if (action & 0x800)
+			run_removal(t, action & 7);
+		else if (t->document)
+			fuse_node_changed(t->document);
 		return;
 	}
 	if (!t->is_parked[action % N_PARKED])
@@ -214,19 +307,22 @@ static void run_action(struct target *t, unsigned int action)
 		fuse_parked_reply(parked, parked->opcode == FUSE_WRITE ? (ssize_t)parked->size : 0);
 }
 
-static void add(struct target *t, struct fuse_node **out, struct fuse_node *parent, const char *name,
-		mode_t mode, const struct fuse_file_ops *ops)
+static int add(struct target *t, struct fuse_node **out, struct fuse_node *parent, const char *name,
+	       mode_t mode, const struct fuse_file_ops *ops)
 {
 	struct fuse_node_options options = {
 		.name = name,
 		.mode = mode,
 		.record = ops == &record_ops,
+		.transient = name[0] & 2,
 		.ops = ops,
+		.dir_ops = ops ? NULL : &dir_ops,
 		.userdata = t,
 	};
 	int r = fuse_node_add(out, parent, &options);
 
-	assert(r == 0);
+	t->n_nodes += r == 0;
+	return r;
 }
 
 static void begin(struct target *t)
@@ -236,17 +332,16 @@ static void begin(struct target *t)
 		struct fuse_init_in in;
 	} init = {
 		.header = {.len = sizeof(init), .opcode = FUSE_INIT, .unique = 2},
-		.in = {.major = 7, .minor = 38, .flags = ~0u, .flags2 = ~0u},
+		.in = {.major = 7, .minor = FUSE_MINOR_PRUNE, .flags = ~0u, .flags2 = ~0u},
 	};
 	struct fuse_tree_options options = {.root_mode = 0755, .userdata = t};
-	struct fuse_node *dir;
 	int r = fuse_tree_new(&t->tree, &options);
 
 	assert(r == 0);
 	add(t, NULL, fuse_tree_root(t->tree), "r", S_IFREG | 0666, &record_ops);
 	add(t, &t->document, fuse_tree_root(t->tree), "d", S_IFREG | 0444, &document_ops);
-	add(t, &dir, fuse_tree_root(t->tree), "s", S_IFDIR | 0755, NULL);
-	add(t, NULL, dir, "r", S_IFREG | 0666, &record_ops);
+	add(t, &t->dir, fuse_tree_root(t->tree), "s", S_IFDIR | 0755, NULL);
+	add(t, NULL, t->dir, "r", S_IFREG | 0666, &record_ops);
 	t->transport = (struct fuse_transport){.ops = &transport_ops, .max_pages = 256};
 	fuse_tree_attach(t->tree, &t->transport);
 	fuse_tree_request(t->tree, BYTES(&init, sizeof(init)));
@@ -286,7 +381,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuse_tree_detach(t->tree);
 	assert(t->n_parked == 0);
 	fuse_tree_free(t->tree);
-	assert(t->n_open == 0);
+	assert(t->n_open == 0 && t->n_nodes == 0);
 	free(t);
 	return 0;
 }
