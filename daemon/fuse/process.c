@@ -11,10 +11,14 @@
  * and a thread that ends has given up its memory before its files: then it has a size of 0. When other threads end
  * because of an execve(2), its lock is taken only after them.
  *
- * Field 52 is 0 for those who may not trace the thread, and kernels 6.3 and 6.4 send FLUSH of a thread that ends
- * from one of their own: nobody was killed, then.
+ * Field 52 is 0 for those who may not trace the thread, as a service without CAP_SYS_PTRACE may not most of them.
+ * Then PF_SIGNALED decides. It is also on the threads that go because another one ended their process in order:
+ * a command handled there may be delivered once more, which is better than one that is lost.
+ *
+ * Kernels 6.3 and 6.4 send FLUSH of a thread that ends from one of their own: nobody was killed, then.
  */
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +31,7 @@
 #define FIELD_FLAGS     9
 #define FIELD_EXIT_CODE 52
 #define PF_EXITING      0x4
+#define PF_SIGNALED     0x400
 #define EXIT_SIGNAL     0x7f
 
 /* Field @n of what follows the name, which is field 2 and may have spaces and parentheses in it. */
@@ -60,9 +65,19 @@ static bool read_proc(pid_t pid, const char *name, char *text, size_t size)
 	return true;
 }
 
+/* Whether the kernel hides field 52 from us; of a thread that ends. */
+static bool is_hidden(pid_t pid)
+{
+	char path[48], target[8];
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	return readlink(path, target, sizeof(target)) < 0 && errno == EACCES;
+}
+
 bool fuse_pid_was_killed(pid_t pid)
 {
 	const char *after_name;
+	unsigned long flags;
 	char text[1024];
 
 	/* A thread that this pid namespace does not know. */
@@ -73,6 +88,12 @@ bool fuse_pid_was_killed(pid_t pid)
 	if (!read_proc(pid, "stat", text, sizeof(text)))
 		return false;
 	after_name = strrchr(text, ')');
-	return after_name && (stat_field(after_name, FIELD_FLAGS) & PF_EXITING) &&
-	       (stat_field(after_name, FIELD_EXIT_CODE) & EXIT_SIGNAL);
+	if (!after_name)
+		return false;
+	flags = stat_field(after_name, FIELD_FLAGS);
+	if (!(flags & PF_EXITING))
+		return false;
+	if (stat_field(after_name, FIELD_EXIT_CODE) & EXIT_SIGNAL)
+		return true;
+	return (flags & PF_SIGNALED) && is_hidden(pid);
 }
