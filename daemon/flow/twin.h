@@ -151,7 +151,7 @@ static inline int twin_writer_take_error(struct twin_writer *writer)
  * @writer: NULL, or who asks for failures later, twin_writer_take_error().
  * @waiter: NULL, or who waits for the outcome; idle. There is no limit of time: the caller cancels.
  *
- * Returns 0. Otherwise nothing has changed, nobody waits, and @reason says why: -EINVAL and -EMSGSIZE as
+ * Returns 0. Otherwise nothing has changed, nobody waits, and @reason, which is never NULL, says why: -EINVAL and -EMSGSIZE as
  * hub_twin_check_patch() of the patch, and hub_twin_check() of what it would make of the reported properties;
  * -ENOSPC: too much waits already; -ENOMEM.
  */

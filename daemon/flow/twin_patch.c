@@ -6,10 +6,10 @@
  * conditional; so there are at most one such change more than conditional ones, and one in flight. Changes side by side
  * that came apart because one was in flight become one before they are sent again.
  *
- * An outcome that nobody knows, because the connection or the response was lost, costs nothing for a plain change: a
- * merge patch that is applied twice in a row is applied once. A conditional one is in doubt then, as it is after a
- * server error; the fetched twin decides, see twin.h. (A request that the hub handles only after it has answered a
- * later Get Twin would be decided wrongly. It answers in order.)
+ * An outcome that nobody knows, because the connection or the response was lost or the server failed, has the twin
+ * fetched before anything is sent again. Then it costs nothing for a plain change: a merge patch that is applied twice
+ * in a row is applied once. A conditional one is in doubt until the fetched twin decides, see twin.h. (A request that
+ * the hub handles only after it has answered a later Get Twin would be decided wrongly. It answers in order.)
  *
  * Calls of twin_patch() are numbered. A change knows the first and the last call in it, a writer the first and the last
  * of its calls that have no outcome.
@@ -417,9 +417,9 @@ static void twin_on_refusal(struct twin *t, struct twin_change *change, const st
 	twin_error(t, &t->patch_logged, "the hub refuses reported properties for now: %s; trying again",
 		   text);
 	twin_arm(t, &t->patch_retry, &t->patch_backoff);
-	/* It may have happened before the error did. */
-	if (change->conditional && status->class == HUB_SERVER_ERROR) {
-		change->in_doubt = true;
+	/* It may have happened before the error did: what is sent next depends on it. */
+	if (status->class == HUB_SERVER_ERROR) {
+		change->in_doubt = change->conditional;
 		twin_refetch(t, true);
 	}
 }

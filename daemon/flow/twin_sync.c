@@ -153,7 +153,7 @@ enum applied {
 static enum applied twin_apply(struct twin *t, uint64_t version, struct bytes payload)
 {
 	_cleanup_(twin_doc_unref_ptr) const struct json_object *patch = NULL, *state = NULL;
-	struct hub_twin_reason reason = {.text = "not enough memory"};
+	struct hub_twin_reason reason;
 	int r;
 
 	if (version <= t->desired.version)
@@ -168,7 +168,7 @@ static enum applied twin_apply(struct twin *t, uint64_t version, struct bytes pa
 	if (r) {
 		twin_error(t, &t->get_logged,
 			   "a change of the desired properties cannot be used: %s; asking the hub for all",
-			   reason.text);
+			   reason.text[0] ? reason.text : strerror(-r));
 		return APPLIED_BAD;
 	}
 	twin_doc_unref(t->desired.state);

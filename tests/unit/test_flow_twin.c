@@ -522,7 +522,7 @@ TEST_F(twin, refused_for_good_is_dropped)
 
 TEST_F(twin, refused_for_now_is_kept)
 {
-	static const char *const statuses[] = {"0501", "0502", "0601", "0603"};
+	static const char *const statuses[] = {"0501", "0502", "0503", "0504"};
 	struct twin_info info;
 
 	online(self);
@@ -542,6 +542,33 @@ TEST_F(twin, refused_for_now_is_kept)
 	self->line.heard[0] = '\0';
 	respond(self, NULL, "9");
 	expect_heard(self, "reported 9 {};a 9;");
+}
+
+/* The server failed after it had done it. */
+TEST_F(twin, after_a_server_error_the_twin_is_fetched)
+{
+	static const char *const statuses[] = {"0601", "0602", "0603"};
+
+	online(self);
+	patch(self, "{\"d\":{\"x\":1}}", &self->a);
+	for (size_t i = 0; i < ARRAY_SIZE(statuses); ++i) {
+		ASSERT_CONTAINS(twin_line_next(&self->line), "patch {\"d\":");
+		respond(self, statuses[i], NULL);
+		patch(self, "{\"d\":null}", NULL);
+		patch(self, "{\"d\":{\"y\":1}}", NULL);
+		expect_request(self, "");
+		twin_line_fire(&self->line, &twin(self)->patch_retry);
+		expect_request(self, "");
+		twin_line_fire(&self->line, &twin(self)->get_retry);
+		expect_request(self, "get");
+		respond_whole(self, "{\"desired\":{\"$version\":4},\"reported\":{\"d\":{\"x\":1},"
+				    "\"$version\":9}}");
+	}
+	expect_request(self, "patch {\"d\":{\"x\":null,\"y\":1}}");
+	self->line.heard[0] = '\0';
+	respond(self, NULL, "10");
+	expect_heard(self, "reported 10 {};a 10;");
+	expect_reported(self, 10, "{\"d\":{\"y\":1}}");
 }
 
 TEST_F(twin, a_patch_that_was_lost_goes_again)
