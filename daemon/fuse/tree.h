@@ -53,7 +53,8 @@ struct fuse_file_ops {
 	/* The last reference is gone; nobody is parked on the file. */
 	void (*release)(struct fuse_file *file);
 	/* Returns the number of bytes taken (all: a write is whole or an error) or a negative errno.
-	 * @file->write_flags has the caller's O_SYNC, O_DSYNC, O_NONBLOCK of this very write. */
+	 * @file->write_flags has the caller's O_SYNC, O_DSYNC, O_NONBLOCK, O_APPEND of this very write; with O_APPEND
+	 * @offset is where the kernel believes the end to be. */
 	ssize_t (*write)(struct fuse_file *file, struct fuse_request *req, uint64_t offset,
 			 struct bytes data);
 	/* Answers with fuse_reply_data() (and returns 0), a negative errno, or parks. */
@@ -79,7 +80,8 @@ struct fuse_file_ops {
 	/* Size shown by stat(2), for documents. */
 	uint64_t (*size)(struct fuse_node *node);
 	/* The node was removed, or its tree is being freed, and no file is open on it: nothing is called for it any
-	 * more and its userdata is the owner's again. */
+	 * more and its userdata is the owner's again. Called once, when all that a removal takes out is out, what is
+	 * below a directory before the directory; those of open files come later. */
 	void (*drop)(struct fuse_node *node);
 };
 
@@ -96,7 +98,8 @@ struct fuse_dir_ops {
 	/* Whether a directory must be empty is for the owner to say: -ENOTEMPTY. */
 	int (*rmdir)(struct fuse_node *dir, struct fuse_node *child);
 	int (*unlink)(struct fuse_node *dir, struct fuse_node *child);
-	/* @replaced: what has the new name now, NULL = nothing; the kernel has checked that the kinds fit. */
+	/* @replaced: what has the new name now, NULL = nothing; it is of the same kind, and @new_dir is not below
+	 * @child. Asked of the directory of @child; one with another rename operation is -EXDEV, and mv(1) copies. */
 	int (*rename)(struct fuse_node *child, struct fuse_node *new_dir, const char *new_name,
 		      struct fuse_node *replaced);
 	/* As in struct fuse_file_ops. */
@@ -148,9 +151,9 @@ struct fuse_node *fuse_tree_root(struct fuse_tree *tree);
  */
 int fuse_node_add(struct fuse_node **out, struct fuse_node *parent, const struct fuse_node_options *options);
 void *fuse_node_userdata(const struct fuse_node *node);
-/* Without the NUL counted; borrowed until the node is moved or removed. */
+/* At most 255 bytes; borrowed until the node is moved or removed. */
 const char *fuse_node_name(const struct fuse_node *node);
-/* NULL for the root. */
+/* NULL for the root, and for what was removed. */
 struct fuse_node *fuse_node_parent(const struct fuse_node *node);
 /* The child of that name, or NULL. */
 struct fuse_node *fuse_node_find(struct fuse_node *dir, const char *name);
