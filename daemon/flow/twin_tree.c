@@ -13,7 +13,7 @@
  * A rename is a patch like others. What it moves in the tree is moved before the objects are compared, so that open
  * files stay with it.
  *
- * Recursion is as deep as an object is, at most HUB_TWIN_LEVELS_MAX and one.
+ * Objects are gone through without recursion; whoever made one, what is deeper than a twin can be is not shown.
  */
 
 #include <errno.h>
@@ -27,8 +27,6 @@
 #include "base/cleanup.h"
 #include "flow/twin_doc.h"
 #include "flow/twin_tree_internal.h"
-
-static void node_update(struct fuse_node *fuse, const struct json_object *object);
 
 static bool is_object(const struct json_object *value)
 {
@@ -86,21 +84,25 @@ int twin_node_add(struct fuse_node **out, struct fuse_node *dir, const char *nam
 	return node_add(twin_node_of(dir)->tree, out, dir, name, is_dir);
 }
 
-static void node_wake_leaves(struct fuse_node *fuse)
+/* What comes after @node in the walk over all that is below @top; NULL at the end. */
+static struct fuse_node *node_next(struct fuse_node *top, struct fuse_node *node)
 {
-	struct fuse_node *child = NULL;
+	struct fuse_node *next = fuse_node_is_dir(node) ? fuse_node_next_child(node, NULL) : NULL;
 
-	if (!fuse_node_is_dir(fuse)) {
-		fuse_node_changed(fuse);
-		return;
+	while (!next && node != top) {
+		struct fuse_node *dir = fuse_node_parent(node);
+
+		next = fuse_node_next_child(dir, node);
+		node = dir;
 	}
-	while ((child = fuse_node_next_child(fuse, child)))
-		node_wake_leaves(child);
+	return next;
 }
 
 void twin_node_remove(struct fuse_node *fuse)
 {
-	node_wake_leaves(fuse);
+	for (struct fuse_node *node = fuse; node; node = node_next(fuse, node))
+		if (!fuse_node_is_dir(node))
+			fuse_node_changed(node);
 	fuse_node_remove(fuse);
 }
 
@@ -117,24 +119,19 @@ static void tree_say(struct twin_tree *tree, struct log_once *once, const char *
 	events_emit(tree->writes->events, "hidden", file, "%s", reason);
 }
 
-static void node_show(struct fuse_node *fuse, const struct json_object *value)
+static void leaf_show(struct fuse_node *fuse, const struct json_object *value)
 {
 	struct twin_node *node = twin_node_of(fuse);
-	bool same;
+	bool same = node->value && twin_doc_equal(node->value, value);
 
-	if (fuse_node_is_dir(fuse)) {
-		node_update(fuse, value);
-		return;
-	}
-	same = node->value && twin_doc_equal(node->value, value);
 	twin_doc_unref(node->value);
 	node->value = twin_doc_ref(value);
 	if (!same)
 		fuse_node_changed(fuse);
 }
 
-/* The member @key of the object that @dir shows is another value, or new. */
-static void member_update(struct fuse_node *dir, const char *key, const struct json_object *value)
+/* The node for the member @key of what @dir shows, of the kind that @value needs; NULL: there can be none. */
+static struct fuse_node *member_node(struct fuse_node *dir, const char *key, const struct json_object *value)
 {
 	struct twin_tree *tree = twin_node_of(dir)->tree;
 	struct fuse_node *child;
@@ -143,7 +140,7 @@ static void member_update(struct fuse_node *dir, const char *key, const struct j
 	if (twin_name_encode(key, name)) {
 		tree_say(tree, &tree->name_logged,
 			 "a key is too long for a name: the property is in the document only");
-		return;
+		return NULL;
 	}
 	child = fuse_node_find(dir, name);
 	if (child && fuse_node_is_dir(child) != is_object(value)) {
@@ -153,9 +150,9 @@ static void member_update(struct fuse_node *dir, const char *key, const struct j
 	if (!child && node_add(tree, &child, dir, name, is_object(value))) {
 		tree_say(tree, &tree->full_logged,
 			 "too many properties: those without a file are in the document only");
-		return;
+		return NULL;
 	}
-	node_show(child, value);
+	return child;
 }
 
 static void member_remove(struct fuse_node *dir, const char *key)
@@ -170,28 +167,76 @@ static void member_remove(struct fuse_node *dir, const char *key)
 		twin_node_remove(child);
 }
 
-static void node_update(struct fuse_node *fuse, const struct json_object *object)
-{
-	struct twin_node *node = twin_node_of(fuse);
-	const struct json_object *before = node->value, *other;
+/* A directory that is being brought up to date. */
+struct level {
+	struct fuse_node *dir;
+	const struct json_object *object; /* what it is to show */
+	const struct lh_entry *entry;     /* the next member */
+};
 
-	if (before == object)
+struct walk {
+	struct level levels[HUB_TWIN_LEVELS_MAX + 1];
+	size_t n;
+};
+
+/* Starts on @dir, unless it shows @object already: takes away what is not in there. */
+static void level_enter(struct walk *walk, struct fuse_node *dir, const struct json_object *object)
+{
+	const struct json_object *before = twin_node_of(dir)->value, *other;
+
+	if (before == object || walk->n == ARRAY_SIZE(walk->levels))
 		return;
 	if (before) {
-		json_object_object_foreach(before, old_key, old_value)
+		json_object_object_foreach(before, key, value)
 		{
-			(void)old_value;
-			if (!twin_doc_member(object, old_key, &other))
-				member_remove(fuse, old_key);
+			(void)value;
+			if (!twin_doc_member(object, key, &other))
+				member_remove(dir, key);
 		}
 	}
-	json_object_object_foreach(object, key, value)
-	{
-		if (!twin_doc_member(before, key, &other) || other != value)
-			member_update(fuse, key, value);
+	walk->levels[walk->n++] = (struct level){dir, object, json_object_get_object(object)->head};
+}
+
+static void level_leave(struct walk *walk)
+{
+	const struct level *level = &walk->levels[--walk->n];
+	struct twin_node *node = twin_node_of(level->dir);
+
+	twin_doc_unref(node->value);
+	node->value = twin_doc_ref(level->object);
+}
+
+static void level_step(struct walk *walk)
+{
+	struct level *level = &walk->levels[walk->n - 1];
+	const struct lh_entry *entry = level->entry;
+	const char *key = lh_entry_k(entry);
+	const struct json_object *value = lh_entry_v(entry), *before;
+	struct fuse_node *child;
+
+	level->entry = lh_entry_next(entry);
+	if (twin_doc_member(twin_node_of(level->dir)->value, key, &before) && before == value)
+		return;
+	child = member_node(level->dir, key, value);
+	if (!child)
+		return;
+	if (fuse_node_is_dir(child))
+		level_enter(walk, child, value);
+	else
+		leaf_show(child, value);
+}
+
+static void node_update(struct fuse_node *fuse, const struct json_object *object)
+{
+	struct walk walk = {.n = 0};
+
+	level_enter(&walk, fuse, object);
+	while (walk.n) {
+		if (walk.levels[walk.n - 1].entry)
+			level_step(&walk);
+		else
+			level_leave(&walk);
 	}
-	node->value = twin_doc_ref(object);
-	twin_doc_unref(before);
 }
 
 void twin_tree_update(struct twin_tree *tree, const struct json_object *object)
