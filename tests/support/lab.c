@@ -52,6 +52,9 @@ void lab_init(struct lab *lab)
 	snprintf(lab->dir, sizeof(lab->dir), "/tmp/iothub-lab-XXXXXX");
 	ASSERT_TRUE(mkdtemp(lab->dir) != NULL);
 	snprintf(lab->mount, sizeof(lab->mount), "%s/hub", lab->dir);
+	/* For configurations without `state-directory`: nothing is left outside. */
+	setenv("STATE_DIRECTORY", lab->dir, 1);
+	setenv("XDG_STATE_HOME", lab->dir, 1);
 	/* Emulator keys and mount are for their owner; tests of other users only need to get through. */
 	chmod(lab->dir, 0755);
 }
