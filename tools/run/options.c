@@ -12,14 +12,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/arguments.h"
 #include "base/time.h"
 #include "iothub.h"
 
 #define TIMEOUT_DEFAULT_S 60
 #define GRACE_DEFAULT_S   5
-#define SECONDS_MAX       1000000
 
 /* Methods are called at the same time and must find somebody at once; commands wait, and keep their order. */
 #define METHODS_JOBS_DEFAULT  4
@@ -85,35 +84,10 @@ __attribute__((format(printf, 1, 2))) static int wrong(const char *fmt, ...)
 
 /* --- values ----------------------------------------------------------------------------------- */
 
-static int parse_number(const char *text, unsigned long min, unsigned long max, unsigned long *out)
-{
-	char *end;
-
-	errno = 0;
-	*out = strtoul(text, &end, 10);
-	return *text >= '0' && *text <= '9' && !*end && !errno && *out >= min && *out <= max ? 0 : -EINVAL;
-}
-
-/* Whole seconds, or with a fraction; not 0. */
-static int parse_seconds(const char *text, uint64_t *out_ns)
-{
-	double seconds;
-	char *end;
-
-	if (text[strspn(text, "0123456789.")])
-		return -EINVAL;
-	errno = 0;
-	seconds = strtod(text, &end);
-	if (end == text || *end || errno || seconds > SECONDS_MAX)
-		return -EINVAL;
-	*out_ns = (uint64_t)(seconds * (double)NSEC_PER_SEC);
-	return *out_ns ? 0 : -EINVAL;
-}
-
 /* Returns 0 or -EINVAL. */
 static int option_apply(struct run_options *options, int id, const char *value)
 {
-	unsigned long n = 0;
+	uint64_t n = 0;
 	int r = 0;
 
 	switch (id) {
@@ -122,19 +96,19 @@ static int option_apply(struct run_options *options, int id, const char *value)
 		options->mount = strdup(value);
 		return *value && options->mount ? 0 : -EINVAL;
 	case 'j':
-		r = parse_number(value, 1, JOBS_MAX, &n);
+		r = argument_number(value, 1, JOBS_MAX, &n);
 		options->n_jobs = (unsigned int)n;
 		return r;
 	case 't':
-		return parse_seconds(value, &options->timeout_ns);
+		return argument_seconds(value, &options->timeout_ns);
 	case ID_GRACE:
-		return parse_seconds(value, &options->grace_ns);
+		return argument_seconds(value, &options->grace_ns);
 	case ID_RESPONSE_BYTES:
-		r = parse_number(value, 0, RESPONSE_BYTES_MAX, &n);
+		r = argument_number(value, 0, RESPONSE_BYTES_MAX, &n);
 		options->response_bytes_max = n;
 		return r;
 	case ID_MAX_DELIVERIES:
-		r = parse_number(value, 1, UINT32_MAX, &n);
+		r = argument_number(value, 1, UINT32_MAX, &n);
 		options->n_deliveries_max = (unsigned int)n;
 		return r;
 	case 'v':
@@ -204,20 +178,12 @@ static int what_parse(struct run_options *options, const char *word)
 /* Where the files are when nobody says so. */
 static int mount_default(struct run_options *options)
 {
-	const char *given = getenv("IOTHUB_MOUNT"), *runtime = getenv("XDG_RUNTIME_DIR");
+	int r = options->mount ? 0 : argument_mount_dir(&options->mount);
 
-	if (options->mount)
+	if (!r)
 		return -1;
-	if (given && *given)
-		options->mount = strdup(given);
-	else if (geteuid() == 0)
-		options->mount = strdup(IOTHUB_MOUNT_DIR);
-	else if (!runtime || !*runtime)
+	if (r == -ENOENT)
 		return wrong("where are the files? Neither --mount nor $XDG_RUNTIME_DIR says so");
-	else if (asprintf(&options->mount, "%s/" IOTHUB_MOUNT_DIR_USER, runtime) < 0)
-		options->mount = NULL;
-	if (options->mount)
-		return -1;
 	fputs("iothub-run: out of memory\n", stderr);
 	return 1;
 }
