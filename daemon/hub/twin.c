@@ -302,7 +302,7 @@ struct level {
 	const struct json_object *container;
 	const struct lh_entry *entry; /* of an object: the next one */
 	size_t index;                 /* of an array: the next one */
-	const char *key;              /* of the member at hand, or the array's own; NULL: none yet */
+	const char *key;              /* of the member at hand, or the array's own; empty: none yet */
 	bool is_merged;               /* null takes away here: a patch, outside of arrays */
 };
 
@@ -401,7 +401,7 @@ static int level_enter(struct check *c, const struct json_object *container, boo
 	c->levels[c->n_levels++] = (struct level){
 		.container = container,
 		.entry = is_object ? json_object_get_object(container)->head : NULL,
-		.key = outer ? outer->key : NULL,
+		.key = outer ? outer->key : "",
 		.is_merged = is_patch && is_object,
 	};
 	return 0;
