@@ -83,17 +83,23 @@ static int parse_string(struct bytes text, const struct json_object **out, struc
 	return *out ? 0 : fail(reason, -ENOMEM, "not enough memory");
 }
 
-/* Whether the bytes at the end can be the beginning of a character, and are fine otherwise. */
+/* Bytes of the character that @lead begins; 0: it begins none. */
+static size_t character_len(uint8_t lead)
+{
+	if (lead < 0xc2 || lead > 0xf4)
+		return 0;
+	return lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+}
+
+/* Whether the bytes at the end are the beginning of a character, and the others are fine. */
 static bool ends_in_character(struct bytes text)
 {
-	size_t n = 0;
+	size_t n = 1;
 
-	while (n < 3 && n < text.len && (text.data[text.len - 1 - n] & 0xc0) == 0x80)
+	while (n < 3 && n < text.len && (text.data[text.len - n] & 0xc0) == 0x80)
 		++n;
-	if (n == text.len || text.data[text.len - 1 - n] < 0xc2 || n >= 3)
-		return false;
-	return !utf8_is_valid(BYTES(text.data + text.len - 1 - n, n + 1)) &&
-	       utf8_is_valid(BYTES(text.data, text.len - 1 - n));
+	return n <= text.len && n < character_len(text.data[text.len - n]) &&
+	       utf8_is_valid(BYTES(text.data, text.len - n));
 }
 
 static bool is_space(uint8_t c)
