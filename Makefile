@@ -38,6 +38,7 @@ daemon_src := $(filter-out daemon/main.c,$(wildcard daemon/*/*.c))
 emulator_src := $(filter-out tools/emulator/main.c,$(wildcard tools/emulator/*.c))
 hubctl_src := $(wildcard tools/hubctl/*.c)
 run_src := $(filter-out tools/run/main.c,$(wildcard tools/run/*.c))
+iothubctl_src := $(filter-out tools/iothubctl/main.c,$(wildcard tools/iothubctl/*.c))
 bench_src := $(wildcard tools/bench/*.c)
 support_src := $(wildcard tests/support/*.c)
 test_src := $(wildcard tests/unit/test_*.c tests/flow/test_*.c tests/mount/test_*.c tests/crash/test_*.c \
@@ -53,9 +54,10 @@ link = $(call quiet,LINK)$(CC) $(LDFLAGS) -o $@
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 all_src := $(daemon_src) daemon/main.c $(emulator_src) tools/emulator/main.c $(hubctl_src) $(run_src) \
-	tools/run/main.c $(bench_src) $(support_src) $(test_src) $(fuzz_src) tests/fuzz/replay.c
+	tools/run/main.c $(iothubctl_src) tools/iothubctl/main.c $(bench_src) $(support_src) $(test_src) $(fuzz_src) \
+	tests/fuzz/replay.c
 
-programs := $(BUILD)/iothubd $(BUILD)/iothub-emulator $(BUILD)/hubctl $(BUILD)/iothub-run
+programs := $(BUILD)/iothubd $(BUILD)/iothub-emulator $(BUILD)/hubctl $(BUILD)/iothub-run $(BUILD)/iothubctl
 bench_bin := $(patsubst tools/bench/%.c,$(BUILD)/bench/%,$(bench_src))
 test_bin := $(patsubst tests/%.c,$(BUILD)/tests/%,$(test_src))
 replay_bin := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(fuzz_src))
@@ -86,7 +88,7 @@ stamp = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || p
 $(BUILD)/flags: FORCE
 	$(call stamp,$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS))
 $(BUILD)/sources: FORCE
-	$(call stamp,$(daemon_src) $(emulator_src) $(hubctl_src) $(run_src) $(support_src))
+	$(call stamp,$(daemon_src) $(emulator_src) $(hubctl_src) $(run_src) $(iothubctl_src) $(support_src))
 FORCE:
 
 $(BUILD)/obj/%.o: %.c Makefile $(BUILD)/flags
@@ -105,6 +107,10 @@ $(BUILD)/librun.a: $(call obj,$(run_src)) $(BUILD)/sources
 	@rm -f $@
 	$(call quiet,AR)ar rcs $@ $(filter %.o,$^)
 
+$(BUILD)/libiothubctl.a: $(call obj,$(iothubctl_src)) $(BUILD)/sources
+	@rm -f $@
+	$(call quiet,AR)ar rcs $@ $(filter %.o,$^)
+
 $(BUILD)/iothubd: $(call obj,daemon/main.c) $(BUILD)/libdaemon.a
 	$(link) $^ $(daemon_libs)
 
@@ -117,6 +123,9 @@ $(BUILD)/hubctl: $(call obj,$(hubctl_src)) $(BUILD)/libdaemon.a
 $(BUILD)/iothub-run: $(call obj,tools/run/main.c) $(BUILD)/librun.a $(BUILD)/libdaemon.a
 	$(link) $^ -ljson-c -lsystemd
 
+$(BUILD)/iothubctl: $(call obj,tools/iothubctl/main.c) $(BUILD)/libiothubctl.a $(BUILD)/libdaemon.a
+	$(link) $^ -ljson-c
+
 $(BUILD)/bench/%: $(BUILD)/obj/tools/bench/%.o $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
 	$(link) $^ -lmosquitto $(daemon_libs)
@@ -126,8 +135,8 @@ $(BUILD)/tests/fuzz/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/test
 	@mkdir -p $(@D)
 	$(link) $^ $(daemon_libs)
 
-$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(call obj,$(support_src)) $(BUILD)/librun.a $(BUILD)/libemulator.a \
-		$(BUILD)/libdaemon.a
+$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(call obj,$(support_src)) $(BUILD)/libiothubctl.a $(BUILD)/librun.a \
+		$(BUILD)/libemulator.a $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
 	$(link) $^ $(daemon_libs)
 
@@ -166,7 +175,7 @@ quickcheck:
 c_files := $(sort $(wildcard uapi/*.h daemon/*.c daemon/*/*.[ch] tools/*/*.[ch] tools/*/*/*.[ch] tests/*.h tests/*/*.[ch]))
 
 lint: deps
-	@+$(parallel) $(BUILD)/libdaemon.a $(BUILD)/libemulator.a $(BUILD)/librun.a
+	@+$(parallel) $(BUILD)/libdaemon.a $(BUILD)/libemulator.a $(BUILD)/librun.a $(BUILD)/libiothubctl.a
 	@tests/lint/run.sh $(BUILD) $(c_files)
 
 format:
@@ -196,7 +205,7 @@ fuzz: deps
 
 # What goes where: source, directory, mode. Units get the places of the programs written into them.
 installed := $(BUILD)/iothubd:$(sbindir):755 $(BUILD)/iothub-emulator:$(bindir):755 $(BUILD)/hubctl:$(bindir):755 \
-	$(BUILD)/iothub-run:$(bindir):755 \
+	$(BUILD)/iothub-run:$(bindir):755 $(BUILD)/iothubctl:$(bindir):755 \
 	$(foreach page,$(wildcard packaging/man/*.[1-8]),$(page):$(mandir)/man$(subst .,,$(suffix $(page))):644) \
 	$(patsubst %,%:$(completiondir):644,$(wildcard packaging/completions/*)) \
 	$(patsubst %,%:$(PREFIX)/lib/sysusers.d:644,$(wildcard packaging/sysusers/*.conf)) \
