@@ -81,6 +81,14 @@ struct twin_view twin_reported(const struct twin *t)
 
 /* --- the store -------------------------------------------------------------------------------- */
 
+static void twin_on_saved(void *userdata, uint64_t generation)
+{
+	struct twin *t = userdata;
+
+	t->stored = generation;
+	link_kick(t->link);
+}
+
 static void twin_on_save(struct loop_deferred *deferred)
 {
 	struct twin *t = container_of(deferred, struct twin, save);
@@ -95,16 +103,19 @@ static void twin_on_save(struct loop_deferred *deferred)
 
 	if (twin_patch_pending(t, &pending)) {
 		log_error(t->log, "not enough memory to store the twin");
+		twin_on_saved(t, t->generation);
 		return;
 	}
 	with_pending.pending = pending;
-	twin_store_save(t->store, &with_pending);
+	twin_store_save(t->store, &with_pending, t->generation);
 }
 
 void twin_changed(struct twin *t)
 {
-	if (t->store)
-		loop_defer(t->loop, &t->save);
+	if (!t->store)
+		return;
+	++t->generation;
+	loop_defer(t->loop, &t->save);
 }
 
 static int twin_restore(struct twin *t, const struct twin_store_state *state)
@@ -137,6 +148,8 @@ static int twin_load(struct twin *t, const char *path, const char *identity)
 		r = twin_store_new(&t->store, t->loop, t->log, path, identity);
 	if (r)
 		return r;
+	if (path)
+		twin_store_watch(t->store, twin_on_saved, t);
 	if (path && twin_store_load(t->store, &state) == 0)
 		return twin_restore(t, &state);
 	t->desired.state = twin_doc_ref(t->none);

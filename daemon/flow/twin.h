@@ -141,7 +141,7 @@ static inline int twin_writer_take_error(struct twin_writer *writer)
  * end of this turn, merged with the others of the turn; or, while one is on its way or there is no connection,
  * merged with what comes until the next can go. A patch the hub refuses for now is tried again; one it refuses for
  * good is dropped, and the reported properties are without it. It survives a restart once it is stored, usually
- * within milliseconds.
+ * within milliseconds, and it is stored before it is sent.
  *
  * @patch: the twin takes a reference; nobody may change it afterwards.
  * @if_version: NULL, or the reported version that the hub must have, else -ESTALE. Such a patch goes alone, in its

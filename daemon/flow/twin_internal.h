@@ -45,6 +45,8 @@ struct twin_change {
 	bool conditional;
 	bool in_doubt; /* conditional, and was sent: whether it happened the fetched twin tells */
 	uint64_t if_version;
+	bool sealed;         /* about to be sent or in flight: takes no more patches */
+	uint64_t generation; /* sealed: what is to be stored before it is sent */
 	struct list waiters;
 };
 
@@ -68,6 +70,8 @@ struct twin {
 	struct twin_part desired, reported;
 	const struct json_object *seen; /* reported, with the changes that are not conditional */
 	struct loop_deferred save;
+	uint64_t generation; /* of what is to be stored */
+	uint64_t stored;     /* of what was stored last, or could not be */
 
 	enum twin_sync sync;
 	struct link_subscription subscription;

@@ -2,14 +2,18 @@
 /*
  * Patches of the reported properties, in the order of their life: add, send, on_outcome, decide, end.
  *
- * Objects: changes, in order. A patch without an if-version goes into the last change, unless that is in flight or
- * conditional; so there are at most one such change more than conditional ones, and one in flight. Changes side by side
+ * Objects: changes, in order. A patch without an if-version goes into the last change, unless that is sealed (in flight,
+ * or about to be) or conditional; so there are at most one such change more than conditional ones, and one sealed. Changes side by side
  * that came apart because one was in flight become one before they are sent again.
  *
  * An outcome that nobody knows, because the connection or the response was lost or the server failed, has the twin
  * fetched before anything is sent again. Then it costs nothing for a plain change: a merge patch that is applied twice
  * in a row is applied once. A conditional one is in doubt until the fetched twin decides, see twin.h. (A request that
  * the hub handles only after it has answered a later Get Twin would be decided wrongly. It answers in order.)
+ *
+ * Nothing is sent before all that happened until then is stored, or could not be: a process that comes after a crash
+ * sends what the file has as pending, and that may be what the hub has already, but never something older than what a
+ * writer was told is there.
  *
  * Calls of twin_patch() are numbered. A change knows the first and the last call in it, a writer the first and the last
  * of its calls that have no outcome.
@@ -85,6 +89,7 @@ static void twin_lose_flight(struct twin *t)
 
 	if (!t->in_flight)
 		return;
+	change->sealed = false;
 	change->in_doubt = change->conditional;
 	twin_doc_unref(TAKE_PTR(t->in_flight));
 }
@@ -94,6 +99,8 @@ void twin_patch_offline(struct twin *t)
 	link_request_cancel(t->link, &t->patch);
 	loop_timer_disarm(&t->patch_retry);
 	twin_lose_flight(t);
+	if (!list_is_empty(&t->changes))
+		change_first(t)->sealed = false;
 }
 
 /* --- add -------------------------------------------------------------------------------------- */
@@ -141,7 +148,7 @@ static struct twin_change *change_open(struct twin *t)
 	if (list_is_empty(&t->changes))
 		return NULL;
 	last = container_of(t->changes.prev, struct twin_change, link);
-	return last->conditional || (t->in_flight && last == change_first(t)) ? NULL : last;
+	return last->conditional || last->sealed ? NULL : last;
 }
 
 /* Bytes of all patches with @a in them. Sizes of merged ones are sums first, and measured only when they matter. */
@@ -288,7 +295,7 @@ static void twin_join_changes(struct twin *t)
 {
 	struct twin_change *first = change_first(t);
 
-	while (!first->conditional && first->link.next != &t->changes) {
+	while (!first->conditional && !first->sealed && first->link.next != &t->changes) {
 		struct twin_change *second = container_of(first->link.next, struct twin_change, link);
 		const struct json_object *merged;
 
@@ -362,6 +369,12 @@ void twin_send(struct twin *t)
 		return;
 	twin_join_changes(t);
 	change = change_first(t);
+	if (!change->sealed)
+		change->generation = t->generation;
+	change->sealed = true;
+	/* The store says when it is done. */
+	if (t->stored < change->generation)
+		return;
 	r = twin_send_change(t, change);
 	if (r == -EMSGSIZE)
 		twin_refuse(t, change, r, BYTES(NULL, 0), "larger than the hub's Maximum Packet Size");
@@ -414,6 +427,7 @@ static void twin_on_refusal(struct twin *t, struct twin_change *change, const st
 		twin_refuse(t, change, response->error, response->reason, text);
 		return;
 	}
+	change->sealed = false;
 	twin_error(t, &t->patch_logged, "the hub refuses reported properties for now: %s; trying again",
 		   text);
 	twin_arm(t, &t->patch_retry, &t->patch_backoff);

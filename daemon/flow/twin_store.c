@@ -224,8 +224,11 @@ struct twin_store {
 	char *path;
 	char *dir, *name, *new_name, *bad_name; /* of the file, those beside it without the directory */
 	char *identity;
-	struct twin_store_state next; /* to be saved; no desired properties: nothing is */
-	bool closing;                 /* free with the end of the chain */
+	struct twin_store_state next;         /* to be saved; no desired properties: nothing is */
+	bool closing;                         /* free with the end of the chain */
+	uint64_t next_generation, generation; /* of `next`, and of the chain */
+	twin_store_fn fn;
+	void *userdata;
 	enum step step;
 	int error; /* of the chain, the first one */
 	int dir_fd, fd;
@@ -292,6 +295,12 @@ int twin_store_new(struct twin_store **out, struct loop *loop, struct log *log, 
 	}
 	*out = s;
 	return 0;
+}
+
+void twin_store_watch(struct twin_store *s, twin_store_fn fn, void *userdata)
+{
+	s->fn = fn;
+	s->userdata = userdata;
 }
 
 const char *twin_store_error(const struct twin_store *s)
@@ -412,6 +421,7 @@ static bool store_begin(struct twin_store *s)
 	int r = twin_store_encode(&s->next, bytes_from_str(s->identity), &s->bytes, &s->len);
 
 	twin_store_state_deinit(&s->next);
+	s->generation = s->next_generation;
 	s->error = 0;
 	s->n_written = 0;
 	if (r) {
@@ -422,6 +432,12 @@ static bool store_begin(struct twin_store *s)
 	return true;
 }
 
+static void store_tell(struct twin_store *s)
+{
+	if (s->fn && !s->closing)
+		s->fn(s->userdata, s->generation);
+}
+
 static void store_end(struct twin_store *s)
 {
 	s->step = STEP_IDLE;
@@ -430,6 +446,7 @@ static void store_end(struct twin_store *s)
 		s->text[0] = '\0';
 		log_once_reset(&s->logged);
 	}
+	store_tell(s);
 	if (s->next.desired && !(s->closing && s->error) && store_begin(s))
 		return;
 	if (s->closing)
@@ -489,15 +506,16 @@ static void store_on_begin(struct loop_deferred *deferred)
 {
 	struct twin_store *s = container_of(deferred, struct twin_store, begin);
 
-	if (s->step == STEP_IDLE && s->next.desired)
-		store_begin(s);
+	if (s->step == STEP_IDLE && s->next.desired && !store_begin(s))
+		store_tell(s);
 }
 
-void twin_store_save(struct twin_store *s, const struct twin_store_state *state)
+void twin_store_save(struct twin_store *s, const struct twin_store_state *state, uint64_t generation)
 {
 	assert(state->desired && state->reported && !s->closing);
 	twin_store_state_deinit(&s->next);
 	s->next = *state;
+	s->next_generation = generation;
 	twin_doc_ref(s->next.desired);
 	twin_doc_ref(s->next.reported);
 	twin_doc_ref(s->next.pending);

@@ -41,9 +41,15 @@ int twin_store_decode(struct bytes file, struct bytes identity, struct twin_stor
 
 /* --- the file --------------------------------------------------------------------------------- */
 
+/* A state of this generation was tried, all before it are history: it is on the disk unless there is an error. */
+typedef void (*twin_store_fn)(void *userdata, uint64_t generation);
+
 /* @path and @identity are copied. Returns 0, -ENAMETOOLONG, -ENOMEM. */
 int twin_store_new(struct twin_store **out, struct loop *loop, struct log *log, const char *path,
 		   const char *identity);
+
+/* @fn is called from the loop for each state that was tried, until twin_store_free(). */
+void twin_store_watch(struct twin_store *s, twin_store_fn fn, void *userdata);
 
 /*
  * Stops when what is to be saved is on the disk: the loop has operations in flight until then, and the object frees
@@ -59,11 +65,11 @@ void twin_store_free(struct twin_store *s);
 int twin_store_load(struct twin_store *s, struct twin_store_state *out);
 
 /*
- * This is the state now; the store takes references. It is written at the end of the turn, or when the write under
+ * This is the state now, of a @generation that only grows; the store takes references. It is written at the end of the turn, or when the write under
  * way has ended; of several states that wait only the last one is written. An error of the disk is logged once, and
  * the next state is tried all the same.
  */
-void twin_store_save(struct twin_store *s, const struct twin_store_state *state);
+void twin_store_save(struct twin_store *s, const struct twin_store_state *state, uint64_t generation);
 
 /* The last error of the disk, "" after a success; valid until the next turn. */
 const char *twin_store_error(const struct twin_store *s);

@@ -29,6 +29,7 @@ struct twin_line {
 	struct bytes payload;                    /* of it */
 	char payload_text[HUB_PACKET_BYTES_MAX + 1];
 	unsigned int n_link_ops; /* the loop always has in flight */
+	bool busy_disk;          /* turns do not wait for what is being stored */
 	bool manual_suback;
 	bool deaf; /* nothing is written down */
 };
@@ -144,6 +145,9 @@ static inline void twin_line_turn(struct twin_line *l)
 	struct mqtt_session *session = l->hub.link->session;
 
 	ASSERT_EQ(loop_turn(l->hub.loop, 0), 0);
+	/* What is being stored is waited for. */
+	while (!l->busy_disk && loop_n_in_flight(l->hub.loop) > l->n_link_ops)
+		ASSERT_EQ(loop_turn(l->hub.loop, TIME_NEVER), 0);
 	if (l->hub.link->state != LINK_ONLINE)
 		return;
 	ASSERT_EQ(buf_append(&l->wire, mqtt_session_output(session)), 0);

@@ -228,6 +228,53 @@ TEST_F(twin, somebody_else_writes_too)
 	expect_request(self, "get");
 }
 
+/* What a process that comes after a crash would send. */
+static void expect_stored_pending(struct fixture_twin *self, const char *text)
+{
+	_cleanup_(twin_store_state_deinit) struct twin_store_state state = {0};
+	struct twin_store *store;
+
+	ASSERT_EQ(twin_store_new(&store, self->line.hub.loop, &self->line.hub.log, self->path, "hub/dev"), 0);
+	ASSERT_EQ(twin_store_load(store, &state), 0);
+	twin_store_free(store);
+	ASSERT_TRUE(state.pending);
+	expect_text(state.pending, text);
+}
+
+TEST_F(twin, what_is_sent_is_stored)
+{
+	online(self);
+	/* The twin that was fetched is being stored. */
+	self->line.busy_disk = true;
+	patch(self, "{\"a\":1}", NULL);
+	expect_request(self, "");
+	/* Too late for this one. */
+	patch(self, "{\"b\":1}", NULL);
+	self->line.busy_disk = false;
+	expect_request(self, "patch {\"a\":1}");
+	expect_stored_pending(self, "{\"a\":1,\"b\":1}");
+	self->line.busy_disk = true;
+	respond(self, NULL, "9");
+	expect_request(self, "");
+	self->line.busy_disk = false;
+	expect_request(self, "patch {\"b\":1}");
+	expect_stored_pending(self, "{\"b\":1}");
+}
+
+TEST_F(twin, a_disk_that_does_not_work_is_not_waited_for)
+{
+	struct twin_info info;
+
+	online(self);
+	expect_request(self, "");
+	unlink(self->path);
+	ASSERT_EQ(rmdir(self->dir), 0);
+	patch(self, "{\"a\":1}", &self->a);
+	expect_request(self, "patch {\"a\":1}");
+	twin_info(twin(self), &info);
+	EXPECT_CONTAINS(info.last_error, "cannot write");
+}
+
 /* --- if-version ------------------------------------------------------------------------------- */
 
 TEST_F(twin, if_version_goes_alone)

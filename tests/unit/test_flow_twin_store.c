@@ -26,6 +26,7 @@ FIXTURE(store)
 	struct log log;
 	struct twin_store *s;
 	char dir[64], path[96];
+	uint64_t generation; /* of the last state */
 };
 
 static void open_store(struct fixture_store *self, const char *identity)
@@ -115,7 +116,7 @@ static void save(struct fixture_store *self, const char *desired, uint64_t versi
 {
 	STATE state = state_make(desired, version, "{}", version, NULL);
 
-	twin_store_save(self->s, &state);
+	twin_store_save(self->s, &state, ++self->generation);
 }
 
 static void expect_text(const struct json_object *doc, const char *text)
@@ -261,7 +262,7 @@ TEST_F(store, what_is_saved_comes_back)
 	STATE state = state_usual(), back = {0};
 	struct stat st;
 
-	twin_store_save(self->s, &state);
+	twin_store_save(self->s, &state, ++self->generation);
 	settle(self);
 	ASSERT_EQ(stat(self->path, &st), 0);
 	EXPECT_EQ(st.st_mode & 0777u, 0600u);
@@ -306,7 +307,7 @@ TEST_F(store, damage_is_set_aside)
 	uint8_t byte;
 	int fd;
 
-	twin_store_save(self->s, &state);
+	twin_store_save(self->s, &state, ++self->generation);
 	settle(self);
 	fd = open(self->path, O_RDWR | O_CLOEXEC);
 	ASSERT_GE(fd, 0);
@@ -317,7 +318,7 @@ TEST_F(store, damage_is_set_aside)
 	EXPECT_EQ(load(self, &back), -EBADMSG);
 	EXPECT_TRUE(exists(self, "twin.bad") && !exists(self, "twin"));
 	EXPECT_EQ(load(self, &back), -ENOENT);
-	twin_store_save(self->s, &state);
+	twin_store_save(self->s, &state, ++self->generation);
 	ASSERT_EQ(load(self, &back), 0);
 	expect_usual(&back);
 }
@@ -432,7 +433,7 @@ TEST_F(store, a_full_disk)
 	settle(self);
 	signal(SIGXFSZ, SIG_IGN);
 	ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &little), 0);
-	twin_store_save(self->s, &state);
+	twin_store_save(self->s, &state, ++self->generation);
 	settle(self);
 	ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &all), 0);
 	EXPECT_CONTAINS(twin_store_error(self->s), "cannot write");
