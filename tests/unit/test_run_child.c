@@ -241,8 +241,12 @@ TEST_F(child, has_signals_as_they_are_by_default)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	run(self, "grep -E '^Sig(Blk|Ign)' /proc/self/status | tr -d '\\t\\n'", BYTES(NULL, 0), FOREVER);
-	expect_output(self, "SigBlk:0000000000000000SigIgn:0000000000000000");
+	/* Without 32 and 33, which are the C library's own: make(1) leaves them ignored, and nobody can change that. */
+	run(self,
+	    "while read -r key value; do case $key in SigBlk: | SigIgn:)"
+	    " echo $key $((0x$value & ~0x180000000));; esac; done < /proc/self/status",
+	    BYTES(NULL, 0), FOREVER);
+	expect_output(self, "SigBlk: 0\nSigIgn: 0\n");
 }
 
 TEST_F(child, has_no_other_descriptors)
