@@ -17,7 +17,8 @@
  * those with an if-version aside: whether they happen is for the hub to say. The version is the confirmed one.
  *
  * Versions do not go backwards, with one exception: when a whole twin that the hub sends has a lower version, the
- * twin was deleted and made anew; what is there counts, and the log says so.
+ * twin was deleted and made anew; what is there counts, and the log says so. After a crash the last few
+ * milliseconds may be missing until the twin is fetched.
  *
  * Everything runs on the loop's thread. The callbacks may call anything here but twin_free().
  */
