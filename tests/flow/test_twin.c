@@ -167,7 +167,7 @@ TEST_F(twin, cp_r_of_many_files)
 	    "v=$(cat $W/reported.version); cp -r $D/many $W/reported/; diff -r $D/many $W/reported/many; "
 	    "synced\n"
 	    "same \"$(reported | jq -r '.many | length')\" 300\n"
-	    "n=$(($(cat $W/reported.version) - v)); echo \"# $n patches\"; [ $n -lt 200 ]\n"
+	    "n=$(($(cat $W/reported.version) - v)); echo \"# $n patches\"; [ $n -lt 300 ]\n"
 	    "rm -r $W/reported/many; synced; same \"$(reported)\" '{}'\n");
 }
 
