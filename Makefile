@@ -40,6 +40,8 @@ hubctl_src := $(wildcard tools/hubctl/*.c)
 run_src := $(filter-out tools/run/main.c,$(wildcard tools/run/*.c))
 iothubctl_src := $(filter-out tools/iothubctl/main.c,$(wildcard tools/iothubctl/*.c))
 bench_src := $(wildcard tools/bench/*.c)
+# Linked into each of the others.
+bench_common := tools/bench/bench.c tools/bench/client.c
 support_src := $(wildcard tests/support/*.c)
 test_src := $(wildcard tests/unit/test_*.c tests/flow/test_*.c tests/mount/test_*.c tests/crash/test_*.c \
 	tests/judges/test_*.c)
@@ -58,7 +60,7 @@ all_src := $(daemon_src) daemon/main.c $(emulator_src) tools/emulator/main.c $(h
 	tests/fuzz/replay.c
 
 programs := $(BUILD)/iothubd $(BUILD)/iothub-emulator $(BUILD)/hubctl $(BUILD)/iothub-run $(BUILD)/iothubctl
-bench_bin := $(patsubst tools/bench/%.c,$(BUILD)/bench/%,$(bench_src))
+bench_bin := $(patsubst tools/bench/%.c,$(BUILD)/bench/%,$(filter-out $(bench_common),$(bench_src)))
 test_bin := $(patsubst tests/%.c,$(BUILD)/tests/%,$(test_src))
 replay_bin := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(fuzz_src))
 test_scripts := $(wildcard tests/unit/test_*.sh tests/flow/test_*.sh tests/mount/test_*.sh tests/crash/test_*.sh)
@@ -126,7 +128,7 @@ $(BUILD)/iothub-run: $(call obj,tools/run/main.c) $(BUILD)/librun.a $(BUILD)/lib
 $(BUILD)/iothubctl: $(call obj,tools/iothubctl/main.c) $(BUILD)/libiothubctl.a $(BUILD)/libdaemon.a
 	$(link) $^ -ljson-c
 
-$(BUILD)/bench/%: $(BUILD)/obj/tools/bench/%.o $(BUILD)/libdaemon.a
+$(BUILD)/bench/%: $(BUILD)/obj/tools/bench/%.o $(call obj,$(bench_common)) $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
 	$(link) $^ -lmosquitto $(daemon_libs)
 

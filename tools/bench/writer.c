@@ -13,19 +13,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/time.h"
+
+#include "bench.h"
 
 #define WRITERS_MAX 64
 #define BLOCK_MAX   (128 * 1024)
@@ -49,22 +49,7 @@ struct times {
 	uint64_t samples_ns[];
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
-__attribute__((noreturn)) static void fail(const char *what)
-{
-	fprintf(stderr, "writer: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-/* --- one writer
- * ------------------------------------------------------------------------------------------------ */
+/* --- one writer ------------------------------------------------------------------------------- */
 
 static size_t fill_block(const struct options *o, char *block)
 {
@@ -88,14 +73,12 @@ static void write_block(int fd, const char *block, size_t len)
 
 		if (n == (ssize_t)len)
 			return;
-		if (n >= 0) {
-			errno = EIO;
-			fail("a write was cut short");
-		}
+		if (n >= 0)
+			bench_fail("a write was cut short");
 		if (errno != ENOSPC)
-			fail("write");
+			bench_fail_errno("write");
 		if (poll(&p, 1, -1) != 1)
-			fail("poll");
+			bench_fail_errno("poll");
 	}
 }
 
@@ -104,7 +87,7 @@ static void wait_for_hub(int fd)
 {
 	while (fsync(fd) < 0)
 		if (errno != ETIMEDOUT && errno != EINTR)
-			fail("fsync");
+			bench_fail_errno("fsync");
 }
 
 static void write_all(const struct options *o, unsigned int number, struct times *times)
@@ -116,22 +99,21 @@ static void write_all(const struct options *o, unsigned int number, struct times
 	_cleanup_(close_fd) int fd = open(o->path, flags, 0600);
 
 	if (fd < 0)
-		fail(o->path);
+		bench_fail_errno(o->path);
 	for (uint64_t i = 0; i < n_writes; ++i) {
-		uint64_t before_ns = o->latency ? now_ns() : 0;
+		uint64_t before_ns = o->latency ? bench_now_ns() : 0;
 
 		write_block(fd, block, len);
 		if (o->latency)
-			times->samples_ns[number * n_writes + i] = now_ns() - before_ns;
+			times->samples_ns[number * n_writes + i] = bench_now_ns() - before_ns;
 	}
-	times->written_ns[number] = now_ns();
+	times->written_ns[number] = bench_now_ns();
 	if (o->wait_for_hub)
 		wait_for_hub(fd);
-	times->done_ns[number] = now_ns();
+	times->done_ns[number] = bench_now_ns();
 }
 
-/* --- all of them
- * ----------------------------------------------------------------------------------------------- */
+/* --- all of them ------------------------------------------------------------------------------ */
 
 static void run_writers(const struct options *o, struct times *times)
 {
@@ -139,7 +121,7 @@ static void run_writers(const struct options *o, struct times *times)
 		pid_t pid = fork();
 
 		if (pid < 0)
-			fail("fork");
+			bench_fail_errno("fork");
 		if (pid == 0) {
 			write_all(o, i, times);
 			exit(0);
@@ -163,15 +145,6 @@ static uint64_t latest(const uint64_t *ns, unsigned int n)
 	return last;
 }
 
-static int compare_u64(const void *a, const void *b)
-{
-	uint64_t x, y;
-
-	memcpy(&x, a, sizeof(x));
-	memcpy(&y, b, sizeof(y));
-	return x < y ? -1 : x > y;
-}
-
 static double cpu_ns(void)
 {
 	struct rusage u;
@@ -184,9 +157,7 @@ static double cpu_ns(void)
 static void report(const struct options *o, struct times *times, uint64_t start_ns, uint64_t n)
 {
 	if (o->latency) {
-		qsort(times->samples_ns, n, sizeof(times->samples_ns[0]), compare_u64);
-		printf("median %" PRIu64 "\np99 %" PRIu64 "\n", times->samples_ns[n / 2],
-		       times->samples_ns[n - 1 - n / 100]);
+		bench_print_latencies(times->samples_ns, n);
 	} else {
 		printf("write %.1f\n",
 		       (double)(latest(times->written_ns, o->n_writers) - start_ns) / (double)n);
@@ -252,11 +223,11 @@ int main(int argc, char **argv)
 	times = mmap(NULL, sizeof(*times) + (o.latency ? n * sizeof(uint64_t) : 0), PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (times == MAP_FAILED)
-		fail("mmap");
-	start_ns = now_ns();
+		bench_fail_errno("mmap");
+	start_ns = bench_now_ns();
 	run_writers(&o, times);
 	report(&o, times, start_ns, n);
 	if (o.regular && unlink(o.path) < 0)
-		fail(o.path);
+		bench_fail_errno(o.path);
 	return 0;
 }
