@@ -11,6 +11,7 @@
 #
 #   BENCH_ROUNDS    rounds (5)
 #   BENCH_MESSAGES  messages for each cell of throughput, over all rounds (200000)
+#   BENCH_COMMANDS  commands for each cell of their rate, over all rounds (10000)
 #   BENCH_KEEP      not empty: keep the directory with the single results
 set -u
 
@@ -18,14 +19,19 @@ build=$(cd "$1" && pwd) || exit 1
 source=$(cd "$(dirname "$0")" && pwd)
 rounds=${BENCH_ROUNDS:-5}
 messages=$((${BENCH_MESSAGES:-200000} / rounds))
+commands=$((${BENCH_COMMANDS:-10000} / rounds))
 size=128
+# What is long to a shell, which reads a byte at a time, is not the payload but the line around it.
+command_size=32
 all_cpus=$(taskset -c -p $$ | sed 's/.*: //')
 one_cpu=${all_cpus%%[,-]*}
 # Room for all that is written while the hub is away: four cells, each message with its properties.
 away_bytes=$((messages * rounds * 4 * (size + 200)))
 n_latency=1000
 n_echo=1000
+n_calls=500
 n_processes=10
+method=x
 
 fail()
 {
@@ -64,13 +70,13 @@ stop()
 	rm "$dir/$1.pid"
 	kill -TERM "$pid" 2>/dev/null || return 0
 	# Not always our child: started in a command substitution.
-	timeout 20 tail --pid="$pid" -f /dev/null || kill -KILL "$pid"
+	timeout 20 tail --pid="$pid" -s 0.1 -f /dev/null || kill -KILL "$pid"
 }
 
 clean_up()
 {
-	trap '' EXIT INT TERM HUP
-	for name in daemon away floor emulator; do
+	trap '' EXIT INT TERM HUP PIPE
+	for name in handler other daemon away floor emulator; do
 		stop "$name"
 	done
 	for mount in hub away.hub floor; do
@@ -78,6 +84,7 @@ clean_up()
 		umount --lazy "$dir/$mount" 2>/dev/null || fusermount3 -u -z "$dir/$mount"
 	done
 	rm -f "$floor_file"
+	[ "$state" = "$dir/state" ] || rm -rf "$state"
 	if [ -n "${BENCH_KEEP:-}" ]; then
 		echo "results are in $dir" >&2
 	else
@@ -91,8 +98,9 @@ start_daemon()
 	name=$1 mount=$2 connection=$3 queue=$4
 	shift 4
 	cat >"$dir/$name.json" <<-END
-		{"connection-string-file": "$connection", "ca-file": "$dir/state/ca.pem",
-		 "mount": "$dir/$mount", "state-directory": "$dir/$name.state", "queue-bytes": $queue, "log-level": "warning"}
+		{"connection-string-file": "$connection", "ca-file": "$state/ca.pem",
+		 "mount": "$dir/$mount", "state-directory": "$dir/$name.state", "queue-bytes": $queue, "method-wait": 10,
+		 "log-level": "warning"}
 	END
 	start "$name" env "$@" "$build/iothubd" --config "$dir/$name.json" --ready-fd 3 >/dev/null
 }
@@ -105,13 +113,14 @@ await_hub()
 
 start_all()
 {
-	start emulator "$build/iothub-emulator" --state "$dir/state" --port 0 --quiet --ready-fd 3 \
+	start emulator "$build/iothub-emulator" --state "$state" --port 0 --quiet --ready-fd 3 \
 		--device daemon --device peer >/dev/null
-	sed 's/Port=[0-9]*/Port=1/' "$dir/state/devices/daemon.connection-string" >"$dir/away.connection-string"
+	sed 's/Port=[0-9]*/Port=1/' "$state/devices/daemon.connection-string" >"$dir/away.connection-string"
 	chmod 600 "$dir/away.connection-string"
-	start_daemon daemon hub "$dir/state/devices/daemon.connection-string" 16777216
+	start_daemon daemon hub "$state/devices/daemon.connection-string" 16777216
 	start_daemon away away.hub "$dir/away.connection-string" "$away_bytes"
 	start floor sh -c 'exec "$1" "$2" >&3' sh "$build/bench/floor" "$dir/floor" >/dev/null
+	mkdir "$dir/hub/methods/$method" || fail 'no method'
 	await_hub
 }
 
@@ -155,8 +164,8 @@ write_messages()
 
 peer()
 {
-	"$build/bench/peer" -s "$size" --ca-file "$dir/state/ca.pem" \
-		--connection-string-file "$dir/state/devices/peer.connection-string" "$@"
+	"$build/bench/peer" -s "$size" --ca-file "$state/ca.pem" \
+		--connection-string-file "$state/devices/peer.connection-string" "$@"
 }
 
 # echo_messages KEY SHELL FILE: nanoseconds of one echo with its open and close.
@@ -188,6 +197,92 @@ alone()
 	measure "alone_tmpfs_$suffix" "$@" --regular "$floor_file"
 }
 
+# --- commands and methods
+
+service()
+{
+	program=$1
+	shift
+	"$build/$program" "$@" --ca-file "$state/ca.pem" \
+		--connection-string-file "$state/service.connection-string"
+}
+
+# send_commands KEY DEVICE: many under way at a time, from the moment on when a first one has gone all the way, which
+# leaves out the start of hubctl, until all are completed.
+send_commands()
+{
+	key=$1
+	mkfifo "$dir/lines" "$dir/ends"
+	service hubctl command send "$2" --lines --wait <"$dir/lines" >"$dir/ends" &
+	sender=$!
+	exec 4>"$dir/lines" 5<"$dir/ends"
+	echo first >&4
+	# Two lines: it is queued, it is completed.
+	read -r line <&5 && read -r line <&5
+	start_ns=$(date +%s%N)
+	seq -f "%0${command_size}.0f" "$commands" >&4 &
+	exec 4>&-
+	completed=$(grep -c 'completed, delivered 1 time$' <&5)
+	end_ns=$(date +%s%N)
+	exec 5<&-
+	rm "$dir/lines" "$dir/ends"
+	wait "$sender" || fail "$key: hubctl failed"
+	[ "$completed" = "$commands" ] || fail "$key: $completed commands of $commands were completed: $line"
+	record "$key.done" $(((end_ns - start_ns) / commands))
+}
+
+# call KEY OPTION...: one at a time.
+call()
+{
+	key=$1
+	shift
+	measure "$key" service bench/caller -n "$n_calls" -s "$command_size" "$@"
+}
+
+# handle_commands NAME DEVICE HANDLER...
+handle_commands()
+{
+	handled=$1 device=$2
+	shift 2
+	start handler "$@" >/dev/null
+	send_commands "commands_$handled" "$device"
+	call "command_$handled" --device "$device"
+	stop handler
+}
+
+# handle_calls NAME DEVICE HANDLER...
+handle_calls()
+{
+	handled=$1 device=$2
+	shift 2
+	start handler "$@" >/dev/null
+	call "call_$handled" --device "$device" --method "$method"
+	stop handler
+}
+
+while_read='exec <"$1"; echo ready >&3; exec 3>&-; n=0; while read -r line; do n=$((n + 1)); done'
+answer='echo ready >&3; while exec 3<>"$1"; do request=$(cat <&3); echo "200 {}" >&3; exec 3>&-; done'
+
+handle_all()
+{
+	stream=$dir/hub/commands/stream
+	handle_commands c daemon "$build/bench/handler" --commands "$stream"
+	for shell in bash dash; do
+		handle_commands "$shell" daemon "$shell" -c "$while_read" "$shell" "$stream"
+	done
+	calls=$dir/hub/methods/$method/call
+	handle_calls c daemon "$build/bench/handler" --calls "$calls"
+	# While the one waits until its response is acknowledged, which is after the service has it, the other is there.
+	start other "$build/bench/handler" --calls "$calls" >/dev/null
+	handle_calls c2 daemon "$build/bench/handler" --calls "$calls"
+	stop other
+	handle_calls bash daemon bash -c "$answer" bash "$calls"
+	set -- "$build/bench/peer" --handle "$method" --ca-file "$state/ca.pem" \
+		--connection-string-file "$state/devices/peer.connection-string"
+	handle_commands peer peer "$@"
+	handle_calls peer peer "$@"
+}
+
 one_round()
 {
 	write_messages raw1 "$dir/hub/telemetry.raw"
@@ -209,6 +304,7 @@ one_round()
 		rm -f "$floor_file"
 	done
 	measure pub peer -n "$n_processes" --processes
+	handle_all
 }
 
 # --- what a message costs besides time
@@ -246,8 +342,8 @@ count_system_calls()
 			}' "$dir/perf"
 	done
 	perf stat -x ' ' -o "$dir/perf" -e raw_syscalls:sys_enter "$build/bench/peer" -n "$messages" -s "$size" \
-		--ca-file "$dir/state/ca.pem" \
-		--connection-string-file "$dir/state/devices/peer.connection-string" >/dev/null
+		--ca-file "$state/ca.pem" \
+		--connection-string-file "$state/devices/peer.connection-string" >/dev/null
 	awk -v n="$messages" '/sys_enter/ { printf "  system calls of libmosquitto: %.2f\n", $1 / n }' "$dir/perf"
 }
 
@@ -257,7 +353,7 @@ count_allocations()
 	stop daemon
 	"${CC:-cc}" -D_GNU_SOURCE -O2 -shared -fPIC -o "$dir/count_malloc.so" "$source/preload/count_malloc.c" ||
 		fail 'cannot build count_malloc.so'
-	start_daemon daemon hub "$dir/state/devices/daemon.connection-string" 16777216 \
+	start_daemon daemon hub "$state/devices/daemon.connection-string" 16777216 \
 		LD_PRELOAD="$dir/count_malloc.so" BENCH_MALLOC_COUNT="$dir/malloc_count"
 	await_hub
 	"$build/bench/writer" -n "$messages" -w 4 -s "$size" --acked "$dir/hub/telemetry.raw" >/dev/null ||
@@ -308,6 +404,24 @@ rows()
 		dash, telemetry|echo_dash|echo_tmpfs_dash|tmpfs|cost
 		bash, telemetry|echo_bash|echo_fuse_bash|FUSE that discards|cost
 		dash, telemetry|echo_dash|echo_fuse_dash|FUSE that discards|cost
+		Commands until all are completed, $command_size bytes, thousand/s
+		commands/stream, C|commands_c.done|commands_peer.done|libmosquitto|rate
+		commands/stream, bash, while read|commands_bash.done|commands_peer.done|libmosquitto|rate
+		commands/stream, dash, while read|commands_dash.done|commands_peer.done|libmosquitto|rate
+		One command: from the service to the handler, and completed, back, us
+		commands/stream, C, median|command_c.median|command_peer.median|libmosquitto|cost
+		commands/stream, C, 99 of 100|command_c.p99|command_peer.p99|libmosquitto|cost
+		commands/stream, bash, median|command_bash.median|command_peer.median|libmosquitto|cost
+		commands/stream, bash, 99 of 100|command_bash.p99|command_peer.p99|libmosquitto|cost
+		commands/stream, dash, median|command_dash.median|command_peer.median|libmosquitto|cost
+		commands/stream, dash, 99 of 100|command_dash.p99|command_peer.p99|libmosquitto|cost
+		One method call: from the service to the handler, and its response back, us
+		methods/$method/call, C, 1 handler, median|call_c.median|call_peer.median|libmosquitto|cost
+		methods/$method/call, C, 1 handler, 99 of 100|call_c.p99|call_peer.p99|libmosquitto|cost
+		methods/$method/call, C, 2 handlers, median|call_c2.median|call_peer.median|libmosquitto|cost
+		methods/$method/call, C, 2 handlers, 99 of 100|call_c2.p99|call_peer.p99|libmosquitto|cost
+		methods/$method/call, bash, 1 handler, median|call_bash.median|call_peer.median|libmosquitto|cost
+		methods/$method/call, bash, 1 handler, 99 of 100|call_bash.p99|call_peer.p99|libmosquitto|cost
 	END
 }
 
@@ -356,7 +470,7 @@ print_machine()
 	echo "$(sed -n 's/^tls: /TLS /p' "$dir/hub/status"), libmosquitto $(mosquitto_version)," \
 		"load before: $load"
 	echo "$rounds rounds; $messages messages of $size bytes in a cell, $n_latency with O_SYNC, $n_echo echoes," \
-		"$n_processes mosquitto_pub"
+		"$n_processes mosquitto_pub; $commands commands, and $n_calls one at a time"
 }
 
 mosquitto_version()
@@ -372,9 +486,14 @@ fi
 load=$(cut -d ' ' -f 1-3 /proc/loadavg)
 dir=$(mktemp -d "${TMPDIR:-/tmp}/iothub-bench.XXXXXX") || exit 1
 floor_file=$dir/floor-file
-[ ! -w /dev/shm ] || floor_file=/dev/shm/${dir##*/}
+# The hub acknowledges a command when it is on its disk, whose speed is none of what is measured here.
+state=$dir/state
+if [ -w /dev/shm ]; then
+	floor_file=/dev/shm/${dir##*/}
+	state=/dev/shm/${dir##*/}.state
+fi
 trap clean_up EXIT
-trap 'exit 1' INT TERM HUP
+trap 'exit 1' INT TERM HUP PIPE
 
 start_all
 memory_before=$(memory)
