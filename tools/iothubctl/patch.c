@@ -21,7 +21,9 @@
 #include "property.h"
 
 #define REPORTED       IOTHUB_DIR_TWIN "/" IOTHUB_FILE_TWIN_REPORTED
+#define TEXT_MAX_BYTES IOTHUB_PACKET_BYTES_MAX
 #define LINE_MAX_BYTES 65536
+#define READ_BYTES     4096u
 
 /* After the time is over, in case that a signal came before the system call it is to end. */
 #define TICK_USEC 100000
@@ -43,10 +45,15 @@ static int text_read(const char *path, struct buf *text)
 			return -errno;
 	}
 	while (n) {
-		r = buf_reserve(text, 1, &dst);
+		/* One byte more than is allowed shows that there is too much. */
+		size_t room = TEXT_MAX_BYTES + 1 - buf_len(text);
+
+		if (room == 0)
+			return -ENOBUFS;
+		r = buf_reserve(text, room < READ_BYTES ? room : READ_BYTES, &dst);
 		if (r < 0)
 			return r;
-		n = read(is_stdin ? STDIN_FILENO : opened, dst, text->size - text->end);
+		n = read(is_stdin ? STDIN_FILENO : opened, dst, room < READ_BYTES ? room : READ_BYTES);
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		if (n > 0)
@@ -156,13 +163,14 @@ static void timer_start(uint64_t timeout_ns)
 	setitimer(ITIMER_REAL, &timer, NULL);
 }
 
-/* --- the patch -------------------------------------------------------------------------------- */
+/* --- what went wrong -------------------------------------------------------------------------- */
 
 static int say_other_version(const struct ctl_args *args)
 {
 	_cleanup_(buf_deinit) struct buf text;
 	int code = ctl_read_file(args, IOTHUB_DIR_TWIN "/" IOTHUB_FILE_TWIN_REPORTED_VERSION, &text);
-	uint64_t version = code ? 0 : strtoull((const char *)buf_bytes(&text).data, NULL, 10);
+	const char *number = code ? NULL : (const char *)buf_bytes(&text).data;
+	uint64_t version = number ? strtoull(number, NULL, 10) : 0;
 
 	if (version && version != args->if_version)
 		fprintf(stderr,
@@ -183,7 +191,8 @@ static int say_failed(const struct ctl_args *args, int error, int events)
 
 	if (error == ESTALE && args->if_version)
 		return say_other_version(args);
-	if (error == ETIMEDOUT || (error == EINTR && args->timeout_ns != TIME_NEVER)) {
+	/* Ours is the time that is over, or somebody stopped this program for a while. */
+	if (error == ETIMEDOUT || error == EINTR) {
 		fputs("iothubctl: the hub has not answered in time; the patch stays on its way, see "
 		      "iothubctl "
 		      "status\n",
@@ -201,21 +210,34 @@ static int say_failed(const struct ctl_args *args, int error, int events)
 	return error == EINVAL || error == EMSGSIZE ? CTL_REFUSED : CTL_FAILED;
 }
 
+static void timer_stop(void)
+{
+	const struct itimerval timer = {.it_value = {0}};
+
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+/* --- the patch -------------------------------------------------------------------------------- */
+
 /* Returns 0 or a negative errno. */
 static int patch_write(const struct ctl_args *args, int fd, struct bytes text)
 {
 	const __u64 if_version = args->if_version;
-	ssize_t n;
+	ssize_t n = 0;
+	int r = 0;
 
 	if (if_version && ioctl(fd, IOTHUB_IOC_TWIN_SET_IF_VERSION, &if_version) < 0)
 		return -errno;
 	timer_start(args->timeout_ns);
-	for (; text.len; text = BYTES(text.data + n, text.len - (size_t)n)) {
+	for (; !r && text.len; text = BYTES(text.data + n, text.len - (size_t)n)) {
 		n = write(fd, text.data, text.len);
-		if (n < 0)
-			return -errno;
+		if (n < 0) {
+			r = -errno;
+			n = 0;
+		}
 	}
-	return 0;
+	timer_stop();
+	return r;
 }
 
 static int patch_send(const struct ctl_args *args, struct bytes text)
@@ -245,7 +267,7 @@ static int run_patch(const struct ctl_args *args)
 	_cleanup_(buf_deinit) struct buf text;
 	int code;
 
-	buf_init(&text, IOTHUB_PACKET_BYTES_MAX + 1);
+	buf_init(&text, TEXT_MAX_BYTES + 1);
 	if (args->options & CTL_OPTION_NO_WAIT &&
 	    args->options & (CTL_OPTION_IF_VERSION | CTL_OPTION_TIMEOUT))
 		return ctl_wrong(args->verb,
