@@ -11,10 +11,14 @@
 /* Opens call in a child, which then runs @end with the descriptor. */
 static pid_t fork_holder(struct fixture_mounted *self, int flags, void (*end)(int fd))
 {
-	pid_t pid = fork();
+	char path[128];
+	pid_t pid;
 
+	/* Of this process alone: the fixture lies in memory that the children share. */
+	snprintf(path, sizeof(path), "%s", file_path(self, "call"));
+	pid = fork();
 	if (pid == 0) {
-		end(open(file_path(self, "call"), O_RDWR | flags));
+		end(open(path, O_RDWR | flags));
 		_exit(99);
 	}
 	return pid;
