@@ -315,6 +315,10 @@ TEST_F(ctl, patch_that_is_refused)
 	snprintf(large + n, sizeof(large) - (size_t)n, "}");
 	EXPECT_EQ(ctl(text, "twin", "patch", large), CTL_REFUSED);
 	EXPECT_CONTAINS(text, "32");
+	EXPECT_EQ(lab_shell(&self->lab, "sh",
+			    "printf '{%262144s}' | $IOTHUBCTL twin patch - 2> $D/out; [ $? -eq 8 ] && grep "
+			    "-q long $D/out"),
+		  0);
 	EXPECT_EQ(ctl(text, "twin", "patch", "{\"a\":1"), CTL_REFUSED);
 	EXPECT_CONTAINS(text, "not a JSON object: ");
 	EXPECT_EQ(ctl(text, "twin", "patch", "[1]"), CTL_REFUSED);

@@ -75,7 +75,7 @@ static int text_get(const struct ctl_args *args, struct buf *text)
 		return 0;
 	fprintf(stderr, "iothubctl: %s: %s\n", path ? path : "JSON",
 		r == -ENOBUFS ? "too long" : strerror(-r));
-	return CTL_FAILED;
+	return r == -ENOBUFS ? CTL_REFUSED : CTL_FAILED;
 }
 
 /* What has no end would not be refused, but waited for. */
