@@ -455,6 +455,8 @@ int app_new(struct app **out, const struct config *config, struct log *log)
 /* Nobody writes any more: open files are closed, and the messages under way with them. */
 static void app_stop_files(struct app *app)
 {
+	if (app->commands)
+		commands_close(app->commands);
 	if (app->dev) {
 		fuse_dev_stop(app->dev);
 		/* An operation in flight would keep the connection to the kernel. */
@@ -503,7 +505,7 @@ static void app_stop(struct app *app)
 
 	loop_timer_arm(app->loop, &app->drain, loop_now_ns(app->loop) + APP_DRAIN_NS);
 	telemetry_close(app->telemetry);
-	commands_close(app->commands);
+	commands_drain(app->commands);
 	app_drain(app);
 	app_stop_files(app);
 	app_drain(app);

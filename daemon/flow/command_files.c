@@ -76,11 +76,19 @@ static bool reader_can_give(const struct reader *reader)
 	return reader->command && (reader_has_bytes(reader) || reader->kind != KIND_STREAM);
 }
 
+/*
+ * The kernel cuts a large read(2) into READs, and goes on with the next one when it got all that the last one asked
+ * for. That would be the READ behind the line, which completes the command before its reader has seen a byte. So the
+ * last byte of a line never makes a READ full, unless nothing else can be given.
+ */
 static struct bytes reader_give(struct reader *reader, size_t size)
 {
 	size_t left = reader->text.len - reader->n_taken, n = left < size ? left : size;
-	struct bytes piece = BYTES(reader->text.data + reader->n_taken, n);
+	struct bytes piece;
 
+	if (reader->kind == KIND_STREAM && left == size && size > 1)
+		--n;
+	piece = BYTES(reader->text.data + reader->n_taken, n);
 	reader->n_taken += n;
 	return piece;
 }
@@ -244,7 +252,7 @@ static int reader_read(struct fuse_file *file, struct fuse_request *req, uint64_
 	}
 	if (r && r != -EAGAIN)
 		return r;
-	if (commands_is_closed(files->commands))
+	if (commands_phase(files->commands) != COMMANDS_SERVING)
 		return -ESHUTDOWN;
 	return file->flags & O_NONBLOCK ? -EAGAIN : files_park(reader, req);
 }
@@ -325,7 +333,7 @@ static void files_on_available(void *userdata)
 		fuse_node_poll_wake(files->nodes[i]);
 }
 
-static void files_on_closed(void *userdata)
+static void files_on_draining(void *userdata)
 {
 	struct command_files *files = userdata;
 	struct list *link;
@@ -343,7 +351,7 @@ static const struct commands_watcher files_watcher = {
 	.on_added = files_on_added,
 	.on_removed = files_on_removed,
 	.on_available = files_on_available,
-	.on_closed = files_on_closed,
+	.on_draining = files_on_draining,
 };
 
 /* --- life cycle ------------------------------------------------------------------------------- */

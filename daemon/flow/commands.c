@@ -65,7 +65,7 @@ struct commands {
 	struct answer answers[ANSWERS_MAX];
 	size_t next_answer; /* the oldest one's place */
 	unsigned int n_unsent;
-	bool closed;
+	enum commands_phase phase;
 	struct log_once logged;
 };
 
@@ -172,12 +172,12 @@ static struct command *commands_find(struct commands *c, uint64_t sequence_no, u
 
 bool commands_available(const struct commands *c)
 {
-	return c->n_waiting && c->n_handed < COMMANDS_HANDED_MAX && !c->closed;
+	return c->n_waiting && c->n_handed < COMMANDS_HANDED_MAX && c->phase == COMMANDS_SERVING;
 }
 
-bool commands_is_closed(const struct commands *c)
+enum commands_phase commands_phase(const struct commands *c)
 {
-	return c->closed;
+	return c->phase;
 }
 
 static void commands_offer(struct commands *c)
@@ -282,7 +282,7 @@ int commands_settle(struct commands *c, struct command *command, enum link_settl
 {
 	bool was_full = c->n_handed == COMMANDS_HANDED_MAX;
 
-	if (c->closed)
+	if (c->phase == COMMANDS_CLOSED)
 		return -ESHUTDOWN;
 	if (command->state != COMMAND_WAITING && command->state != COMMAND_HANDED)
 		return -ESTALE;
@@ -359,7 +359,7 @@ static void commands_add(struct commands *c, const struct command_message *messa
 		log_write_once(
 			c->log, &c->logged, LOG_LEVEL_WARNING, "commands are given back to the hub: %s",
 			c->n_waiting + c->n_handed < COMMANDS_MAX ? "out of memory" : "too many at once");
-		(void)link_settle(c->hub, delivery, LINK_ABANDON);
+		answers_add(c, message, delivery, LINK_ABANDON);
 		return;
 	}
 	command->delivery = *delivery;
@@ -376,12 +376,12 @@ static void commands_on_message(struct link_subscription *sub, const struct link
 	struct command_message read;
 	const char *bad;
 
-	if (c->closed)
+	if (c->phase != COMMANDS_SERVING)
 		return;
 	bad = message_read(message, &read);
 	if (bad) {
 		log_warning(c->log, "rejected a command of the hub: no valid %s", bad);
-		(void)link_settle(c->hub, &message->delivery, LINK_REJECT);
+		answers_add(c, &read, &message->delivery, LINK_REJECT);
 		return;
 	}
 	if (!commands_on_again(c, &read, &message->delivery))
@@ -413,11 +413,19 @@ void commands_set_watcher(struct commands *c, const struct commands_watcher *wat
 	c->userdata = userdata;
 }
 
+void commands_drain(struct commands *c)
+{
+	if (c->phase != COMMANDS_SERVING)
+		return;
+	c->phase = COMMANDS_DRAINING;
+	if (c->watcher)
+		c->watcher->on_draining(c->userdata);
+}
+
 void commands_close(struct commands *c)
 {
-	c->closed = true;
-	if (c->watcher)
-		c->watcher->on_closed(c->userdata);
+	commands_drain(c);
+	c->phase = COMMANDS_CLOSED;
 }
 
 int commands_new(struct commands **out, const struct commands_options *options)

@@ -36,6 +36,12 @@ enum command_state {
 	COMMAND_GONE,    /* the connection ended while it waited: the hub delivers it again, as a new one */
 };
 
+enum commands_phase {
+	COMMANDS_SERVING,
+	COMMANDS_DRAINING, /* nothing is taken any more */
+	COMMANDS_CLOSED,   /* nor settled */
+};
+
 struct commands_options {
 	struct log *log;
 	struct link *link; /* borrowed */
@@ -53,8 +59,8 @@ struct commands_watcher {
 	void (*on_removed)(void *userdata, struct command *command);
 	/* commands_take() has something to give. */
 	void (*on_available)(void *userdata);
-	/* commands_close() was called. */
-	void (*on_closed)(void *userdata);
+	/* There will be nothing to take any more. */
+	void (*on_draining)(void *userdata);
 };
 
 /* At most one, before the link starts; NULL: nobody any more. */
@@ -62,7 +68,7 @@ void commands_set_watcher(struct commands *c, const struct commands_watcher *wat
 
 /* Whether commands_take() has something to give. */
 bool commands_available(const struct commands *c);
-bool commands_is_closed(const struct commands *c);
+enum commands_phase commands_phase(const struct commands *c);
 
 /* Takes the command that waits longest, or NULL. It is HANDED then and referenced for the caller, who settles it. */
 struct command *commands_take(struct commands *c);
@@ -86,10 +92,12 @@ const struct command_message *command_message(const struct command *command);
 void **command_userdata(struct command *command);
 
 /*
- * The daemon is about to close the files by itself: what their users would decide by closing them is not decided.
- * Nothing is taken or settled from here on; the hub delivers again what is not settled. While the transport still
- * serves the files: who waits for a command is told.
+ * The daemon ends, in two steps, and the hub delivers again what is not settled. From the first on nothing is taken:
+ * who waits for a command is told, while the transport still serves the files. What was taken before can be settled
+ * until the second, after which the daemon closes the files by itself: what their users would decide by that is not
+ * decided. Both are idempotent, and the second does the first.
  */
+void commands_drain(struct commands *c);
 void commands_close(struct commands *c);
 
 /* --- the link's side, see struct link_ops ----------------------------------------------------- */

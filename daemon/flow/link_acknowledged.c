@@ -18,7 +18,7 @@
 #define TARGET_UNKNOWN UINT64_MAX
 
 /* An acknowledgement comes after a round trip; one that is delayed, 40 ms later. */
-#define INTERVAL_MIN_NS (1 * NSEC_PER_MSEC)
+#define INTERVAL_MIN_NS (50 * NSEC_PER_USEC)
 #define INTERVAL_MAX_NS (20 * NSEC_PER_MSEC)
 
 static struct link_delivery_wait *wait_of(struct list *iter)

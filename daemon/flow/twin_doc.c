@@ -451,8 +451,9 @@ int twin_doc_parse_whole(struct bytes text, struct twin_doc_whole *out, struct h
 		r = parse_part(&whole.reported, root, "reported", reason);
 	if (r)
 		return r;
-	out->desired = (struct twin_doc_part){TAKE_PTR(whole.desired.state), whole.desired.version};
-	out->reported = (struct twin_doc_part){TAKE_PTR(whole.reported.state), whole.reported.version};
+	*out = whole;
+	whole.desired.state = NULL;
+	whole.reported.state = NULL;
 	return 0;
 }
 

@@ -702,6 +702,28 @@ TEST_F(files, as_many_reads_wait_as_may)
 	expect_waits(&other, read_start(&other, 1, 0, O_RDONLY));
 }
 
+/* The kernel would ask for what follows on its own. */
+TEST_F(files, a_line_never_ends_where_a_read_is_full)
+{
+	struct opened o = open_file(self, "commands/stream");
+	struct bytes piece;
+	uint64_t whole;
+
+	deliver(self, 1, "x");
+	whole = read_start(&o, FUSE_LINE_BODY, 0, O_RDONLY);
+	piece = fuse_line_data(&self->line, whole);
+	ASSERT_LT(piece.len, (size_t)FUSE_LINE_BODY);
+	/* The next line has the same length. */
+	deliver(self, 2, "y");
+	EXPECT_EQ(fuse_line_data(&self->line, read_start(&o, (uint32_t)piece.len, 0, O_RDONLY)).len,
+		  piece.len - 1);
+	expect_answers(self, "1 complete;");
+	EXPECT_EQ(fuse_line_data(&self->line, read_start(&o, 1, 0, O_RDONLY)).len, 1u);
+	expect_answers(self, "");
+	close_file(&o);
+	expect_answers(self, "2 0603;");
+}
+
 TEST_F(files, a_daemon_that_stops_decides_nothing)
 {
 	struct opened next = open_file(self, "commands/next"), stream = open_file(self, "commands/stream");
@@ -715,9 +737,10 @@ TEST_F(files, a_daemon_that_stops_decides_nothing)
 	expect_line(&stream, PIECE_SIZE, 2, "two");
 	expect_read(&raw, 2, "th");
 	waits = read_start(&other, 1, 0, O_RDONLY);
-	commands_close(self->commands);
+	commands_drain(self->commands);
 	EXPECT_EQ(fuse_line_result(&self->line, waits), -ESHUTDOWN);
 	EXPECT_EQ(read_error(&other, O_RDONLY), -ESHUTDOWN);
+	commands_close(self->commands);
 	/* What was begun can be read to its end. */
 	expect_read(&raw, PIECE_SIZE, "ree");
 	EXPECT_EQ(settle(self, "commands/3/settle", "complete"), -ESHUTDOWN);

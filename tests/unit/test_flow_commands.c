@@ -47,16 +47,16 @@ static void on_available(void *userdata)
 	hear(userdata, "available", NULL);
 }
 
-static void on_closed(void *userdata)
+static void on_draining(void *userdata)
 {
-	hear(userdata, "closed", NULL);
+	hear(userdata, "draining", NULL);
 }
 
 static const struct commands_watcher watcher = {
 	.on_added = on_added,
 	.on_removed = on_removed,
 	.on_available = on_available,
-	.on_closed = on_closed,
+	.on_draining = on_draining,
 };
 
 FIXTURE_SETUP(commands)
@@ -349,8 +349,8 @@ TEST_F(commands, a_delivery_without_an_answer_is_one_all_the_same)
 
 /* --- bounds ----------------------------------------------------------------------------------- */
 
-/* Settlements find no room until hub_line_flush(). */
-static void fill_output(struct fixture_commands *self)
+/* Settlements find no room until hub_line_flush(). Returns the packet of the first that did not: it is rejected. */
+static uint16_t fill_output(struct fixture_commands *self)
 {
 	struct hub_line_command bad = {.packet_id = 1000};
 	static uint8_t block[900];
@@ -369,11 +369,14 @@ static void fill_output(struct fixture_commands *self)
 		++bad.packet_id;
 		hub_line_command(&self->line, &bad);
 	}
+	return bad.packet_id;
 }
 
 TEST_F(commands, settlements_wait_for_room_in_order)
 {
 	struct command *commands[4];
+	char want[64];
+	uint16_t bad;
 
 	offline(self);
 	hub_line_online_with(&self->line, 1000);
@@ -381,14 +384,15 @@ TEST_F(commands, settlements_wait_for_room_in_order)
 		deliver(self, (uint16_t)(1 + i), i);
 		commands[i] = take(self, i);
 	}
-	fill_output(self);
+	bad = fill_output(self);
 	settle(self, commands[2], LINK_COMPLETE);
 	settle(self, commands[0], LINK_ABANDON);
 	commands_on_writable(self->commands);
 	hub_line_flush(&self->line);
 	/* Behind those that wait. */
 	settle(self, commands[3], LINK_REJECT);
-	expect_answers(self, "3 complete;1 0603;4 0100;");
+	snprintf(want, sizeof(want), "%u 0100;3 complete;1 0603;4 0100;", bad);
+	expect_answers(self, want);
 	commands_on_writable(self->commands);
 	expect_answers(self, "");
 	settle(self, commands[1], LINK_COMPLETE);
@@ -481,6 +485,27 @@ TEST_F(commands, all_that_can_have_been_decided_meanwhile_is_known)
 	EXPECT_FALSE(commands_available(self->commands));
 }
 
+TEST_F(commands, what_was_taken_can_be_settled_while_the_daemon_ends)
+{
+	struct command *command;
+
+	deliver(self, 1, 1);
+	deliver(self, 2, 2);
+	command = take(self, 1);
+	self->heard[0] = '\0';
+	commands_drain(self->commands);
+	expect_heard(self, "draining;");
+	EXPECT_FALSE(commands_available(self->commands));
+	EXPECT_TRUE(commands_take(self->commands) == NULL);
+	EXPECT_EQ(commands_settle(self->commands, command, LINK_COMPLETE), 0);
+	command_unref(command);
+	expect_answers(self, "1 complete;");
+	deliver(self, 3, 3);
+	EXPECT_FALSE(commands_available(self->commands));
+	commands_close(self->commands);
+	expect_heard(self, "removed 1;");
+}
+
 TEST_F(commands, nothing_is_decided_after_the_end)
 {
 	struct command *command;
@@ -490,8 +515,7 @@ TEST_F(commands, nothing_is_decided_after_the_end)
 	command = take(self, 1);
 	self->heard[0] = '\0';
 	commands_close(self->commands);
-	expect_heard(self, "closed;");
-	EXPECT_TRUE(commands_is_closed(self->commands));
+	expect_heard(self, "draining;");
 	EXPECT_FALSE(commands_available(self->commands));
 	EXPECT_TRUE(commands_take(self->commands) == NULL);
 	EXPECT_EQ(commands_settle(self->commands, command, LINK_COMPLETE), -ESHUTDOWN);

@@ -366,9 +366,11 @@ TEST_F(twin, if_version_after_a_server_error)
 
 TEST_F(twin, if_version_has_a_bound)
 {
+	const uint64_t version = 8;
+
 	for (unsigned int i = 0; i < TWIN_CONDITIONAL_MAX; ++i)
-		patch_if(self, "{\"v\":1}", 8, NULL);
-	EXPECT_EQ(try_patch(self, "{\"v\":1}", &(uint64_t){8}, NULL, &self->a), -ENOSPC);
+		patch_if(self, "{\"v\":1}", version, NULL);
+	EXPECT_EQ(try_patch(self, "{\"v\":1}", &version, NULL, &self->a), -ENOSPC);
 	patch(self, "{\"v\":1}", NULL);
 	expect_heard(self, "reported 0 {\"v\":1};");
 }
