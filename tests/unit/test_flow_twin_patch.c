@@ -379,6 +379,7 @@ TEST_F(twin, if_version_has_a_bound)
 
 TEST_F(twin, limits_are_told_to_the_writer)
 {
+	const uint64_t version = 8;
 	char text[4300];
 
 	online(self);
@@ -394,7 +395,7 @@ TEST_F(twin, limits_are_told_to_the_writer)
 	self->line.heard[0] = '\0';
 	snprintf(text, sizeof(text), "{\"k7\":\"%04096d\"}", 0);
 	EXPECT_EQ(try_patch(self, text, NULL, NULL, &self->a), -EMSGSIZE);
-	EXPECT_EQ(try_patch(self, text, &(uint64_t){8}, NULL, &self->a), -EMSGSIZE);
+	EXPECT_EQ(try_patch(self, text, &version, NULL, &self->a), -EMSGSIZE);
 	expect_heard(self, "");
 	/* What takes away always fits. */
 	patch(self, "{\"k0\":null}", NULL);
