@@ -387,6 +387,29 @@ TEST_F(run_commands, the_connection_may_break_meanwhile)
 	expect_left(self, 0, 0);
 }
 
+/* With the same devices, but no queues; numbers repeat then. The new hub's first command is not decided by what becomes of the old one's. */
+TEST_F(run_commands, the_hub_is_set_up_anew_meanwhile)
+{
+	run_lab_start(&self->r, "commands", "sh", "-c",
+		      "x=$(cat); echo \"$x $IOTHUB_SEQUENCE_NO $IOTHUB_DELIVERY_COUNT\" > $D/said\n"
+		      "read -r y < $D/go; [ $x = new ] || exit 65");
+	send(self, "old");
+	run_lab_expect(&self->r, "old 1 1");
+	lab_stop_emulator(&self->r.lab, SIGTERM);
+	lab_await_state(&self->r.lab, "waiting");
+	ASSERT_EQ(lab_shell(&self->r.lab, "sh", "rm $D/state/state.log"), 0);
+	lab_start_emulator(&self->r.lab, NULL);
+	lab_await_state(&self->r.lab, "connected");
+	send(self, "new");
+	EXPECT_CONTAINS(list(self), "\"payload\":\"new\"");
+	EXPECT_EQ(lab_shell(&self->r.lab, "sh", "grep -q new $M/commands/1/payload"), 0);
+	run_lab_go(&self->r);
+	run_lab_expect(&self->r, "new 1 1");
+	run_lab_go(&self->r);
+	stop(self);
+	expect_left(self, 0, 0);
+}
+
 #define N_COMMANDS 60
 #define N_KILLS    25
 

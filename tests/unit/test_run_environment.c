@@ -4,7 +4,9 @@
  */
 
 #include <errno.h>
+#include <sys/mman.h>
 
+#include "base/cleanup.h"
 #include "tests/harness.h"
 #include "tools/run/delivery.h"
 #include "tools/run/environment.h"
@@ -220,6 +222,37 @@ TEST_F(environment, a_property_that_does_not_fit)
 	EXPECT_EQ(delivery_environment(&self->delivery, &self->env), -E2BIG);
 	ASSERT_EQ(parse(self, HEAD "\"payload\":\"\",\"properties\":{\"nul\":\"a\\u0000b\"}}"), 0);
 	EXPECT_EQ(delivery_environment(&self->delivery, &self->env), -EINVAL);
+}
+
+static int compare(struct fixture_environment *self, const char *text)
+{
+	_cleanup_(close_fd) int fd = memfd_create("properties", MFD_CLOEXEC);
+
+	ASSERT_EQ(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	ASSERT_EQ(lseek(fd, 0, SEEK_SET), 0);
+	return delivery_compare(&self->delivery, fd);
+}
+
+TEST_F(environment, properties_of_this_command_or_of_another)
+{
+	char text[20000];
+
+	ASSERT_EQ(parse(self,
+			"{\"sequence-no\":7,\"enqueued-time\":\"t1\",\"delivery-count\":1,\"payload\":\"\"}"),
+		  0);
+	EXPECT_EQ(compare(self, "{\"sequence-no\":7,\"enqueued-time\":\"t1\",\"delivery-count\":3}\n"), 1);
+	EXPECT_EQ(compare(self, "{\"sequence-no\":7,\"enqueued-time\":\"t2\"}"), 0);
+	EXPECT_EQ(compare(self, "{\"sequence-no\":7,\"enqueued-time\":\"t11\"}"), 0);
+	EXPECT_EQ(compare(self, "{\"sequence-no\":8,\"enqueued-time\":\"t1\"}"), 0);
+	/* More than is read at once. */
+	snprintf(text, sizeof(text), "{\"a\":\"%*d\",\"sequence-no\":7,\"enqueued-time\":\"t1\"}", 10000, 1);
+	EXPECT_EQ(compare(self, text), 1);
+	text[9000] = '\0';
+	EXPECT_EQ(compare(self, text), -EPROTO);
+	EXPECT_EQ(compare(self, ""), -EPROTO);
+	EXPECT_EQ(compare(self, "[]"), -EPROTO);
+	EXPECT_EQ(compare(self, "{\"sequence-no\":7}"), -EPROTO);
+	EXPECT_EQ(compare(self, "{]"), -EPROTO);
 }
 
 TEST_HARNESS_MAIN

@@ -7,6 +7,9 @@
  * stream, which is also what the kernel does when we are killed. After an abandoned command its worker pauses, or a
  * program that always fails would keep the hub busy.
  *
+ * `settle` is opened before the first program starts: numbers repeat when the hub is set up anew, and the directory of
+ * that number belongs to the newest command, but a file that is open stays with its own.
+ *
  * The daemon's end abandons all commands. Programs that run then go on to their end; until the last of them has come to
  * it no command is taken, so that none is run twice at a time. What they decided is remembered, and given when the
  * hub delivers the command again, instead of running it once more.
@@ -62,6 +65,7 @@ struct command_worker {
 	struct environment env;
 	struct handlers *handlers; /* of this command */
 	size_t next;               /* the program after the one that runs */
+	int settle;                /* its file; -1: it has none any more, and only the stream decides */
 };
 
 static struct command_worker *command_worker_of(struct worker *w)
@@ -114,26 +118,49 @@ static bool decision_take(struct commands_mode *m, const struct delivery *delive
 
 /* --- settling --------------------------------------------------------------------------------- */
 
-/* Returns 0 or a negative errno. */
-static int settle_write(struct commands_mode *m, uint64_t sequence_no, const char *word)
+/*
+ * Opens the command's file `settle`. Between its line and this the directory may have become that of a newer command:
+ * its `properties.json` says so. Then there is no file for ours, which is nothing to the hub any more. Returns 0 or a
+ * negative errno: -ENOENT, somebody else has decided.
+ */
+static int settle_open(struct command_worker *c)
 {
-	_cleanup_(close_fd) int fd = -1;
+	_cleanup_(close_fd) int dir = -1, fd = -1, properties = -1;
 	_cleanup_(free_ptr) char *path = NULL;
+	int r;
 
-	if (asprintf(&path, "%s/%" PRIu64 "/" IOTHUB_FILE_COMMAND_SETTLE, m->dir, sequence_no) < 0) {
+	if (asprintf(&path, "%s/%" PRIu64, c->mode->dir, c->delivery.sequence_no) < 0) {
 		path = NULL;
 		return -ENOMEM;
 	}
-	fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-	return fd < 0 || write(fd, word, strlen(word)) < 0 ? -errno : 0;
+	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return -errno;
+	fd = openat(dir, IOTHUB_FILE_COMMAND_SETTLE, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	properties = openat(dir, IOTHUB_FILE_COMMAND_PROPERTIES, O_RDONLY | O_CLOEXEC);
+	if (properties < 0)
+		return -errno;
+	r = delivery_compare(&c->delivery, properties);
+	if (r == 1)
+		c->settle = TAKE_FD(fd);
+	else if (r == 0)
+		log_warning(&c->mode->crew.log, "command %" PRIu64 ": the hub has another of this number",
+			    c->delivery.sequence_no);
+	return r < 0 ? r : 0;
 }
 
-/* The file is open. Returns 0 or a negative errno. */
+/* The stream is open. Returns 0 or a negative errno. */
 static int settle(struct command_worker *c, enum verdict verdict)
 {
-	int r = settle_write(c->mode, c->delivery.sequence_no,
-			     verdict == VERDICT_COMPLETE ? "complete" : "reject");
+	const char *word = verdict == VERDICT_COMPLETE ? "complete" : "reject";
+	int r = 0;
 
+	if (c->settle >= 0)
+		r = write(c->settle, word, strlen(word)) < 0 ? -errno : 0;
+	else if (verdict != VERDICT_COMPLETE)
+		r = -ESTALE; /* asking for the next line only completes */
 	if (r < 0)
 		log_warning(&c->mode->crew.log, "command %" PRIu64 ": could not be settled: %s",
 			    c->delivery.sequence_no, strerror(-r));
@@ -154,6 +181,7 @@ static enum worker_next command_finish(struct command_worker *c, enum verdict ve
 		if (is_daemon_gone(r))
 			crew_lost(&m->crew);
 	}
+	close_fd(&c->settle);
 	delivery_deinit(&c->delivery);
 	environment_deinit(&c->env);
 	handlers_unref(c->handlers);
@@ -232,10 +260,16 @@ static enum worker_next command_start(struct command_worker *c)
 {
 	struct commands_mode *m = c->mode;
 	enum verdict verdict = VERDICT_ABANDON;
-	int r;
+	int r = settle_open(c);
 
 	c->handlers = handlers_ref(m->handlers);
 	c->next = 0;
+	/* Closing the stream decides nothing that is decided already, and gives back to the hub what is not. */
+	if (r < 0) {
+		log_warning(&m->crew.log, "command %" PRIu64 ": not run, it cannot be settled: %s",
+			    c->delivery.sequence_no, strerror(-r));
+		return command_finish(c, VERDICT_ABANDON);
+	}
 	if (decision_take(m, &c->delivery, &verdict)) {
 		log_debug(&m->crew.log, "command %" PRIu64 ": was run before", c->delivery.sequence_no);
 		return command_finish(c, verdict);
@@ -295,6 +329,7 @@ static void command_worker_free(struct worker *w)
 	struct command_worker *c = command_worker_of(w);
 
 	worker_deinit(w);
+	close_fd(&c->settle);
 	delivery_deinit(&c->delivery);
 	environment_deinit(&c->env);
 	handlers_unref(c->handlers);
@@ -331,6 +366,7 @@ static void commands_staff(struct commands_mode *m)
 			return;
 		}
 		c->mode = m;
+		c->settle = -1;
 		worker_init(&c->worker, &m->crew, &command_ops, m->stream, &m->once);
 	}
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/base64.h"
 #include "base/cleanup.h"
@@ -90,6 +91,34 @@ int delivery_parse(struct delivery *delivery, struct bytes line)
 	strcpy(delivery->enqueued_time, json_object_get_string(time));
 	delivery->delivery_count = (uint32_t)json_object_get_uint64(count);
 	return parse_payload(delivery);
+}
+
+int delivery_compare(const struct delivery *delivery, int fd)
+{
+	_cleanup_(json_tokener_free_ptr) json_tokener *tokener = json_tokener_new();
+	json_object *json = NULL, *number, *time;
+	char data[4096];
+	ssize_t n;
+	int r = -EPROTO;
+
+	if (!tokener)
+		return -ENOMEM;
+	do {
+		n = read(fd, data, sizeof(data));
+		if (n < 0)
+			return -errno;
+		if (n > 0)
+			json = json_tokener_parse_ex(tokener, data, (int)n);
+	} while (n > 0 && json_tokener_get_error(tokener) == json_tokener_continue);
+	if (json_object_is_type(json, json_type_object)) {
+		number = member(json, "sequence-no", json_type_int);
+		time = member(json, "enqueued-time", json_type_string);
+		if (number && time)
+			r = json_object_get_uint64(number) == delivery->sequence_no &&
+			    bytes_equal_str(text_of(time), delivery->enqueued_time);
+	}
+	json_object_put(json);
+	return r;
 }
 
 void delivery_deinit(struct delivery *delivery)

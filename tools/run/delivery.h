@@ -31,6 +31,9 @@ struct delivery {
 /* Reads a line, with its newline or without. Returns 0, -EPROTO (it is not such a line), -ENOMEM; delivery_deinit() in
  * any case. */
 int delivery_parse(struct delivery *delivery, struct bytes line);
+/* Whether a file open at its start, `properties.json`, is about this command: 1, or 0: another of the same number; or a
+ * negative errno, -EPROTO when it is no such file. */
+int delivery_compare(const struct delivery *delivery, int fd);
 /* Idempotent; a zeroed delivery is fine. */
 void delivery_deinit(struct delivery *delivery);
 
