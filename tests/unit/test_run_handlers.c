@@ -140,6 +140,30 @@ TEST_F(handlers, directories_that_are_not_good)
 	EXPECT_EQ(handlers_load(&handlers, "/bin/sh", &self->log), -ENOTDIR);
 }
 
+TEST_F(handlers, what_belongs_to_somebody_else)
+{
+	struct handlers *handlers;
+	char path[128];
+
+	SKIP_IF(geteuid() != 0, "only root can give files away");
+	make(self, "good", 0755);
+	make(self, "other", 0755);
+	snprintf(path, sizeof(path), "%s/other", self->dir);
+	ASSERT_EQ(chown(path, 1, 1), 0);
+	EXPECT_STREQ(load(self), "good ");
+	EXPECT_CONTAINS(said(self), "other is not run: it is neither root's nor this user's");
+	EXPECT_EQ(handlers_load_program(&handlers, path, &self->log), -EACCES);
+	EXPECT_CONTAINS(said(self), "neither root's nor this user's");
+	ASSERT_EQ(chown(self->dir, 1, 1), 0);
+	EXPECT_EQ(handlers_load(&handlers, self->dir, &self->log), -EPERM);
+	EXPECT_CONTAINS(said(self), "neither root's nor this user's");
+	/* To that user both are fine, and so is what is root's. */
+	ASSERT_EQ(seteuid(1), 0);
+	EXPECT_STREQ(load(self), "good other ");
+	EXPECT_STREQ(said(self), "");
+	ASSERT_EQ(seteuid(0), 0);
+}
+
 TEST_F(handlers, there_can_be_too_many)
 {
 	struct handlers *handlers;
@@ -165,14 +189,21 @@ TEST_F(handlers, one_program)
 	EXPECT_EQ(handlers->n, 1u);
 	EXPECT_STREQ(handlers->list[0].path, "/bin/sh");
 	handlers_unref(handlers);
-	/* By $PATH, and from here. */
+	/* By $PATH, whose empty parts lead nowhere. */
 	ASSERT_EQ(setenv("PATH", ":/nowhere:/usr/bin:/bin", 1), 0);
 	ASSERT_EQ(handlers_load_program(&handlers, "sh", &self->log), 0);
 	EXPECT_STREQ(handlers->list[0].path, "/usr/bin/sh");
 	handlers_unref(handlers);
+	/* What is here is not looked at: it could be anybody's. */
+	make(self, "sh", 0755);
 	make(self, "here", 0755);
 	ASSERT_EQ(chdir(self->dir), 0);
-	ASSERT_EQ(handlers_load_program(&handlers, "here", &self->log), 0);
+	ASSERT_EQ(handlers_load_program(&handlers, "sh", &self->log), 0);
+	EXPECT_STREQ(handlers->list[0].path, "/usr/bin/sh");
+	handlers_unref(handlers);
+	EXPECT_EQ(handlers_load_program(&handlers, "here", &self->log), -ENOENT);
+	EXPECT_CONTAINS(said(self), "here: No such file");
+	ASSERT_EQ(handlers_load_program(&handlers, "./here", &self->log), 0);
 	EXPECT_STREQ(handlers->list[0].path, "./here");
 	handlers_unref(handlers);
 	EXPECT_EQ(handlers_load_program(&handlers, "there-is-no-such-program", &self->log), -ENOENT);

@@ -36,6 +36,16 @@ static bool is_name(const char *name)
 	return name[0] != '.' && name[len - 1] != '~' && !strstr(name, ".dpkg-");
 }
 
+/* Why what others could have put there or changed is not to be trusted, or NULL. */
+static const char *distrust(const struct stat *st)
+{
+	if (st->st_mode & S_IWOTH)
+		return "everybody may write to it";
+	if (st->st_uid != 0 && st->st_uid != geteuid())
+		return "it is neither root's nor this user's";
+	return NULL;
+}
+
 /* 1: it is one; 0: not, after a line; or a negative errno. */
 static int look_at(const char *path, struct log *log)
 {
@@ -48,8 +58,8 @@ static int look_at(const char *path, struct log *log)
 		why = "not a file";
 	else if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0)
 		why = "not executable";
-	else if (st.st_mode & S_IWOTH)
-		why = "everybody may write to it";
+	else
+		why = distrust(&st);
 	if (why)
 		log_warning(log, "%s is not run: %s", path, why);
 	return !why;
@@ -127,7 +137,8 @@ static int look_at_entry(struct handlers *handlers, const char *dir, const char 
 	return handlers->n < HANDLERS_MAX ? handlers_add(handlers, name, path) : -E2BIG;
 }
 
-static int look_into(struct handlers *handlers, const char *path, struct log *log)
+/* Returns 0; or a negative errno, -EPERM with the reason in @why. */
+static int look_into(struct handlers *handlers, const char *path, struct log *log, const char **why)
 {
 	_cleanup_(closedir_ptr) DIR *dir = opendir(path);
 	struct dirent *entry;
@@ -136,7 +147,8 @@ static int look_into(struct handlers *handlers, const char *path, struct log *lo
 
 	if (!dir || fstat(dirfd(dir), &st) < 0)
 		return -errno;
-	if (st.st_mode & S_IWOTH)
+	*why = distrust(&st);
+	if (*why)
 		return -EPERM;
 	errno = 0;
 	while (r == 0 && (entry = readdir(dir))) {
@@ -147,20 +159,16 @@ static int look_into(struct handlers *handlers, const char *path, struct log *lo
 	return r < 0 ? r : -errno;
 }
 
-static const char *load_error(int r)
-{
-	if (r == -EPERM)
-		return "everybody may write to it";
-	return r == -E2BIG ? "too many programs" : strerror(-r);
-}
-
 int handlers_load(struct handlers **out, const char *dir, struct log *log)
 {
 	_cleanup_(handlers_unref_ptr) struct handlers *handlers = handlers_new();
-	int r = handlers ? look_into(handlers, dir, log) : -ENOMEM;
+	const char *why = NULL;
+	int r = handlers ? look_into(handlers, dir, log, &why) : -ENOMEM;
 
 	if (r < 0) {
-		log_error(log, "%s: %s", dir, load_error(r));
+		if (r == -E2BIG)
+			why = "too many programs";
+		log_error(log, "%s: %s", dir, why ? why : strerror(-r));
 		return r;
 	}
 	qsort(handlers->list, handlers->n, sizeof(*handlers->list), by_name);
@@ -195,10 +203,7 @@ int handlers_load_program(struct handlers **out, const char *word, struct log *l
 	_cleanup_(free_ptr) char *path = NULL;
 	int r;
 
-	if (!strchr(word, '/') && access(word, F_OK) < 0)
-		path = find_in_path(word, getenv("PATH"));
-	else if (asprintf(&path, "%s%s", strchr(word, '/') ? "" : "./", word) < 0)
-		path = NULL;
+	path = strchr(word, '/') ? strdup(word) : find_in_path(word, getenv("PATH"));
 	if (!path)
 		r = -ENOENT;
 	else

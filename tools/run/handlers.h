@@ -28,13 +28,14 @@ struct handlers {
 /*
  * Looks into the directory @dir for executable regular files, links followed. Names that begin with a dot or end
  * with `~`, and those package managers make (`.dpkg-…`), are passed over in silence; other files that are not
- * executable, and those that everybody may write to, are passed over with a line in @log. Returns 0, or a negative
- * errno after a line: -EPERM when everybody may write to the directory, -E2BIG beyond HANDLERS_MAX.
+ * executable, and those that everybody may write to or that belong to neither root nor us, are passed over with a line
+ * in @log. Returns 0, or a negative errno after a line: -EPERM when the directory is such a one, -E2BIG beyond
+ * HANDLERS_MAX.
  */
 int handlers_load(struct handlers **out, const char *dir, struct log *log);
 
-/* The one program @word: a path, or without a slash, when there is no such file, one that $PATH leads to. Returns 0 or
- * a negative errno after a line, as handlers_load(). */
+/* The one program @word: a path, or without a slash one that $PATH leads to and never one that happens to be here.
+ * Returns 0, or a negative errno after a line: -EACCES when handlers_load() would pass it over. */
 int handlers_load_program(struct handlers **out, const char *word, struct log *log);
 
 struct handlers *handlers_ref(struct handlers *handlers);
