@@ -31,6 +31,7 @@ n_latency=1000
 n_echo=1000
 n_calls=500
 n_processes=10
+n_walks=25
 method=x
 
 fail()
@@ -84,6 +85,7 @@ clean_up()
 		umount --lazy "$dir/$mount" 2>/dev/null || fusermount3 -u -z "$dir/$mount"
 	done
 	rm -f "$floor_file"
+	rm -rf "$floor_tree"
 	[ "$state" = "$dir/state" ] || rm -rf "$state"
 	if [ -n "${BENCH_KEEP:-}" ]; then
 		echo "results are in $dir" >&2
@@ -117,11 +119,116 @@ start_all()
 		--device daemon --device peer >/dev/null
 	sed 's/Port=[0-9]*/Port=1/' "$state/devices/daemon.connection-string" >"$dir/away.connection-string"
 	chmod 600 "$dir/away.connection-string"
+	count_requests
 	start_daemon daemon hub "$state/devices/daemon.connection-string" 16777216
 	start_daemon away away.hub "$dir/away.connection-string" "$away_bytes"
 	start floor sh -c 'exec "$1" "$2" >&3' sh "$build/bench/floor" "$dir/floor" >/dev/null
 	mkdir "$dir/hub/methods/$method" || fail 'no method'
 	await_hub
+	cp -r "$dir/hub/twin/desired" "$floor_tree" || fail 'cannot copy the twin'
+}
+
+# --- the twin as a directory
+
+# 1,000 leaves in 120 directories, of which 80 are below others; 32,320 bytes as the hub counts them.
+print_twin()
+{
+	awk 'BEGIN {
+		printf "{"
+		for (group = 0; group < 40; group++) {
+			printf "%s\"group-%02d\":{", (group ? "," : ""), group
+			for (leaf = 0; leaf < 25; leaf++) {
+				if (leaf == 20)
+					printf ",\"inner\":{\"below\":{"
+				else if (leaf)
+					printf ","
+				printf "\"leaf-%02d\":", leaf
+				if (leaf % 5 == 3)
+					printf "%d.5", group * 100 + leaf
+				else if (leaf % 5 == 4)
+					printf group % 2 ? "true" : "false"
+				else
+					printf "\"a text that has thirty-seven chars %02d\"", leaf
+			}
+			printf "}}}"
+		}
+		print "}"
+	}'
+}
+
+# Another daemon, which counts, with the twin it leaves to the next. What is sent for an entry of find and for a leaf
+# that is read: requests whose answer is waited for, and those that say that a file was closed.
+count_requests()
+{
+	"${CC:-cc}" -D_GNU_SOURCE -O2 -shared -fPIC -o "$dir/count_requests.so" "$source/preload/count_requests.c" ||
+		fail 'cannot build count_requests.so'
+	start_daemon daemon hub "$state/devices/daemon.connection-string" 16777216 \
+		LD_PRELOAD="$dir/count_requests.so" BENCH_REQUEST_COUNT="$dir/request_count"
+	print_twin | service hubctl twin patch daemon >/dev/null || fail 'hubctl failed'
+	timeout 20 "$build/iothubctl" --mount "$dir/hub" twin wait desired/group-39/leaf-19 >/dev/null ||
+		fail 'the twin does not come'
+	tree=$dir/hub/twin/desired
+	n_leaves=$(find "$tree" -type f | wc -l)
+	n_entries=$(find "$tree" -mindepth 1 | wc -l)
+	[ "$n_leaves" -eq 1000 ] || fail "the twin has $n_leaves leaves"
+	for action in list find read; do
+		before=$(od -An -v -w512 -tu8 "$dir/request_count")
+		"$build/bench/walk" "$action" "$action" "$tree" >/dev/null || fail 'walk failed'
+		# What was sent before this one was read, too.
+		stat -f "$tree" >/dev/null
+		after=$(od -An -v -w512 -tu8 "$dir/request_count")
+		echo "$action $before $after"
+	done >"$dir/requests"
+	stop daemon
+	# LOOKUP, GETATTR, OPEN, READ, OPENDIR, READDIR; RELEASE, RELEASEDIR.
+	awk -v n_entries="$n_entries" -v n_leaves="$n_leaves" '
+		function sent(action, opcode) {
+			return count[action, opcode]
+		}
+		{
+			for (i = 0; i < 64; i++)
+				count[$1, i] = $(i + 66) - $(i + 2)
+		}
+		END {
+			for (i = split("1 3 14 15 27 28", opcodes, " "); i; i--) {
+				find += sent("find", opcodes[i])
+				leaf += sent("read", opcodes[i]) - sent("list", opcodes[i])
+			}
+			printf "%.3f %.3f %.3f %.3f\n", find / n_entries, sent("find", 29) / n_entries,
+				leaf / n_leaves, sent("read", 18) / n_leaves
+		}' "$dir/requests" >"$dir/requests_of"
+	read -r find_waits find_closes read_waits read_closes <"$dir/requests_of"
+	[ "${read_closes%%.*}" = 1 ] || fail "requests are not counted: $(cat "$dir/requests_of")"
+}
+
+# walk_twin SUFFIX WRAPPER...: the twin, and the same in tmpfs. Of what is beyond the round trips a request that nobody
+# waits for is no part either: its time is what open and close take on the FUSE file that discards, less one round trip
+# and what they take in tmpfs.
+walk_twin()
+{
+	suffix=$1
+	shift
+	: >"$floor_file"
+	measure "twin_$suffix" "$@" "$build/bench/walk" -n "$n_walks" \
+		find_tmpfs find "$floor_tree" find_twin find "$dir/hub/twin/desired" trip trip "$dir/floor/sink" \
+		read_tmpfs read "$floor_tree" read_twin read "$dir/hub/twin/desired" \
+		open_fuse open "$dir/floor/sink" open_tmpfs open "$floor_file"
+	rm -f "$floor_file"
+	awk -v find_waits="$find_waits" -v find_closes="$find_closes" -v read_waits="$read_waits" \
+		-v read_closes="$read_closes" '
+		{ ns[$1] = $2 }
+		END {
+			close_ns = ns["open_fuse"] - ns["trip"] - ns["open_tmpfs"]
+			close_ns = close_ns > 0 ? close_ns : 0
+			find = find_waits * ns["trip"] + find_closes * close_ns
+			leaf = read_waits * ns["trip"] + read_closes * close_ns
+			print "close", close_ns
+			print "find_trips", find
+			print "find_rest", ns["find_twin"] - find
+			print "read_trips", leaf
+			print "read_rest", ns["read_twin"] - leaf
+		}' "$dir/out" >"$dir/rest"
+	measure "twin_$suffix" cat "$dir/rest"
 }
 
 # --- measuring
@@ -177,10 +284,10 @@ echo_messages()
 	record "$1" $((($(date +%s%N) - start_ns) / n_echo))
 }
 
-# run_servers_on CPUS: those of alone().
+# run_servers_on CPUS: those of alone() and walk_twin().
 run_servers_on()
 {
-	for server in away floor; do
+	for server in daemon away floor; do
 		taskset -a -c -p "$1" "$(pid_of "$server")" >/dev/null || fail 'taskset failed'
 	done
 }
@@ -292,8 +399,10 @@ one_round()
 	write_messages lines4 -w 4 --lines "$dir/hub/telemetry"
 	write_messages block1 -b 32 --lines "$dir/hub/telemetry"
 	alone free
+	walk_twin free
 	run_servers_on "$one_cpu"
 	alone pinned taskset -c "$one_cpu"
+	walk_twin pinned taskset -c "$one_cpu"
 	run_servers_on "$all_cpus"
 	measure sync "$build/bench/writer" -n "$n_latency" -s "$size" --latency "$dir/hub/telemetry.raw"
 	measure peer_sync peer -n "$n_latency" --latency
@@ -404,6 +513,15 @@ rows()
 		dash, telemetry|echo_dash|echo_tmpfs_dash|tmpfs|cost
 		bash, telemetry|echo_bash|echo_fuse_bash|FUSE that discards|cost
 		dash, telemetry|echo_dash|echo_fuse_dash|FUSE that discards|cost
+		A twin of $n_leaves leaves, 32 KiB: find, and reading all leaves, us
+		find, an entry|twin_free.find_twin|twin_free.find_trips|its round trips|cost
+		what is beyond them|twin_free.find_rest|twin_free.find_tmpfs|tmpfs|cost
+		reading a leaf|twin_free.read_twin|twin_free.read_trips|its round trips|cost
+		what is beyond them|twin_free.read_rest|twin_free.read_tmpfs|tmpfs|cost
+		find, an entry, all on one CPU|twin_pinned.find_twin|twin_pinned.find_trips|its round trips|cost
+		what is beyond them|twin_pinned.find_rest|twin_pinned.find_tmpfs|tmpfs|cost
+		reading a leaf, all on one CPU|twin_pinned.read_twin|twin_pinned.read_trips|its round trips|cost
+		what is beyond them|twin_pinned.read_rest|twin_pinned.read_tmpfs|tmpfs|cost
 		Commands until all are completed, $command_size bytes, thousand/s
 		commands/stream, C|commands_c.done|commands_peer.done|libmosquitto|rate
 		commands/stream, bash, while read|commands_bash.done|commands_peer.done|libmosquitto|rate
@@ -464,13 +582,27 @@ print_table()
 	' "$dir/results" "$dir/rows"
 }
 
+print_round_trips()
+{
+	printf '\nRequests of the twin whose answer is waited for, and closes, which are not\n'
+	echo "  find, an entry: $find_waits and $find_closes; reading a leaf: $read_waits and $read_closes"
+	for suffix in free pinned; do
+		for what in trip close; do
+			awk -v key="twin_$suffix.$what" '$2 == key { print $3 }' "$dir/results" | sort -n |
+				awk '{ v[NR] = $1 } END { printf "%.2f ", v[int((NR + 1) / 2)] / 1e3 }'
+		done
+		echo "$suffix"
+	done | sed 's/^\([^ ]*\) \([^ ]*\) \(.*\)/  a round trip to the FUSE that discards: \1 us, a close: \2 us (\3)/
+		s/(pinned)/(all on one CPU)/; s/ (free)//'
+}
+
 print_machine()
 {
 	echo "kernel $(uname -r), $(nproc) CPUs: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 	echo "$(sed -n 's/^tls: /TLS /p' "$dir/hub/status"), libmosquitto $(mosquitto_version)," \
 		"load before: $load"
 	echo "$rounds rounds; $messages messages of $size bytes in a cell, $n_latency with O_SYNC, $n_echo echoes," \
-		"$n_processes mosquitto_pub; $commands commands, and $n_calls one at a time"
+		"$n_processes mosquitto_pub; $commands commands, and $n_calls one at a time; $n_walks walks"
 }
 
 mosquitto_version()
@@ -487,9 +619,11 @@ load=$(cut -d ' ' -f 1-3 /proc/loadavg)
 dir=$(mktemp -d "${TMPDIR:-/tmp}/iothub-bench.XXXXXX") || exit 1
 floor_file=$dir/floor-file
 # The hub acknowledges a command when it is on its disk, whose speed is none of what is measured here.
+floor_tree=$dir/floor-tree
 state=$dir/state
 if [ -w /dev/shm ]; then
 	floor_file=/dev/shm/${dir##*/}
+	floor_tree=/dev/shm/${dir##*/}.tree
 	state=/dev/shm/${dir##*/}.state
 fi
 trap clean_up EXIT
@@ -505,6 +639,7 @@ while [ "$round" -le "$rounds" ]; do
 done
 print_machine
 print_table
+print_round_trips
 printf '\nFor one message of telemetry.raw\n'
 memory_after=$(memory)
 count_system_calls
