@@ -62,6 +62,7 @@ static int node_add(struct twin_tree *tree, struct fuse_node **out, struct fuse_
 		.uid = tree->access.uid,
 		.gid = tree->access.gid,
 		.transient = tree->root != NULL,
+		.tells_changes = tree->root != NULL,
 		.ops = is_dir ? NULL : &twin_leaf_ops,
 		.dir_ops = !is_dir          ? NULL
 			   : tree->writable ? &twin_dir_ops

@@ -105,7 +105,7 @@ struct fuse_inode *request_fill_entry(struct fuse_request *req, struct fuse_node
 	out->nodeid = inode->id;
 	if (node->transient)
 		out->entry_valid = 0;
-	out->attr_valid = node_attr_timeout_s(node);
+	node_attr_timeout(node, &out->attr_valid, &out->attr_valid_nsec);
 	node_fill_attr(node, &out->attr);
 	return inode;
 }
@@ -166,8 +166,9 @@ static int handle_batch_forget(struct fuse_request *req)
 
 static int reply_attr(struct fuse_request *req, struct fuse_node *node)
 {
-	struct fuse_attr_out out = {.attr_valid = node_attr_timeout_s(node)};
+	struct fuse_attr_out out = {0};
 
+	node_attr_timeout(node, &out.attr_valid, &out.attr_valid_nsec);
 	node_fill_attr(node, &out.attr);
 	return request_reply(req, BYTES(&out, sizeof(out)));
 }

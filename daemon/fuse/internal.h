@@ -35,6 +35,10 @@
  * checks. */
 #define FUSE_ENTRY_TIMEOUT_S 1
 
+/* Likewise the attributes of a node that tells its changes. The kernel misses a change that is told between a LOOKUP
+ * and the first use of its reply: so that it shows what was before for no longer than this. */
+#define FUSE_TOLD_TIMEOUT_NS (20 * NSEC_PER_MSEC)
+
 /* A node as the kernel knows it, by one identifier. Those are never given twice: the generation is always 0.
  */
 struct fuse_inode {
@@ -89,6 +93,7 @@ struct fuse_node {
 	pid_t refused_thread; /* told that a removed node is stale, see removal.c; 0: none yet */
 	bool record;
 	bool transient;
+	bool tells_changes;
 	uint8_t name_len;
 	char name[FUSE_WIRE_NAME_MAX + 1];
 };
@@ -170,8 +175,8 @@ struct fuse_node *tree_child(struct fuse_node *parent, struct bytes name);
 /* Wall clock of this turn, in milliseconds since 1970. */
 uint64_t tree_wall_ms(const struct fuse_tree *tree);
 void node_fill_attr(struct fuse_node *node, struct fuse_attr *out);
-/* How long the kernel may use the attributes, in seconds. */
-uint64_t node_attr_timeout_s(const struct fuse_node *node);
+/* How long the kernel may use the attributes: seconds, and nanoseconds on top. */
+void node_attr_timeout(const struct fuse_node *node, uint64_t *seconds, uint32_t *nanoseconds);
 /* Tells the kernel to drop the attributes it has of @node, but not those of the inode @except_id (0: none). */
 void node_drop_attr(struct fuse_node *node, uint64_t except_id);
 

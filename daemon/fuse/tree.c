@@ -98,11 +98,16 @@ void node_fill_attr(struct fuse_node *node, struct fuse_attr *out)
 }
 
 /* The size of a document may change at any time. */
-uint64_t node_attr_timeout_s(const struct fuse_node *node)
+void node_attr_timeout(const struct fuse_node *node, uint64_t *seconds, uint32_t *nanoseconds)
 {
-	if (node->transient || !node_is_live(node))
-		return 0;
-	return node->ops && node->ops->size ? 0 : FUSE_ENTRY_TIMEOUT_S;
+	*seconds = 0;
+	*nanoseconds = 0;
+	if (!node_is_live(node))
+		return;
+	if (node->tells_changes)
+		*nanoseconds = FUSE_TOLD_TIMEOUT_NS;
+	else if (!node->transient && !(node->ops && node->ops->size))
+		*seconds = FUSE_ENTRY_TIMEOUT_S;
 }
 
 bool name_is_valid(const char *name)
@@ -138,6 +143,7 @@ static struct fuse_node *node_new(struct fuse_tree *tree, const struct fuse_node
 	node->gid = options->gid;
 	node->record = options->record;
 	node->transient = options->transient;
+	node->tells_changes = options->tells_changes;
 	node->name_len = (uint8_t)strlen(options->name);
 	memcpy(node->name, options->name, node->name_len);
 

@@ -114,6 +114,10 @@ struct fuse_node_options {
 	bool record; /* stream or record file: direct-io, non-seekable, no flush, parallel writes */
 	/* The daemon removes it by itself: the kernel asks each time whether it is still there. */
 	bool transient;
+	/* fuse_node_changed() is called when what stat(2) shows of the file is another: the kernel need not ask each time,
+	 * though the node be transient or have a size. What is not told, such as the times and link count of a directory,
+	 * is seen a moment late. */
+	bool tells_changes;
 	const struct fuse_file_ops *ops;    /* files only; borrowed */
 	const struct fuse_dir_ops *dir_ops; /* directories only, may be NULL; borrowed */
 	void *userdata;

@@ -118,6 +118,49 @@ TEST_F(tree, lookup_and_attributes)
 	EXPECT_EQ(raw_error(&self->raw, raw_request(&self->raw, FUSE_LOOKUP, 999, "leaf", 5)), -ESTALE);
 }
 
+static uint64_t eight(struct fuse_node *node)
+{
+	(void)node;
+	return 8;
+}
+
+/* A file with a size, and a transient directory: but for this one thing, the kernel would have to ask each time. */
+TEST_F(tree, attributes_hold_a_moment_where_changes_are_told)
+{
+	static const struct fuse_file_ops ops = {.size = eight};
+	struct fuse_node_options file = {
+		.name = "told", .mode = S_IFREG | 0444, .ops = &ops, .tells_changes = true};
+	struct fuse_node_options dir = {
+		.name = "told.d", .mode = S_IFDIR | 0555, .transient = true, .tells_changes = true};
+	struct fuse_node *root = fuse_tree_root(self->raw.tree), *nodes[2];
+	struct fuse_entry_out out;
+	struct fuse_attr_out attr;
+	uint64_t u;
+
+	raw_init(&self->raw);
+	ASSERT_EQ(fuse_node_add(&nodes[0], root, &file), 0);
+	ASSERT_EQ(fuse_node_add(&nodes[1], root, &dir), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++) {
+		struct fuse_getattr_in in = {0};
+		struct fuse_open_in open = {0};
+
+		out = raw_lookup(&self->raw, 1, fuse_node_name(nodes[i]));
+		EXPECT_EQ(out.attr_valid, 0u);
+		EXPECT_GT(out.attr_valid_nsec, 0u);
+		EXPECT_EQ(out.entry_valid, i == 0 ? 1u : 0u);
+		/* Open, so that it has attributes when it is gone. */
+		u = raw_request(&self->raw, i == 0 ? FUSE_OPEN : FUSE_OPENDIR, out.nodeid, &open,
+				sizeof(open));
+		EXPECT_EQ(raw_error(&self->raw, u), 0);
+		fuse_node_remove(nodes[i]);
+		u = raw_request(&self->raw, FUSE_GETATTR, out.nodeid, &in, sizeof(in));
+		memcpy(&attr, raw_body(&self->raw, u, sizeof(attr)), sizeof(attr));
+		EXPECT_EQ(attr.attr.nlink, 0u);
+		EXPECT_EQ(attr.attr_valid, 0u);
+		EXPECT_EQ(attr.attr_valid_nsec, 0u);
+	}
+}
+
 TEST_F(tree, long_names_are_told)
 {
 	char name[300];
