@@ -31,7 +31,7 @@ n_latency=1000
 n_echo=1000
 n_calls=500
 n_processes=10
-n_walks=25
+n_walks=15
 method=x
 
 fail()

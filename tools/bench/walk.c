@@ -30,7 +30,7 @@
 #define LEVELS_MAX        16
 #define TIMES_MAX         1000
 #define CELLS_MAX         16
-#define N_FILE_OPERATIONS 500
+#define N_FILE_OPERATIONS 2000
 
 enum action {
 	ACTION_FIND,
