@@ -387,12 +387,15 @@ TEST_F(run_commands, the_connection_may_break_meanwhile)
 	expect_left(self, 0, 0);
 }
 
-/* With the same devices, but no queues; numbers repeat then. The new hub's first command is not decided by what becomes of the old one's. */
+/* With the same devices, but no queues; numbers repeat then. The new hub's first command is not decided by what
+ * becomes of the old one's. */
 TEST_F(run_commands, the_hub_is_set_up_anew_meanwhile)
 {
-	run_lab_start(&self->r, "commands", "sh", "-c",
-		      "x=$(cat); echo \"$x $IOTHUB_SEQUENCE_NO $IOTHUB_DELIVERY_COUNT\" > $D/said\n"
-		      "read -r y < $D/go; [ $x = new ] || exit 65");
+	static const char script[] =
+		"x=$(cat); echo \"$x $IOTHUB_SEQUENCE_NO $IOTHUB_DELIVERY_COUNT\" > $D/said\n"
+		"read -r y < $D/go; [ $x = new ] || exit 65";
+
+	run_lab_start(&self->r, "commands", "sh", "-c", script);
 	send(self, "old");
 	run_lab_expect(&self->r, "old 1 1");
 	lab_stop_emulator(&self->r.lab, SIGTERM);
