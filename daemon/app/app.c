@@ -368,6 +368,7 @@ static int app_make_files(struct app *app)
 		.config = config,
 		.link = app->link,
 		.telemetry = app->telemetry,
+		.twin = app->twin,
 		.parent = root,
 	};
 	int r;

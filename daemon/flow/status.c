@@ -24,6 +24,7 @@ struct status {
 	const struct config *config;
 	struct link *link;
 	struct telemetry *telemetry;
+	struct twin *twin;
 	struct fuse_node *node;
 	struct loop_deferred changed;
 };
@@ -107,11 +108,26 @@ static void status_render_telemetry(const struct status *status, struct status_t
 	text_line(text, "last-refusal", "%s", stats.last_refusal[0] ? stats.last_refusal : "none");
 }
 
+static void status_render_twin(const struct status *status, struct status_text *text)
+{
+	struct twin_info info;
+
+	twin_info(status->twin, &info);
+	text_line(text, "twin", "%s",
+		  info.current                       ? "current"
+		  : twin_desired(status->twin).known ? "as last seen"
+						     : "not known");
+	text_line(text, "twin-pending", "%" PRIu64, info.n_pending);
+	text_line(text, "twin-refused", "%" PRIu64, info.n_refused);
+	text_line(text, "twin-error", "%s", info.last_error[0] ? info.last_error : "none");
+}
+
 static void status_render(const struct status *status, struct status_text *text)
 {
 	text->len = 0;
 	status_render_link(status, text);
 	status_render_telemetry(status, text);
+	status_render_twin(status, text);
 }
 
 /* --- the file --------------------------------------------------------------------------------- */
@@ -193,6 +209,7 @@ int status_new(struct status **out, const struct status_options *options)
 	status->config = options->config;
 	status->link = options->link;
 	status->telemetry = options->telemetry;
+	status->twin = options->twin;
 	loop_deferred_init(&status->changed, status_on_deferred);
 	r = fuse_node_add(&status->node, options->parent, &node);
 	if (r) {

@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "flow/link.h"
 #include "flow/telemetry.h"
+#include "flow/twin.h"
 #include "fuse/tree.h"
 
 struct status;
@@ -19,6 +20,7 @@ struct status_options {
 	const struct config *config; /* borrowed, as are the following */
 	struct link *link;
 	struct telemetry *telemetry;
+	struct twin *twin;
 	struct fuse_node *parent;
 };
 

@@ -39,6 +39,9 @@ struct twin;
 /* Patches with an if-version that wait; one more fails with -ENOSPC. */
 #define TWIN_CONDITIONAL_MAX 64
 
+/* Bytes of the reported properties as JSON text: with as many desired ones the twin fits into a packet of the hub. */
+#define TWIN_TEXT_BYTES_MAX (120u * 1024)
+
 /* Bytes of all patches that wait, as JSON text; more fail with -ENOSPC. */
 #define TWIN_PENDING_BYTES_MAX (192u * 1024)
 

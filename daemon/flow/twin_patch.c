@@ -203,6 +203,9 @@ static int addition_make(struct twin *t, struct addition *a, const struct json_o
 	if (twin_doc_apply(&a->seen, t->seen, patch))
 		return fail(reason, -ENOMEM, "not enough memory");
 	r = hub_twin_check(a->seen, reason);
+	/* Limits count bytes of values; escapes, short numbers and nulls are longer as text. */
+	if (!r && twin_doc_text(a->seen, false).len > TWIN_TEXT_BYTES_MAX)
+		r = fail(reason, -EMSGSIZE, "the properties would be too long as JSON text");
 	return r ? r : addition_place(t, a, patch, if_version, reason);
 }
 

@@ -391,7 +391,7 @@ static void store_start(struct twin_store *s, enum step step)
 		break;
 	case STEP_OPEN:
 		loop_op_openat(s->loop, &s->op, s->dir_fd, s->new_name,
-			       O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+			       O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 		break;
 	case STEP_WRITE:
 		loop_op_pwrite(s->loop, &s->op, s->fd, BYTES(s->bytes + s->n_written, s->len - s->n_written),

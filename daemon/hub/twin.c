@@ -17,6 +17,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <json-c/json.h>
 
@@ -142,8 +143,39 @@ static bool scan_digits(struct scan *s)
 	return true;
 }
 
+/* json-c would make it the nearest number of 64 bits. */
+static bool whole_is_held(const char *text)
+{
+	char *end;
+
+	errno = 0;
+	if (text[0] == '-')
+		(void)strtoll(text, &end, 10);
+	else
+		(void)strtoull(text, &end, 10);
+	return errno == 0;
+}
+
+/* The text of a fraction is kept and sent as it is, while it counts as 8 bytes. */
+static bool scan_number_bounds(struct scan *s, size_t start, bool is_whole)
+{
+	char text[HUB_TWIN_NUMBER_BYTES_MAX + 1];
+	size_t len = s->pos - start;
+
+	if (len > HUB_TWIN_NUMBER_BYTES_MAX)
+		return scan_fail(s, "a number has at most 40 characters");
+	memcpy(text, s->text + start, len);
+	text[len] = '\0';
+	if (is_whole && !whole_is_held(text))
+		return scan_fail(s, "a whole number has at most 64 bits: write it as a string");
+	return true;
+}
+
 static bool scan_number(struct scan *s)
 {
+	size_t start = s->pos;
+	bool is_whole = true;
+
 	scan_skip(s, '-');
 	if (scan_skip(s, '0')) {
 		if (is_digit(scan_peek(s)))
@@ -151,14 +183,19 @@ static bool scan_number(struct scan *s)
 	} else if (!scan_digits(s)) {
 		return false;
 	}
-	if (scan_skip(s, '.') && !scan_digits(s))
-		return false;
+	if (scan_skip(s, '.')) {
+		is_whole = false;
+		if (!scan_digits(s))
+			return false;
+	}
 	if (scan_skip(s, 'e') || scan_skip(s, 'E')) {
+		is_whole = false;
 		if (!scan_skip(s, '-'))
 			scan_skip(s, '+');
-		return scan_digits(s);
+		if (!scan_digits(s))
+			return false;
 	}
-	return true;
+	return scan_number_bounds(s, start, is_whole);
 }
 
 static bool scan_word(struct scan *s, struct bytes word)

@@ -25,6 +25,8 @@ struct json_object;
 #define HUB_TWIN_LEVELS_MAX       10 /* objects and arrays inside each other, inside the state */
 #define HUB_TWIN_KEY_BYTES_MAX    1024
 #define HUB_TWIN_STRING_BYTES_MAX 4096
+/* As text, which is kept as it is; the contract has no such limit, but counts 8. */
+#define HUB_TWIN_NUMBER_BYTES_MAX 40
 
 /* Bounds of the parser: the longest text, which is the contract's longest packet, and levels and values enough for
  * two full states in one text. */
@@ -53,10 +55,9 @@ enum hub_twin_text hub_twin_scan(struct bytes text, size_t *out_len);
 
 /*
  * Reads @text, all of it, as one JSON object (RFC 8259, nothing more lenient). Of a name that stands twice in
- * one object the last one holds; a whole number beyond 64 bits becomes the nearest one within, a fraction
- * keeps its text. *@out is a new object, the caller's to json_object_put().
- * Returns 0; -EINVAL: not UTF-8, not JSON, not an object, more levels or values than the bounds above, or U+0000
- * in a name; -EMSGSIZE: longer than HUB_TWIN_TEXT_BYTES_MAX; -ENOMEM. On error *@out is not touched and @reason
+ * one object the last one holds; a fraction keeps its text. *@out is a new object, the caller's to json_object_put().
+ * Returns 0; -EINVAL: not UTF-8, not JSON, not an object, more levels or values than the bounds above, U+0000
+ * in a name, a whole number beyond 64 bits, or a longer one than HUB_TWIN_NUMBER_BYTES_MAX; -EMSGSIZE: longer than HUB_TWIN_TEXT_BYTES_MAX; -ENOMEM. On error *@out is not touched and @reason
  * says why.
  */
 int hub_twin_parse(struct bytes text, struct json_object **out, struct hub_twin_reason *reason);

@@ -402,6 +402,25 @@ TEST_F(twin, limits_are_told_to_the_writer)
 	patch(self, text, NULL);
 }
 
+/* Six bytes of text for one that counts. */
+TEST_F(twin, as_text_it_has_a_bound_too)
+{
+	char text[16384] = "", control[2049 * 6];
+
+	control[0] = '\0';
+	for (size_t i = 0; i < 2048; ++i)
+		memcpy(control + i * 6, "\\u0001", 7);
+	for (unsigned int i = 0; i < 9; ++i) {
+		snprintf(text, sizeof(text), "{\"k%u\":\"%s\"}", i, control);
+		self->line.heard[0] = '\0';
+		patch(self, text, NULL);
+	}
+	snprintf(text, sizeof(text), "{\"k9\":\"%s\"}", control);
+	EXPECT_EQ(try_patch(self, text, NULL, NULL, &self->a), -EMSGSIZE);
+	patch(self, "{\"k0\":null}", NULL);
+	patch(self, text, NULL);
+}
+
 /* Members that are taken away count for nothing in a state, but they have to be kept. */
 TEST_F(twin, what_waits_has_a_bound)
 {

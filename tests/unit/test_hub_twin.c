@@ -311,6 +311,18 @@ TEST(numbers_have_bounds)
 	EXPECT_EQ(check("{\"a\":-1e999}"), -EINVAL);
 }
 
+/* What is held is what was written. */
+TEST(numbers_are_not_changed)
+{
+	EXPECT_EQ(parse_str("{\"a\":18446744073709551615,\"b\":-9223372036854775808}"), 0);
+	EXPECT_EQ(parse_str("{\"a\":18446744073709551616}"), -EINVAL);
+	EXPECT_STREQ(reason.text, "not a JSON object: byte 26: a whole number has at most 64 bits: "
+				  "write it as a string");
+	EXPECT_EQ(parse_str("{\"a\":-9223372036854775809}"), -EINVAL);
+	EXPECT_EQ(parse_str("{\"a\":0.00000000000000000000000000000000000001}"), 0);
+	EXPECT_EQ(parse_str("{\"a\":0.000000000000000000000000000000000000001}"), -EINVAL);
+}
+
 TEST(only_objects)
 {
 	struct json_object *array = json_object_new_array();
