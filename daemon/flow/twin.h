@@ -120,11 +120,18 @@ static inline void twin_waiter_cancel(struct twin_waiter *waiter)
 	list_remove(&waiter->link);
 }
 
+/* Runs of patches that a writer can have without an outcome, with those of others between them. One that has more is
+ * also told of errors of what lies between its last ones. */
+#define TWIN_RUNS_MAX 8
+
 /* Somebody who writes again and again, an open file say, and wants to hear of errors later, as fsync(2) does. */
 struct twin_writer {
 	struct list link;
-	uint64_t first, last; /* patches of it that have no outcome are among these; first > last: none */
-	int error;            /* the first one that was not taken yet */
+	struct twin_run {
+		uint64_t first, last;
+	} runs[TWIN_RUNS_MAX]; /* its patches that have no outcome, by their numbers, in order */
+	uint32_t n_runs;
+	int error; /* the first one that was not taken yet */
 };
 
 void twin_writer_init(struct twin *t, struct twin_writer *writer);

@@ -15,8 +15,8 @@
  * sends what the file has as pending, and that may be what the hub has already, but never something older than what a
  * writer was told is there.
  *
- * Calls of twin_patch() are numbered. A change knows the first and the last call in it, a writer the first and the last
- * of its calls that have no outcome.
+ * Calls of twin_patch() are numbered. A change knows the first and the last call in it, a writer the runs of its calls
+ * that have no outcome.
  */
 
 #include <assert.h>
@@ -231,6 +231,17 @@ static struct twin_change *addition_commit(struct twin *t, struct addition *a)
 	return change;
 }
 
+/* Patch @id, which is in @change now, is @writer's. What is in one change has one outcome. */
+static void writer_add(struct twin_writer *writer, const struct twin_change *change, uint64_t id)
+{
+	struct twin_run *last = writer->n_runs ? &writer->runs[writer->n_runs - 1] : NULL;
+
+	if (last && (writer->n_runs == TWIN_RUNS_MAX || last->last >= change->first_id))
+		last->last = id;
+	else
+		writer->runs[writer->n_runs++] = (struct twin_run){id, id};
+}
+
 int twin_patch(struct twin *t, struct json_object *patch, const uint64_t *if_version,
 	       struct twin_writer *writer, struct twin_waiter *waiter, struct hub_twin_reason *reason)
 {
@@ -241,11 +252,8 @@ int twin_patch(struct twin *t, struct json_object *patch, const uint64_t *if_ver
 	if (r)
 		return r;
 	change = addition_commit(t, &a);
-	if (writer) {
-		if (writer->first > writer->last)
-			writer->first = t->last_id;
-		writer->last = t->last_id;
-	}
+	if (writer)
+		writer_add(writer, change, t->last_id);
 	if (waiter)
 		list_append(&change->waiters, &waiter->link);
 	link_kick(t->link);
@@ -486,17 +494,34 @@ struct twin_change *twin_patch_decide(struct twin *t, const struct twin_doc_part
 	return change;
 }
 
+/* Takes what is in @change out of the runs of @writer; false: it has no part in it. */
+static bool writer_settle(struct twin_writer *writer, const struct twin_change *change)
+{
+	bool has_part = false;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < writer->n_runs; ++i) {
+		struct twin_run run = writer->runs[i];
+
+		if (run.first <= change->last_id && run.last >= change->first_id) {
+			has_part = true;
+			run.first = change->last_id + 1;
+		}
+		if (run.first <= run.last)
+			writer->runs[n++] = run;
+	}
+	writer->n_runs = n;
+	return has_part;
+}
+
 /* The writers who have a part in @change. */
 static void writers_told(struct twin *t, const struct twin_change *change, int error)
 {
 	list_for_each (iter, &t->writers) {
 		struct twin_writer *writer = container_of(iter, struct twin_writer, link);
 
-		if (writer->first > change->last_id || writer->last < change->first_id)
-			continue;
-		if (!writer->error)
+		if (writer_settle(writer, change) && !writer->error)
 			writer->error = error;
-		writer->first = change->last_id + 1;
 	}
 }
 
@@ -524,7 +549,7 @@ void twin_patch_end(struct twin *t, struct twin_change *change, int error, uint6
 
 void twin_writer_init(struct twin *t, struct twin_writer *writer)
 {
-	*writer = (struct twin_writer){.first = 1};
+	*writer = (struct twin_writer){.n_runs = 0};
 	list_append(&t->writers, &writer->link);
 }
 
@@ -535,10 +560,12 @@ void twin_writer_end(struct twin_writer *writer)
 
 int twin_wait(struct twin *t, const struct twin_writer *writer, struct twin_waiter *waiter)
 {
-	uint64_t id = writer ? writer->last : t->last_id;
+	uint64_t id = t->last_id;
 
-	if (writer && writer->first > writer->last)
+	if (writer && !writer->n_runs)
 		return 0;
+	if (writer)
+		id = writer->runs[writer->n_runs - 1].last;
 	list_for_each (iter, &t->changes) {
 		struct twin_change *change = container_of(iter, struct twin_change, link);
 

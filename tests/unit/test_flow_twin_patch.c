@@ -106,6 +106,34 @@ TEST_F(twin, refused_for_good_is_dropped)
 	twin_writer_end(&other);
 }
 
+/* Other people's patches between one's own. */
+TEST_F(twin, errors_are_their_writers_own)
+{
+	struct twin_writer writer, other;
+	const uint64_t version = 7;
+	char confirmed[16];
+
+	online(self);
+	twin_writer_init(twin(self), &writer);
+	twin_writer_init(twin(self), &other);
+	for (unsigned int i = 0; i < TWIN_RUNS_MAX / 2; ++i) {
+		ASSERT_EQ(try_patch(self, "{\"a\":1}", NULL, &writer, NULL), 0);
+		ASSERT_EQ(try_patch(self, "{\"b\":1}", &version, &other, NULL), 0);
+	}
+	for (unsigned int i = 0; i < TWIN_RUNS_MAX / 2; ++i) {
+		expect_request(self, "patch {\"a\":1}");
+		snprintf(confirmed, sizeof(confirmed), "%u", 9 + i);
+		respond(self, NULL, confirmed);
+		expect_request(self, "patch if 7 {\"b\":1}");
+		respond(self, "0104", NULL);
+		EXPECT_EQ(twin_writer_take_error(&other), -ESTALE);
+	}
+	EXPECT_EQ(twin_writer_take_error(&writer), 0);
+	EXPECT_EQ(twin_wait(twin(self), &writer, &self->a.base), 0);
+	twin_writer_end(&writer);
+	twin_writer_end(&other);
+}
+
 TEST_F(twin, refused_for_now_is_kept)
 {
 	static const char *const statuses[] = {"0501", "0502", "0503", "0504"};
