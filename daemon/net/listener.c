@@ -6,6 +6,7 @@
  */
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,8 +17,10 @@
 #include "net/addrs.h"
 #include "net/listener.h"
 
-#define LISTENER_BACKLOG  128
-#define LISTENER_RETRY_NS (NSEC_PER_SEC / 2)
+#define LISTENER_BACKLOG     128
+#define LISTENER_RETRY_NS    (NSEC_PER_SEC / 2)
+#define LISTENER_PATIENCE_MS 3000
+#define LISTENER_PAUSE_MS    20
 
 struct listener {
 	struct loop *loop;
@@ -82,6 +85,21 @@ static int listen_on(union addr *addr)
 	return TAKE_FD(fd);
 }
 
+/*
+ * The kernel takes the ring of a killed process down some time after the process itself, and the sockets in it with the
+ * ring. So a port that is in use is tried again for a moment: it may be that of the program that is started anew here.
+ */
+static int listen_patiently(union addr *addr)
+{
+	int fd = listen_on(addr);
+
+	for (unsigned int i = 0; fd == -EADDRINUSE && i < LISTENER_PATIENCE_MS / LISTENER_PAUSE_MS; ++i) {
+		poll(NULL, 0, LISTENER_PAUSE_MS);
+		fd = listen_on(addr);
+	}
+	return fd;
+}
+
 int listener_new(struct listener **out, struct loop *loop, const char *host, uint16_t port, listener_fn fn,
 		 void *userdata, struct log *log)
 {
@@ -96,7 +114,7 @@ int listener_new(struct listener **out, struct loop *loop, const char *host, uin
 			  host);
 		return -EINVAL;
 	}
-	fd = listen_on(&addr);
+	fd = listen_patiently(&addr);
 	if (fd < 0) {
 		log_error(log, "cannot listen on %s port %u: %s", host, port, strerror(-fd));
 		return fd;

@@ -18,7 +18,8 @@ struct listener;
 typedef void (*listener_fn)(void *userdata, int fd_take);
 
 /*
- * Listens on @host, an address literal or `localhost` (127.0.0.1), and @port, 0 for one the system picks.
+ * Listens on @host, an address literal or `localhost` (127.0.0.1), and @port, 0 for one the system picks. Blocks for up
+ * to three seconds while somebody else has the port.
  * Returns 0, or, with one line logged, -EINVAL (not an address), -EADDRINUSE, -EACCES and other errors of
  * bind(2); -ENOMEM.
  */
