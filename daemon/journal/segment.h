@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef JOURNAL_SEGMENT_H
+#define JOURNAL_SEGMENT_H
+
+/*
+ * One segment as a file: make, open, map, write its state, end. What the records in it mean is the journal's.
+ *
+ * The calls here are made from the loop and may block for as long as the file system's metadata takes; on the
+ * telemetry path they come once a segment, and mostly a spare one is ready (spares.h).
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/list.h"
+#include "journal/format.h"
+#include "journal/guard.h"
+#include "loop/loop.h"
+
+/* "0123456789abcdef.segment" and its NUL. */
+#define JOURNAL_SEGMENT_NAME_SIZE 25
+
+/* Where segments live; owned by the journal. */
+struct journal_dir {
+	int fd;           /* of the directory; -1: there is none */
+	bool is_volatile; /* nothing is synced */
+	bool is_dirty; /* entries were added that are not synced yet: nothing in new files is stored before */
+	struct journal_guard *guard;
+};
+
+struct journal_segment {
+	struct list link; /* the owner's: of a lane in order of index, or of the spare ones */
+	struct journal_dir *dir;
+	struct journal_identity identity;
+	struct journal_state state; /* as it is meant; in the file after segment_write_state() */
+	int fd;
+	uint8_t *map; /* of the whole file; NULL: not mapped */
+	struct journal_guard_range *range;
+	unsigned int n_users; /* that need the mapping, see segment_map() */
+	bool is_private;      /* the file cannot be written: changes stay in memory and are lost */
+	bool is_failed; /* a sync or a write failed: nothing is appended any more, nothing of it is called stored */
+	/* The owner's: */
+	uint64_t head;       /* where the next record goes */
+	uint64_t next_index; /* and its index */
+	uint64_t last_sequence;
+	uint64_t sync_head;  /* head of the commit under way, 0 = none */
+	struct loop_op sync; /* of the commit; the owner is container_of */
+	void *owner;
+};
+
+void segment_name(uint64_t id, char out[static JOURNAL_SEGMENT_NAME_SIZE]);
+
+/*
+ * Makes the file of an identity (with a new random id, which is set in it) and maps it, with one user: all its space is
+ * allocated, so that no write into the mapping finds the disk full. @identity->size: a power of two, at least
+ * JOURNAL_SEGMENT_BYTES_MIN. Sets dir->is_dirty. Returns 0, or what the file system says: -ENOSPC (also for the process's limit of file
+ * size and a quota), -EROFS, -EIO, -EMFILE, -ENOMEM, … and nothing of it is left.
+ */
+int segment_new(struct journal_segment **out, struct journal_dir *dir, struct journal_identity *identity);
+
+/*
+ * Opens a file by name and reads its header; not mapped. A file that cannot be opened for writing is opened for
+ * reading (is_private). Returns 0; -EBADMSG: no valid identity, the wrong size, or not the name of the id: not a segment that can
+ * be used; -ENOMEM; or the error of the file system. head, next_index and last_sequence are set from a state with an
+ * end, else 0.
+ */
+int segment_open(struct journal_segment **out, struct journal_dir *dir, const char *name);
+
+/* One user more and less of the mapping, which is there while it has any. Returns 0 or a negative errno. A page that
+ * cannot be read or written is zeros (guard.h); segment_was_hit() says so once. */
+int segment_map(struct journal_segment *segment);
+void segment_unmap(struct journal_segment *segment);
+bool segment_was_hit(struct journal_segment *segment);
+
+/* All of the file; mapped. */
+static inline struct bytes segment_bytes(const struct journal_segment *segment)
+{
+	return BYTES(segment->map, segment->identity.size);
+}
+
+/* Writes segment->state with the next generation: into the mapping, or by pwrite(2) when there is none. Returns 0 or the error. */
+int segment_write_state(struct journal_segment *segment);
+
+/* Closes the file, which stays. Idle (no sync in flight). NULL is fine. */
+void segment_free(struct journal_segment *segment);
+/* Deletes the file and frees. */
+void segment_delete(struct journal_segment *segment);
+
+#endif
