@@ -3,8 +3,8 @@
 #define FLOW_STAMP_H
 
 /*
- * The properties every telemetry message gets from the daemon, `message-id` and `creation-time`, encoded once
- * at start; for each message only digits are put in place.
+ * The properties every telemetry message of a channel gets: the daemon's own `message-id` and `creation-time`, then
+ * those of the channel. They are encoded once; for each message only digits are put in place.
  */
 
 #include <stdint.h>
@@ -31,7 +31,7 @@ struct stamp {
 };
 
 /* @run: 64 random bits, new for each run of the daemon. @others: further properties, encoded, which every message
- * gets too; copied. Returns 0 or -ENOMEM. */
+ * gets too; copied. Returns 0, or -ENOMEM, after which @stamp is as before. */
 int stamp_init(struct stamp *stamp, uint64_t run, struct bytes others);
 /* Idempotent. */
 void stamp_deinit(struct stamp *stamp);
