@@ -14,7 +14,8 @@
  *     2048  identity   the same again
  *     4096  records    each at a multiple of 8, up to the end of the file
  *
- * Identity. Valid when its magic and its CRC hold; the second copy counts when the first is not.
+ * Identity. Valid when its magic, version and CRC hold and what is in it is within the ranges below; the second copy
+ * counts when the first is not.
  *
  *        0  8   magic "IOTHUBJ1"
  *        8  u32 version, 1
@@ -30,8 +31,8 @@
  *       56  u8  length of the channel's name, 0 … 64
  *       57  64  the name, zeros behind it; zeros up to 255
  *
- * State: what changes while records go out. Valid when its CRC holds. When neither is valid, nothing of the segment
- * is known to be done: it is delivered once more.
+ * State: what changes while records go out. Valid when its CRC holds and its generation is not 0. When neither is
+ * valid, nothing of the segment is known to be done: it is delivered once more.
  *
  *        0  u64 generation, from 1 on
  *        8  u64 index of the first record that is not done with
@@ -46,7 +47,7 @@
  *
  * Record.
  *
- *        0  u32 commit: JOURNAL_COMMIT_RESERVED, _PUBLISHED or _WITHDRAWN
+ *        0  u32 commit: JOURNAL_COMMIT_RESERVED; or _PUBLISHED or _WITHDRAWN, each XOR the mask of the segment's id
  *        4  u32 CRC-32C of bytes 8 to the end of the payload, started with the 8 bytes of the segment's id
  *        8  u32 length of the properties
  *       12  u32 length of the payload
@@ -60,10 +61,17 @@
  *       48  u64 origin: who wrote it, means something to the daemon that appended it only
  *       56      properties (of the PUBLISH, encoded), payload, then 0 to 7 zeros
  *
- * A record is good when its lengths stay within the file, its CRC holds and its commit word is published. The id in
- * the CRC makes bytes of the file's last use, and of a payload, no records. The commit word is outside of the CRC
- * because it changes; its values differ in at least 12 bits, and the nearest one counts, so a flipped bit changes
- * nothing.
+ * A record is good when its lengths stay within the file, its priority and byte 47 are in range, its CRC holds and its
+ * commit word is published. The id in the CRC makes bytes of the file's last use, and of a payload, no records. Bytes
+ * behind the payload are not looked at.
+ *
+ * The commit word is outside of the CRC because it changes. With up to JOURNAL_COMMIT_FLIPS wrong bits it still counts
+ * as what it was; with more it is no commit word, and the record is lost. The mask is the upper half of the lower 64 bits
+ * of id times 0x9e3779b97f4a7c15, or the complement of that when it would leave at most JOURNAL_COMMIT_FLIPS bits set in
+ * one of the two words: zeros are neither. It is for speed: who looks for the next record behind damage computes a CRC
+ * only where there is a commit word, and who wrote the payload that is searched does not know the id, so cannot make
+ * it look like many long records. By chance one place in 390,000 passes: in a segment of 64 MiB that is on average at
+ * most 21 bytes of CRC for each byte searched, whatever its content.
  *
  * Appending, by any number of threads: reserve (move the end of what is reserved), fill, publish (CRC, then the
  * commit word, last). A crash leaves at worst places that were reserved and not published: a hole. Reading goes on
@@ -94,6 +102,7 @@
 #define JOURNAL_COMMIT_RESERVED  0x00000000u
 #define JOURNAL_COMMIT_PUBLISHED 0x5ac3e71bu
 #define JOURNAL_COMMIT_WITHDRAWN 0xa5671cd4u
+#define JOURNAL_COMMIT_FLIPS     3
 
 enum journal_kind {
 	JOURNAL_KIND_SPARE,
@@ -157,12 +166,12 @@ void journal_state_put(const struct journal_state *state, uint64_t id,
 void journal_state_get(const uint8_t header[static JOURNAL_HEADER_BYTES], uint64_t id,
 		       struct journal_state *out);
 
-/* Fills the header of a record but for its CRC and commit word, which become RESERVED. Properties and payload follow
- * it. */
+/* Fills the header of a record but for its CRC and commit word, which become 0 and RESERVED, and the zeros behind the
+ * payload. Properties and payload are for the caller to fill in. @at: a multiple of 8 in memory too. */
 void journal_record_reserve(uint8_t *at, const struct journal_header *header);
 /* Everything is filled in: CRC, then (release) the commit word. */
 void journal_record_publish(uint8_t *at, uint64_t id);
-/* In place; a record that is published. */
+/* In place; a record that is published (a second call would undo the first). */
 void journal_record_withdraw(uint8_t *at);
 
 enum journal_found {
@@ -171,13 +180,13 @@ enum journal_found {
 	JOURNAL_FOUND_NOTHING,   /* neither */
 };
 
-/* What is at @offset, a multiple of 8, of a segment with the id. @out is valid unless NOTHING; *@out_size: bytes it takes in
- * the file. Reads nothing outside of @segment, whatever is in it. */
+/* What is at @offset of a segment with the id, which lies at a multiple of 8 in memory; NOTHING for an offset that is none.
+ * @out is valid unless NOTHING; *@out_size: bytes it takes in the file. Reads nothing outside of @segment, whatever is in it. */
 enum journal_found journal_record_at(struct bytes segment, uint64_t id, uint64_t offset,
 				     struct journal_header *out, uint64_t *out_size);
 
-/* The first place at or behind @offset with a RECORD or WITHDRAWN; segment.len when there is none. Takes time in
- * proportion to what it passes. */
+/* The first place at or behind @offset with a RECORD or WITHDRAWN; segment.len when there is none. Takes time in proportion to
+ * what it passes, see above. */
 uint64_t journal_record_find(struct bytes segment, uint64_t id, uint64_t offset);
 
 #endif
