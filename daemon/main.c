@@ -14,6 +14,10 @@
 
 #include "app/app.h"
 #include "config/config.h"
+#include "journal/guard.h"
+
+/* For the handler of SIGBUS, which gets no argument of ours. */
+static struct journal_guard guard;
 
 enum {
 	EXIT_OK = 0,
@@ -158,7 +162,7 @@ static int run(const struct config *config, struct log *log, int ready_fd)
 	struct app *app;
 	int r;
 
-	r = app_new(&app, config, log);
+	r = app_new(&app, config, log, &guard);
 	if (r)
 		return EXIT_FAILED;
 	tell_ready(ready_fd);

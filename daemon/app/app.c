@@ -428,11 +428,12 @@ int app_check(const struct config *config, struct log *log)
 	return r;
 }
 
-int app_new(struct app **out, const struct config *config, struct log *log)
+int app_new(struct app **out, const struct config *config, struct log *log, struct journal_guard *guard)
 {
 	struct app *app = calloc(1, sizeof(*app));
 	int r;
 
+	(void)guard;
 	if (!app)
 		return -ENOMEM;
 	app->config = config;

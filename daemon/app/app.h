@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "config/config.h"
+#include "journal/guard.h"
 
 struct app;
 
@@ -18,9 +19,9 @@ int app_check(const struct config *config, struct log *log);
 
 /*
  * Builds everything up to the mount, so that files are there when this returns. What fails has logged one
- * line. @config is borrowed. Returns 0 or a negative error.
+ * line. @config is borrowed, and so is @guard, which the handler of SIGBUS asks. Returns 0 or a negative error.
  */
-int app_new(struct app **out, const struct config *config, struct log *log);
+int app_new(struct app **out, const struct config *config, struct log *log, struct journal_guard *guard);
 
 /* What is queued when the daemon stops gets this long to reach the hub. */
 #define APP_DRAIN_NS (5 * NSEC_PER_SEC)
