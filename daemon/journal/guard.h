@@ -5,7 +5,8 @@
 /*
  * A page of a mapped file that cannot be read or written any more (the disk failed, somebody cut the file, there was
  * no space after all) raises SIGBUS. The guard knows the mappings in use: it puts a page of zeros in the place, and
- * whoever used the mapping goes on, and asks afterwards whether that happened.
+ * whoever used the mapping goes on, and asks afterwards whether that happened. A system call that is given such a page
+ * fails with EFAULT instead, and the guard knows nothing of it.
  *
  * main.c owns the guard and calls journal_guard_handle() from its handler of SIGBUS.
  */
@@ -20,17 +21,23 @@
 struct journal_guard_range {
 	uintptr_t at; /* 0 = free */
 	size_t len;
-	volatile bool hit; /* a page of it was replaced */
+	bool hit; /* a page of it was replaced */
 };
 
+/* All zeros at first. Any thread may add, remove and handle. */
 struct journal_guard {
+	size_t page_bytes;
 	struct journal_guard_range ranges[JOURNAL_GUARD_MAX];
 };
 
-/* Returns the range, or NULL: no place is left (the mapping is then not guarded). @guard may be NULL. */
+/* A mapping of @len bytes, removed before it is unmapped. Returns the range, or NULL: no place is left (the mapping is
+ * then not guarded). @guard may be NULL. */
 struct journal_guard_range *journal_guard_add(struct journal_guard *guard, void *at, size_t len);
 /* NULL is fine. */
 void journal_guard_remove(struct journal_guard_range *range);
+
+/* Whether a page of it was replaced since the last call. NULL is fine: no. */
+bool journal_guard_take_hit(struct journal_guard_range *range);
 
 /* Async-signal-safe. Whether @address was in a range: the instruction can be done again. */
 bool journal_guard_handle(struct journal_guard *guard, const void *address);

@@ -26,19 +26,21 @@ struct journal_dir {
 	int fd;           /* of the directory; -1: there is none */
 	bool is_volatile; /* nothing is synced */
 	bool is_dirty; /* entries were added that are not synced yet: nothing in new files is stored before */
-	struct journal_guard *guard;
+	struct journal_guard *guard; /* may be NULL */
 };
 
 struct journal_segment {
 	struct list link; /* the owner's: of a lane in order of index, or of the spare ones */
 	struct journal_dir *dir;
 	struct journal_identity identity;
-	struct journal_state state; /* as it is meant; in the file after segment_write_state() */
-	int fd;
-	uint8_t *map; /* of the whole file; NULL: not mapped */
+	struct journal_state state;           /* as it is meant; in the file after segment_write_state() */
+	char name[JOURNAL_SEGMENT_NAME_SIZE]; /* of the file */
+	int fd;                               /* -1 while it is not mapped */
+	uint8_t *map;                         /* of the whole file; NULL: not mapped */
 	struct journal_guard_range *range;
 	unsigned int n_users; /* that need the mapping, see segment_map() */
 	bool is_private;      /* the file cannot be written: changes stay in memory and are lost */
+	bool is_torn;         /* there was a hit: not every page of the mapping is the file's */
 	bool is_failed; /* a sync or a write failed: nothing is appended any more, nothing of it is called stored */
 	/* The owner's: */
 	uint64_t head;       /* where the next record goes */
@@ -54,21 +56,28 @@ void segment_name(uint64_t id, char out[static JOURNAL_SEGMENT_NAME_SIZE]);
 /*
  * Makes the file of an identity (with a new random id, which is set in it) and maps it, with one user: all its space is
  * allocated, so that no write into the mapping finds the disk full. @identity->size: a power of two, at least
- * JOURNAL_SEGMENT_BYTES_MIN. Sets dir->is_dirty. Returns 0, or what the file system says: -ENOSPC (also for the process's limit of file
- * size and a quota), -EROFS, -EIO, -EMFILE, -ENOMEM, … and nothing of it is left.
+ * JOURNAL_SEGMENT_BYTES_MIN. Nothing is synced yet: sets dir->is_dirty. Returns 0, or what the file system says:
+ * -ENOSPC (also for the process's limit of file size and a quota), -EROFS, -EIO, -EMFILE, -ENOMEM, … and nothing of
+ * it is left.
  */
 int segment_new(struct journal_segment **out, struct journal_dir *dir, struct journal_identity *identity);
 
 /*
- * Opens a file by name and reads its header; not mapped. A file that cannot be opened for writing is opened for
- * reading (is_private). Returns 0; -EBADMSG: no valid identity, the wrong size, or not the name of the id: not a segment that can
- * be used; -ENOMEM; or the error of the file system. head, next_index and last_sequence are set from a state with an
- * end, else 0.
+ * Opens a file by name and reads its header; not mapped, and no descriptor is kept. The owner fills in head, next_index
+ * and last_sequence unless the state has an end. A state that is impossible counts as none; without one nothing is
+ * done, from the first record on. A file that was cut is accepted: what is missing is zeros. Returns 0;
+ *  -ENODATA: empty, or a header of zeros: made just before a crash, and nothing in it was ever promised;
+ *  -EBADMSG: no valid identity, or not the name of the id (a spare one may have another name, of its last use): not a
+ *    segment that can be used;
+ *  -ENOMEM, or the error of the file system.
  */
 int segment_open(struct journal_segment **out, struct journal_dir *dir, const char *name);
 
-/* One user more and less of the mapping, which is there while it has any. Returns 0 or a negative errno. A page that
- * cannot be read or written is zeros (guard.h); segment_was_hit() says so once. */
+/*
+ * One user more and less of the mapping, which is there while it has any. A file that cannot be opened for writing is
+ * opened for reading (is_private). A page that cannot be read or written is zeros from then on, whatever is written to it
+ * (guard.h); segment_was_hit() says so once. Returns 0 or a negative errno. The last user leaves when no sync is in flight.
+ */
 int segment_map(struct journal_segment *segment);
 void segment_unmap(struct journal_segment *segment);
 bool segment_was_hit(struct journal_segment *segment);
@@ -79,12 +88,29 @@ static inline struct bytes segment_bytes(const struct journal_segment *segment)
 	return BYTES(segment->map, segment->identity.size);
 }
 
-/* Writes segment->state with the next generation: into the mapping, or by pwrite(2) when there is none. Returns 0 or the error. */
+/*
+ * Writes segment->state with the next generation: into the mapping, or by pwrite(2) when there is none that reaches the
+ * file. Syncs nothing. Returns 0 or the error, after which state.generation is the old one.
+ */
 int segment_write_state(struct journal_segment *segment);
 
 /* Closes the file, which stays. Idle (no sync in flight). NULL is fine. */
 void segment_free(struct journal_segment *segment);
-/* Deletes the file and frees. */
+/* Deletes the file and frees. NULL is fine. */
 void segment_delete(struct journal_segment *segment);
+
+/* --- for those who make segments (spares.h) --------------------------------------------------- */
+
+/* A random number that is not 0. Returns 0 or the error. */
+int segment_random_id(uint64_t *id);
+
+/* A segment of an identity, whose file nobody has looked at yet. Returns it, or NULL: no memory. */
+struct journal_segment *segment_of(struct journal_dir *dir, const struct journal_identity *identity);
+
+/* A mapped segment without records, and with the id of @identity, gets all the rest of it and a first state. */
+void segment_begin(struct journal_segment *segment, const struct journal_identity *identity);
+
+/* Errors of file systems that mean "full" are -ENOSPC. */
+int segment_disk_error(int error);
 
 #endif
