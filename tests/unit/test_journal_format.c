@@ -72,12 +72,12 @@ static void add(struct fixture_format *self, size_t properties_len, size_t paylo
 	++self->n;
 }
 
-static enum journal_found found_at(struct fixture_format *self, uint64_t offset,
-				   struct journal_header *header)
+/* One of enum journal_found. */
+static int found_at(struct fixture_format *self, uint64_t offset, struct journal_header *header)
 {
 	uint64_t size = 0;
 
-	return journal_record_at(segment_make_bytes(&self->make), usual.id, offset, header, &size);
+	return (int)journal_record_at(segment_make_bytes(&self->make), usual.id, offset, header, &size);
 }
 
 static uint64_t find(struct fixture_format *self, uint64_t offset)
