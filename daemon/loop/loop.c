@@ -285,6 +285,22 @@ void loop_op_fsync(struct loop *loop, struct loop_op *op, int fd)
 	io_uring_sqe_set_data(sqe, op);
 }
 
+void loop_op_fdatasync(struct loop *loop, struct loop_op *op, int fd)
+{
+	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, fd);
+
+	io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+	io_uring_sqe_set_data(sqe, op);
+}
+
+void loop_op_fallocate(struct loop *loop, struct loop_op *op, int fd, int mode, uint64_t offset, uint64_t len)
+{
+	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, fd);
+
+	io_uring_prep_fallocate(sqe, fd, mode, (off_t)offset, (off_t)len);
+	io_uring_sqe_set_data(sqe, op);
+}
+
 void loop_op_close(struct loop *loop, struct loop_op *op, int fd)
 {
 	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, fd);
@@ -299,6 +315,14 @@ void loop_op_renameat(struct loop *loop, struct loop_op *op, int old_dir_fd, con
 	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, old_dir_fd);
 
 	io_uring_prep_renameat(sqe, old_dir_fd, old_path, new_dir_fd, new_path, 0);
+	io_uring_sqe_set_data(sqe, op);
+}
+
+void loop_op_unlinkat(struct loop *loop, struct loop_op *op, int dir_fd, const char *path)
+{
+	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, dir_fd);
+
+	io_uring_prep_unlinkat(sqe, dir_fd, path, 0);
 	io_uring_sqe_set_data(sqe, op);
 }
 
