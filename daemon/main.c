@@ -185,6 +185,32 @@ static int open_standard_descriptors(void)
 	return 0;
 }
 
+/* An error of a mapping of the journal: the instruction is done again. Any other is what it would be without us. */
+static void on_sigbus(int signo, siginfo_t *info, void *context)
+{
+	(void)context;
+	/* A number of 0 or less: somebody sent it. */
+	if (info->si_code > 0 && journal_guard_handle(&guard, info->si_addr))
+		return;
+	/* Blocked until this returns. */
+	signal(signo, SIG_DFL);
+	raise(signo);
+}
+
+static int set_up_signals(void)
+{
+	struct sigaction bus = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+
+	sigemptyset(&bus.sa_mask);
+	if (sigaction(SIGBUS, &bus, NULL) < 0)
+		return -errno;
+	/* Peers close connections, and so do readers of our log. */
+	signal(SIGPIPE, SIG_IGN);
+	/* A file over the limit is an error of its write. */
+	signal(SIGXFSZ, SIG_IGN);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct config_source_paths paths;
@@ -194,9 +220,7 @@ int main(int argc, char **argv)
 	struct log log;
 	int r;
 
-	/* Peers close connections, and so do readers of our log. */
-	signal(SIGPIPE, SIG_IGN);
-	if (open_standard_descriptors())
+	if (set_up_signals() || open_standard_descriptors())
 		return EXIT_FAILED;
 	log_init(&log, "iothubd", LOG_LEVEL_INFO);
 	config_source_init(&source, &paths);
