@@ -28,7 +28,7 @@
 #define CHANNEL_NAME_MAX JOURNAL_CHANNEL_NAME_MAX
 /* Of one value, in bytes; values are UTF-8 without control characters. */
 #define CHANNEL_VALUE_MAX 1024
-/* Application properties, and bytes of all encoded properties together. */
+/* Application properties, and bytes of all encoded properties together, besides the daemon's own two. */
 #define CHANNEL_PROPERTIES_MAX     64
 #define CHANNEL_PROPERTY_BYTES_MAX 16384
 #define CHANNEL_TTL_MAX            315360000 /* ten years, in seconds */
@@ -91,6 +91,20 @@ struct channel {
 	uint64_t last_sequence, mark_sequence, mark_n;
 	unsigned int n_files; /* open files; the channel is freed when it was removed and this is 0 */
 	bool removed;
+	/* channel.c's: by number; what users did, which is kept and goes before the declaration. */
+	struct list number_link;
+	bool made;               /* by mkdir(2): is there without a declaration */
+	unsigned int set_fields; /* bits of enum channel_field */
+};
+
+/* What users can set; properties as a whole. */
+enum channel_field {
+	CHANNEL_FIELD_ACK,
+	CHANNEL_FIELD_WHEN_FULL,
+	CHANNEL_FIELD_TTL,
+	CHANNEL_FIELD_PRIORITY,
+	CHANNEL_FIELD_PROPERTIES,
+	CHANNEL_FIELD_TEXTS, /* one for each text from here on */
 };
 
 /* One channel as the configuration declares it; users' settings go before. Strings are borrowed. */
@@ -141,6 +155,8 @@ void channel_unref(struct channel *channel);
  * all properties together), -ENOMEM, -ENOSPC (too many properties; too many lanes). "" is not sent. */
 const char *channel_ack_name(enum channel_ack ack);
 const char *channel_when_full_name(enum channel_when_full when_full);
+/* The name of its file: "content-type". */
+const char *channel_text_name(enum channel_text which);
 int channel_ack_parse(struct bytes text, enum channel_ack *out);
 int channel_when_full_parse(struct bytes text, enum channel_when_full *out);
 int channel_set_ack(struct channel *channel, enum channel_ack ack);
@@ -151,7 +167,9 @@ int channel_set_text(struct channel *channel, enum channel_text which, struct by
 /* @name without the '@', at most 255 bytes, UTF-8 without control characters. */
 int channel_set_property(struct channel *channel, const char *name, struct bytes value);
 const char *channel_property(const struct channel *channel, const char *name); /* NULL: there is none */
-int channel_remove_property(struct channel *channel, const char *name);        /* -ENOENT */
+int channel_remove_property(struct channel *channel, const char *name);        /* -ENOENT, -ENOMEM */
+/* Gives @name another name, in the place of what has that one. Returns as channel_set_property(), or -ENOENT. */
+int channel_rename_property(struct channel *channel, const char *name, const char *new_name);
 /* Name of the property at @i, in the order they were added; NULL at the end. */
 const char *channel_property_name(const struct channel *channel, size_t i);
 
