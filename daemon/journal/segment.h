@@ -46,8 +46,14 @@ struct journal_segment {
 	uint64_t head;       /* where the next record goes */
 	uint64_t next_index; /* and its index */
 	uint64_t last_sequence;
-	uint64_t sync_head;  /* head of the commit under way, 0 = none */
-	struct loop_op sync; /* of the commit; the owner is container_of */
+	uint64_t recovered_head; /* head when the journal was opened; 0: made since */
+	uint64_t n_records;      /* not done with, and the bytes of the bound they take */
+	uint64_t n_bytes;
+	bool is_dirty;        /* its state is to be written */
+	bool is_held;         /* its lane is one of the users */
+	struct list unsynced; /* of those with records behind stored_offset */
+	uint64_t sync_head;   /* head of the commit under way, 0 = none */
+	struct loop_op sync;  /* of the commit; the owner is container_of */
 	void *owner;
 };
 
