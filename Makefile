@@ -62,6 +62,8 @@ all_src := $(daemon_src) daemon/main.c $(emulator_src) tools/emulator/main.c $(h
 programs := $(BUILD)/iothubd $(BUILD)/iothub-emulator $(BUILD)/hubctl $(BUILD)/iothub-run $(BUILD)/iothubctl
 bench_bin := $(patsubst tools/bench/%.c,$(BUILD)/bench/%,$(filter-out $(bench_common),$(bench_src)))
 test_bin := $(patsubst tests/%.c,$(BUILD)/tests/%,$(test_src))
+# What tests put in front of the daemon with LD_PRELOAD.
+preload_lib := $(patsubst tests/crash/preload/%.c,$(BUILD)/tests/crash/%.so,$(wildcard tests/crash/preload/*.c))
 replay_bin := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(fuzz_src))
 test_scripts := $(wildcard tests/unit/test_*.sh tests/flow/test_*.sh tests/mount/test_*.sh tests/crash/test_*.sh)
 # Clients nobody here wrote: each of these names its client and its version.
@@ -142,7 +144,11 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(call obj,$(support_src)) $(BUILD)/lib
 	@mkdir -p $(@D)
 	$(link) $^ $(daemon_libs)
 
-tests: $(programs) $(test_bin) $(replay_bin)
+$(BUILD)/tests/crash/%.so: tests/crash/preload/%.c Makefile $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CC) $(CPPFLAGS) -I. -O2 -g -std=gnu11 $(warnings) -MMD -MP -MT $@ -MF $@.d -shared -fPIC -o $@ $<
+
+tests: $(programs) $(test_bin) $(replay_bin) $(preload_lib)
 
 # Stops at once, and quickly, when everything is there.
 deps:
@@ -174,7 +180,7 @@ quickcheck:
 	@tests/run.sh $(BUILD) $(filter $(BUILD)/tests/unit/%,$(test_bin)) $(replay_bin) \
 		$(filter tests/unit/%,$(test_scripts))
 
-c_files := $(sort $(wildcard uapi/*.h daemon/*.c daemon/*/*.[ch] tools/*/*.[ch] tools/*/*/*.[ch] tests/*.h tests/*/*.[ch]))
+c_files := $(sort $(wildcard uapi/*.h daemon/*.c daemon/*/*.[ch] tools/*/*.[ch] tools/*/*/*.[ch] tests/*.h tests/*/*.[ch] tests/*/*/*.[ch]))
 
 lint: deps
 	@+$(parallel) $(BUILD)/libdaemon.a $(BUILD)/libemulator.a $(BUILD)/librun.a $(BUILD)/libiothubctl.a
@@ -232,4 +238,4 @@ uninstall:
 clean:
 	rm -rf build
 
--include $(patsubst %.o,%.d,$(call obj,$(all_src)) $(call fuzz_obj,$(daemon_src) $(emulator_src) $(run_src) $(support_src) $(fuzz_src)))
+-include $(patsubst %,%.d,$(preload_lib)) $(patsubst %.o,%.d,$(call obj,$(all_src)) $(call fuzz_obj,$(daemon_src) $(emulator_src) $(run_src) $(support_src) $(fuzz_src)))
