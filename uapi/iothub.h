@@ -51,6 +51,12 @@
 #define IOTHUB_DIR_TWIN_DESIRED           "desired"
 #define IOTHUB_DIR_TWIN_REPORTED          "reported"
 #define IOTHUB_DIR_CHANNELS               "channels" /* with a directory for each channel */
+#define IOTHUB_FILE_CHANNEL_ACK           "ack"      /* these in channels/NAME, with the telemetry files */
+#define IOTHUB_FILE_CHANNEL_WHEN_FULL     "when-full"
+#define IOTHUB_FILE_CHANNEL_TTL           "ttl"
+#define IOTHUB_FILE_CHANNEL_PRIORITY      "priority"
+#define IOTHUB_FILE_CHANNEL_STATS         "stats"
+#define IOTHUB_DIR_CHANNEL_PROPERTIES     "properties"
 #define IOTHUB_DIR_REJECTED               "rejected" /* with a directory for each message the hub refused for good */
 #define IOTHUB_FILE_REJECTED_PAYLOAD      "payload"
 #define IOTHUB_FILE_REJECTED_PROPERTIES   "properties.json"
