@@ -1,37 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A command as JSON, see command_json.h. What every message has is in message_json.c; a payload that is valid UTF-8 may
- * have any character.
+ * A command as JSON, see command_json.h. What every message has is in message_json.c.
  */
 
-#include <errno.h>
 #include <json-c/json.h>
-#include <stdlib.h>
 
-#include "base/base64.h"
 #include "base/cleanup.h"
-#include "base/utf8.h"
 #include "flow/command_json.h"
 #include "flow/message_json.h"
 #include "hub/contract.h"
-
-/* --- payload ---------------------------------------------------------------------------------- */
-
-static void add_payload(struct message_json *text, struct bytes payload)
-{
-	_cleanup_(free_ptr) char *base64 = NULL;
-
-	if (utf8_is_valid(payload)) {
-		message_json_add(text, text->root, "payload", message_json_string(payload));
-		return;
-	}
-	base64 = malloc(BASE64_LEN(payload.len) + 1);
-	if (base64)
-		base64_encode(payload, base64);
-	message_json_add(text, text->root, "payload-base64", base64 ? json_object_new_string(base64) : NULL);
-}
-
-/* --- the whole -------------------------------------------------------------------------------- */
 
 static int command_json(const struct command_message *message, bool with_payload, char **out, size_t *len)
 {
@@ -47,7 +24,7 @@ static int command_json(const struct command_message *message, bool with_payload
 	if (r)
 		return r;
 	if (with_payload)
-		add_payload(&text, message->payload);
+		message_json_add_payload(&text, message->payload);
 	return message_json_take(&text, out, len);
 }
 

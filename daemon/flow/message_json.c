@@ -10,8 +10,10 @@
 #include <json-c/json.h>
 #include <stdlib.h>
 
+#include "base/base64.h"
 #include "base/cleanup.h"
 #include "base/time.h"
+#include "base/utf8.h"
 #include "flow/message_json.h"
 #include "hub/contract.h"
 #include "mqtt/packet.h"
@@ -100,6 +102,23 @@ int message_json_add_properties(struct message_json *text, struct bytes field)
 	add_system(text, &properties);
 	add_application(text, field);
 	return 0;
+}
+
+/* --- payload ---------------------------------------------------------------------------------- */
+
+void message_json_add_payload(struct message_json *text, struct bytes payload)
+{
+	_cleanup_(free_ptr) char *base64 = NULL;
+
+	/* A payload that is valid UTF-8 may have any character. */
+	if (utf8_is_valid(payload)) {
+		message_json_add(text, text->root, "payload", message_json_string(payload));
+		return;
+	}
+	base64 = malloc(BASE64_LEN(payload.len) + 1);
+	if (base64)
+		base64_encode(payload, base64);
+	message_json_add(text, text->root, "payload-base64", base64 ? json_object_new_string(base64) : NULL);
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */

@@ -37,6 +37,9 @@ struct json_object *message_json_string(struct bytes bytes);
 /* Adds the members above. @field: a PUBLISH's encoded properties. Returns 0, or as mqtt_properties_decode(). */
 int message_json_add_properties(struct message_json *text, struct bytes field);
 
+/* Adds "payload", a string, when it is valid UTF-8; else "payload-base64". */
+void message_json_add_payload(struct message_json *text, struct bytes payload);
+
 /* The text as one line with a newline at its end. The caller frees *@out, which has a NUL behind its @len bytes. Returns 0
  * or -ENOMEM. */
 int message_json_take(struct message_json *text, char **out, size_t *len);
