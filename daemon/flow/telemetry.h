@@ -58,21 +58,29 @@ int telemetry_reserve(struct telemetry *t, struct channel *channel, uint64_t n_m
 /* Whether the channel's largest message fits: what poll(2) says. */
 bool telemetry_is_writable(struct telemetry *t, struct channel *channel);
 
+/* Whether a write fits into the empty queue. */
+bool telemetry_can_fit(const struct telemetry *t, const struct channel *channel, uint64_t n_messages,
+		       uint64_t n_bytes, uint64_t n_held);
+
 /* What has to be held for one message besides its payload. */
-#define TELEMETRY_MESSAGE_OVERHEAD 192
+static inline uint64_t telemetry_overhead(const struct channel *channel)
+{
+	return JOURNAL_RECORD_OVERHEAD + channel_properties_len(channel);
+}
 
 /* Promises room to a message that comes in pieces, as journal_hold(); and gives it back. */
 int telemetry_hold(struct telemetry *t, uint64_t n_bytes);
 void telemetry_unhold(struct telemetry *t, uint64_t n_bytes);
 
-/* The daemon stops: files take nothing new from here on; what is queued still goes out. */
+/* The daemon stops: files take nothing new from here on, and writes that wait for room fail with -ESHUTDOWN; what is
+ * queued still goes out. */
 void telemetry_close(struct telemetry *t);
 bool telemetry_is_closed(const struct telemetry *t);
 
 /*
  * Appends one message, the payload being @head and @tail one after the other. Returns 0 and its number in the
  * queue, or as telemetry_reserve(), which is called before where several belong together. The size was checked against
- * telemetry_payload_max().
+ * telemetry_payload_max(). @origin: NULL: nobody's.
  */
 int telemetry_append(struct telemetry *t, struct channel *channel, struct origin *origin, struct bytes head,
 		     struct bytes tail, uint64_t *sequence);
@@ -81,6 +89,9 @@ int telemetry_append(struct telemetry *t, struct channel *channel, struct origin
  * as telemetry_append(). */
 int telemetry_append_again(struct telemetry *t, struct channel *channel, struct bytes properties,
 			   struct bytes payload);
+
+/* Takes back the records @first to @last of the lane that were not sent yet; nobody is told an error. */
+void telemetry_withdraw(struct telemetry *t, struct journal_lane *lane, uint64_t first, uint64_t last);
 
 /* --- the link's side, see struct link_ops ----------------------------------------------------- */
 

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How what is written to a telemetry file is cut into messages.
+ *
+ * Between writes an open file has a `partial` message: the rest of a line, or a file so far. While it is not empty,
+ * `held` bytes of the queue are promised to it. `refusing` is the error of everything up to the end of that line or file;
+ * partial is empty then.
+ *
+ * A write that was not taken though it was good (the queue was full, the disk failed) is remembered: only who repeats it goes
+ * on with the message it belongs to. Who ignores the error, as a shell's echo does, writes what comes next, and a
+ * message with a hole would be worse than none.
+ */
+
+#include <assert.h>
+#include <errno.h>
+
+#include "flow/telemetry_files_internal.h"
+
+/* --- what is promised to a partial message ---------------------------------------------------- */
+
+/* Promises grow by steps, so that a line of small pieces does not ask each time. */
+#define HOLD_STEP 4096
+
+static uint64_t tfile_hold_bytes(const struct tfile *f, size_t n_partial)
+{
+	return n_partial
+		       ? (n_partial + HOLD_STEP - 1) / HOLD_STEP * HOLD_STEP + telemetry_overhead(f->channel)
+		       : 0;
+}
+
+/* Gives the promised room back for a moment, of which nobody hears: to use it, or to hold it again. */
+static void tfile_lend(struct tfile *f)
+{
+	journal_unhold(telemetry_journal(f->telemetry), f->held);
+	f->held = 0;
+}
+
+/* Only with room that was checked, or that was just given back. */
+static void tfile_hold(struct tfile *f, uint64_t n_bytes)
+{
+	int r = telemetry_hold(f->telemetry, n_bytes);
+
+	assert(r == 0);
+	(void)r;
+	f->held = n_bytes;
+}
+
+void tfile_drop_partial(struct tfile *f, int error)
+{
+	buf_consume(&f->partial, buf_len(&f->partial));
+	telemetry_unhold(f->telemetry, f->held);
+	f->held = 0;
+	f->refusing = error;
+}
+
+/* FNV-1a. */
+static uint64_t hash_bytes(struct bytes data)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < data.len; ++i)
+		hash = (hash ^ data.data[i]) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+void tfile_refuse(struct tfile *f, struct bytes data, int error)
+{
+	if (f->framing == FRAMING_RAW)
+		return;
+	f->refused = error;
+	f->refused_len = data.len;
+	f->refused_hash = hash_bytes(data);
+	f->refused_ends = f->framing == FRAMING_LINES && data.data[data.len - 1] == '\n';
+}
+
+void tfile_begin_write(struct tfile *f, struct bytes data)
+{
+	int error = f->refused;
+
+	f->refused = 0;
+	if (error && (f->refused_len != data.len || f->refused_hash != hash_bytes(data)))
+		tfile_drop_partial(f, f->refused_ends ? 0 : error);
+}
+
+int tfile_finish(struct tfile *f)
+{
+	uint64_t held = f->held, sequence;
+	int r;
+
+	f->refused = 0;
+	if (buf_len(&f->partial)) {
+		tfile_lend(f);
+		r = telemetry_append(f->telemetry, f->channel, f->origin, buf_bytes(&f->partial),
+				     BYTES(NULL, 0), &sequence);
+		if (r) {
+			tfile_hold(f, held);
+			return r;
+		}
+		f->held = 0;
+	}
+	tfile_drop_partial(f, 0);
+	return 0;
+}
+
+/* Room for what @taken asks, in place of what the file holds; which it holds again, unless this returns 0. */
+static int tfile_reserve(struct tfile *f, const struct taken *taken)
+{
+	uint64_t held = f->held;
+	int r;
+
+	tfile_lend(f);
+	r = telemetry_reserve(f->telemetry, f->channel, taken->n_messages, taken->n_bytes, taken->n_held);
+	if (r)
+		tfile_hold(f, held);
+	return r;
+}
+
+/* --- telemetry: lines ------------------------------------------------------------------------- */
+
+/* What a write to a file of lines holds, counted before anything of it is taken. */
+struct lines {
+	uint64_t n_messages;
+	uint64_t n_bytes; /* of their payload, the partial one's start included */
+	size_t rest_at;   /* where the unterminated rest starts */
+	bool too_long;    /* a message, or the rest, is over the limit */
+};
+
+static struct lines lines_scan(struct bytes data, size_t n_partial, size_t max)
+{
+	struct lines lines = {0};
+	const uint8_t *newline;
+	size_t len, n_before = n_partial;
+
+	while (lines.rest_at < data.len &&
+	       (newline = memchr(data.data + lines.rest_at, '\n', data.len - lines.rest_at))) {
+		len = n_before + (size_t)(newline - data.data) - lines.rest_at;
+		lines.n_messages += len > 0;
+		lines.n_bytes += len;
+		lines.too_long |= len > max;
+		lines.rest_at = (size_t)(newline - data.data) + 1;
+		n_before = 0;
+	}
+	lines.too_long |= n_before + data.len - lines.rest_at > max;
+	return lines;
+}
+
+/* Appends the complete lines of @data, the first of them behind the partial message, which stays. Room was made; but
+ * the disk can fail, and then none of them is there. */
+static int lines_append(struct tfile *f, struct bytes data, struct taken *taken)
+{
+	struct bytes head = buf_bytes(&f->partial);
+	const uint8_t *at = data.data, *end = data.data + data.len, *newline;
+	int r;
+
+	for (; at < end && (newline = memchr(at, '\n', (size_t)(end - at))); at = newline + 1) {
+		size_t len = (size_t)(newline - at);
+
+		if (head.len || len) {
+			r = telemetry_append(f->telemetry, f->channel, f->origin, head, BYTES(at, len),
+					     &taken->last);
+			if (r) {
+				telemetry_withdraw(f->telemetry, f->channel->lane, taken->first, taken->last);
+				return r;
+			}
+		}
+		head = BYTES(NULL, 0);
+	}
+	return 0;
+}
+
+/* Takes nothing of this write, nor of the line it ends in. */
+static int lines_refuse(struct tfile *f, struct bytes data, int error)
+{
+	tfile_drop_partial(f, data.data[data.len - 1] == '\n' ? 0 : error);
+	return error;
+}
+
+static int lines_take(struct tfile *f, struct bytes data, struct taken *taken)
+{
+	size_t n_partial = buf_len(&f->partial);
+	uint64_t held = f->held;
+	struct lines lines;
+	struct bytes rest;
+	uint8_t *at;
+	int r;
+
+	if (f->refusing)
+		return lines_refuse(f, data, f->refusing);
+	lines = lines_scan(data, n_partial, telemetry_payload_max(f->telemetry, f->channel));
+	if (lines.too_long)
+		return lines_refuse(f, data, -EMSGSIZE);
+	rest = BYTES(data.data + lines.rest_at, data.len - lines.rest_at);
+	taken->n_messages = lines.n_messages;
+	taken->n_bytes = lines.n_bytes;
+	taken->n_held = tfile_hold_bytes(f, rest.len + (lines.rest_at ? 0 : n_partial));
+	taken->is_split = rest.len || n_partial;
+	taken->is_good = true;
+	/* Before anything is appended, so that only the queue can refuse from here on. */
+	r = rest.len ? buf_reserve(&f->partial, rest.len, &at) : 0;
+	if (!r)
+		r = tfile_reserve(f, taken);
+	if (r)
+		return r;
+	r = lines_append(f, BYTES(data.data, lines.rest_at), taken);
+	if (r) {
+		tfile_hold(f, held);
+		return r;
+	}
+	if (lines.rest_at)
+		buf_consume(&f->partial, n_partial);
+	tfile_hold(f, taken->n_held);
+	r = buf_append(&f->partial, rest);
+	assert(r == 0);
+	return 0;
+}
+
+/* --- telemetry.raw: writes -------------------------------------------------------------------- */
+
+static int raw_take(struct tfile *f, struct bytes data, struct taken *taken)
+{
+	int r;
+
+	if (data.len > telemetry_payload_max(f->telemetry, f->channel))
+		return -EMSGSIZE;
+	taken->is_good = true;
+	taken->n_messages = 1;
+	taken->n_bytes = data.len;
+	r = telemetry_reserve(f->telemetry, f->channel, 1, data.len, 0);
+	if (r)
+		return r;
+	return telemetry_append(f->telemetry, f->channel, f->origin, data, BYTES(NULL, 0), &taken->last);
+}
+
+/* --- telemetry.file: open to close ------------------------------------------------------------ */
+
+static int file_take(struct tfile *f, struct bytes data, struct taken *taken)
+{
+	size_t len = buf_len(&f->partial) + data.len;
+	uint8_t *at;
+	int r;
+
+	if (!f->refusing && len > telemetry_payload_max(f->telemetry, f->channel))
+		tfile_drop_partial(f, -EMSGSIZE);
+	if (f->refusing)
+		return f->refusing;
+	taken->is_good = true;
+	taken->n_held = tfile_hold_bytes(f, len);
+	r = buf_reserve(&f->partial, data.len, &at);
+	if (!r)
+		r = tfile_reserve(f, taken);
+	if (r)
+		return r;
+	tfile_hold(f, taken->n_held);
+	r = buf_append(&f->partial, data);
+	assert(r == 0);
+	return 0;
+}
+
+/* --- all -------------------------------------------------------------------------------------- */
+
+int tfile_take(struct tfile *f, struct bytes data, struct taken *taken)
+{
+	*taken = (struct taken){.first = journal_appended(telemetry_journal(f->telemetry)) + 1};
+	switch (f->framing) {
+	case FRAMING_LINES:
+		return lines_take(f, data, taken);
+	case FRAMING_RAW:
+		return raw_take(f, data, taken);
+	case FRAMING_FILE:
+		return file_take(f, data, taken);
+	case N_FRAMINGS:
+		break;
+	}
+	return -EINVAL;
+}
