@@ -153,6 +153,8 @@ static void segment_reset(struct journal_segment *segment)
 	segment->head = JOURNAL_HEADER_BYTES;
 	segment->next_index = segment->identity.first_index;
 	segment->last_sequence = 0;
+	segment->sync_head = 0;
+	segment->owner = NULL;
 }
 
 static void put_identity(const struct journal_identity *identity, uint8_t *header)
