@@ -69,7 +69,7 @@ test_scripts := $(wildcard tests/unit/test_*.sh tests/flow/test_*.sh tests/mount
 # Clients nobody here wrote: each of these names its client and its version.
 judge_scripts := $(wildcard tests/judges/test_*.py tests/judges/test_*.js)
 
-.PHONY: all demo run check contract quickcheck lint format bench fuzz install uninstall clean deps tests help FORCE
+.PHONY: all demo run check contract torture quickcheck lint format bench fuzz install uninstall clean deps tests help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -78,6 +78,7 @@ all: $(programs)
 help:
 	@sed -n 's/^# \{0,1\}//; 3,9p' Makefile
 	@echo 'make quickcheck unit tests only'
+	@echo 'make torture    the crash tests in their long forms'
 	@echo 'make contract   writes tests/contract.md from the last make check'
 	@echo 'make lint       format, clang-tidy, cppcheck, layers'
 	@echo 'make format     clang-format in place'
@@ -132,7 +133,9 @@ $(BUILD)/iothubctl: $(call obj,tools/iothubctl/main.c) $(BUILD)/libiothubctl.a $
 
 $(BUILD)/bench/%: $(BUILD)/obj/tools/bench/%.o $(call obj,$(bench_common)) $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
-	$(link) $^ -lmosquitto $(daemon_libs)
+	$(link) $^ $(bench_libs) $(daemon_libs)
+bench_libs := -lmosquitto
+$(BUILD)/bench/store: bench_libs := -lmosquitto -lsqlite3
 
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(call obj,$(support_src)) \
 		$(BUILD)/librun.a $(BUILD)/libemulator.a $(BUILD)/libdaemon.a
@@ -175,6 +178,17 @@ build/mqttjs/installed: tests/judges/mqttjs/package.json tests/judges/mqttjs/pac
 	@rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
 	$(call quiet,NPM)cd $(@D) && npm ci --silent --ignore-scripts --no-audit --no-fund && touch $(@F)
 
+# Each with its long form: hours.
+torture: export IOTHUB_KILLS = 1000
+torture: export IOTHUB_CUTS = 500
+torture: export IOTHUB_MALLOC = 0
+torture: export IOTHUB_SEQUENCES = 1000
+torture: export IOTHUB_TORTURE = 1
+torture: deps
+	@+$(parallel) tests
+	@tests/run.sh $(BUILD) $(filter $(BUILD)/tests/crash/%,$(test_bin)); status=$$?; \
+		grep -E '^(== |# [0-9]|# TEST_SEED)' $(BUILD)/check.log; exit $$status
+
 quickcheck:
 	@+$(parallel) tests
 	@tests/run.sh $(BUILD) $(filter $(BUILD)/tests/unit/%,$(test_bin)) $(replay_bin) \
@@ -192,6 +206,7 @@ format:
 bench: deps
 	@+$(parallel) all $(bench_bin)
 	@tools/bench/run.sh $(BUILD)
+	@tools/bench/store.sh $(BUILD)
 
 # Fuzzing needs clang; each target runs RUNS inputs on top of its corpus.
 RUNS ?= 10000000
