@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
@@ -36,7 +37,7 @@
 #define N_WRITES  3
 #define TEXT_SIZE 4096
 /* For one step that waits for the hub, and for the end. */
-#define STEP_MAX_S 5
+#define STEP_MAX_S 2
 #define END_MAX_S  20
 
 FIXTURE(failing)
@@ -48,6 +49,14 @@ FIXTURE(failing)
 	char text[TEXT_SIZE];
 	struct load load;
 };
+
+/* Ends what a process waits in after @s seconds, and from then on every second; 0: no more. */
+static void limit(int s)
+{
+	const struct itimerval timer = {.it_value.tv_sec = s, .it_interval.tv_sec = s ? 1 : 0};
+
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
 
 static void on_alarm(int signo)
 {
@@ -70,7 +79,6 @@ FIXTURE_SETUP(failing)
 	self->control = mmap(NULL, sizeof(*self->control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
 	ASSERT_TRUE(self->control != MAP_FAILED);
-	/* Ends what a process waits in. */
 	ASSERT_EQ(sigaction(SIGALRM, &action, NULL), 0);
 }
 
@@ -176,14 +184,14 @@ static void step_method(struct fixture_failing *self)
 			   "--timeout", "1");
 		_exit(0);
 	}
-	alarm(1);
+	limit(1);
 	{
 		_cleanup_(close_fd) int fd = open(lab_path(&self->lab, "methods/m/call"), O_RDWR | O_CLOEXEC);
 
 		if (fd >= 0 && read(fd, self->text, sizeof(self->text)) >= 0)
 			(void)!write(fd, "200 ok", 6);
 	}
-	alarm(STEP_MAX_S);
+	limit(STEP_MAX_S);
 	process_stop(&caller, 0);
 	rmdir(lab_path(&self->lab, method));
 }
@@ -196,9 +204,9 @@ static void session(struct fixture_failing *self)
 	static const char *const files[] = {"status", "events", "metrics", "twin/changes", "rejected"};
 
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); ++i) {
-		alarm(STEP_MAX_S);
+		limit(STEP_MAX_S);
 		steps[i](self);
-		alarm(0);
+		limit(0);
 	}
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); ++i)
 		file_read(self, files[i]);
@@ -243,9 +251,9 @@ static int end(struct fixture_failing *self)
 	int status = -1, r;
 
 	kill(self->lab.daemon, SIGTERM);
-	alarm(END_MAX_S);
+	limit(END_MAX_S);
 	r = waitpid(self->lab.daemon, &status, 0);
-	alarm(0);
+	limit(0);
 	if (r != self->lab.daemon) {
 		harness_fail(__FILE__, __LINE__, false, "the daemon does not end");
 		return lab_stop_daemon(&self->lab, SIGKILL);
