@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Walking a lane, reading its records and ending them. What is read lies in a mapping: of a segment that is held for
+ * the sender, or of the one pinned for the last reader.
+ */
+
+#include <assert.h>
+#include <errno.h>
+
+#include "base/time.h"
+#include "journal/internal.h"
+
+/* --- walking ---------------------------------------------------------------------------------- */
+
+/*
+ * The first record at or behind the place that is not done and has at least the number. Damage on the way is stepped
+ * over in silence: it is counted when the sender meets it.
+ */
+static bool lane_walk(struct journal_lane *lane, struct journal_place from, uint64_t sequence,
+		      struct journal_cursor *out)
+{
+	struct journal_segment *segment = from.segment;
+	uint64_t offset = from.offset;
+	struct lane_found found;
+
+	while (segment) {
+		if (segment->last_sequence >= sequence && !journal_pin(lane->journal, segment)) {
+			for (;; offset += found.size) {
+				offset = lane_search(lane, segment, offset, 0, &found);
+				if (offset >= segment->head)
+					break;
+				if (found.is_withdrawn || found.header.sequence < sequence ||
+				    lane_is_done(lane, found.header.index))
+					continue;
+				*out = (struct journal_cursor){.lane = lane,
+							       .segment = segment,
+							       .sequence = found.header.sequence,
+							       .index = found.header.index,
+							       .offset = offset};
+				return true;
+			}
+		}
+		segment = lane_after(lane, segment);
+		offset = segment ? segment->state.done_offset : 0;
+	}
+	return false;
+}
+
+bool journal_first(struct journal_lane *lane, struct journal_cursor *out)
+{
+	enum lane_next r = lane_resolve(lane);
+	struct journal_segment *first;
+
+	lane_advance(lane);
+	first = lane_first(lane);
+	if (!first)
+		return false;
+	if (r == LANE_READY && !lane_in_flight(lane)) {
+		*out = (struct journal_cursor){.lane = lane,
+					       .segment = lane->next.segment,
+					       .sequence = lane->next.sequence,
+					       .index = lane->next.index,
+					       .offset = lane->next.offset};
+		return true;
+	}
+	lane_settle_front(lane);
+	return lane_walk(lane, (struct journal_place){.segment = first, .offset = first->state.done_offset},
+			 0, out);
+}
+
+bool journal_next(const struct journal_cursor *at, struct journal_cursor *out)
+{
+	struct journal_place from = {.segment = at->segment, .offset = at->offset};
+
+	return lane_walk(at->lane, from, at->sequence + 1, out);
+}
+
+bool journal_find(struct journal_lane *lane, uint64_t sequence, struct journal_cursor *out)
+{
+	struct journal_segment *first = lane_first(lane);
+
+	return first &&
+	       lane_walk(lane, (struct journal_place){.segment = first, .offset = first->state.done_offset},
+			 sequence, out) &&
+	       out->sequence == sequence;
+}
+
+bool journal_is_sent(const struct journal_cursor *at)
+{
+	return at->index < at->lane->next.index;
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+/* Looks at the record of a cursor; its segment is mapped then. Returns 0, -EBADMSG, or -EIO: a page cannot be read. */
+static int cursor_look(const struct journal_cursor *at, struct lane_found *found)
+{
+	struct journal_segment *segment = at->segment;
+
+	if (journal_pin(at->lane->journal, segment))
+		return -EIO;
+	if (lane_look(at->lane, segment, at->offset, at->index, found) && !found->is_withdrawn &&
+	    found->header.index == at->index && found->header.sequence == at->sequence)
+		return 0;
+	if (!segment_was_hit(segment) && !segment->is_torn)
+		return -EBADMSG;
+	lane_remap(at->lane, segment);
+	return -EIO;
+}
+
+static int cursor_read(const struct journal_cursor *at, struct lane_found *found)
+{
+	struct journal_lane *lane = at->lane;
+	struct journal *j = lane->journal;
+	int r = cursor_look(at, found);
+
+	if (r == -EIO) {
+		disk_on_read(j, disk_error_now(j));
+		if (++lane->n_read_errors >= JOURNAL_READ_ATTEMPTS)
+			r = -EBADMSG;
+	} else if (!r && lane->n_read_errors) {
+		lane->n_read_errors = 0;
+		disk_on_read(j, 0);
+	}
+	/* One that is not sent is counted when the sender meets it. */
+	if (r == -EBADMSG && journal_is_sent(at))
+		damage_note(j, at->segment, at->offset, at->offset + JOURNAL_RECORD_HEADER_BYTES, 1);
+	return r;
+}
+
+int journal_read(const struct journal_cursor *at, struct journal_record *out)
+{
+	struct lane_found found;
+	const struct journal_header *header = &found.header;
+	const uint8_t *data;
+	int r = cursor_read(at, &found);
+
+	if (r)
+		return r;
+	data = at->segment->map + at->offset + JOURNAL_RECORD_HEADER_BYTES;
+	*out = (struct journal_record){
+		.sequence = header->sequence,
+		.origin = header->sequence <= at->lane->journal->recovered ? 0 : header->origin,
+		.time_ms = header->time_ms,
+		.expires_ms = UINT64_MAX,
+		.channel = header->channel,
+		.priority = header->priority,
+		.properties = BYTES(data, header->properties_len),
+		.payload = BYTES(data + header->properties_len, header->payload_len),
+	};
+	if (header->ttl_s && header->time_ms <= UINT64_MAX - header->ttl_s * MSEC_PER_SEC)
+		out->expires_ms = header->time_ms + header->ttl_s * MSEC_PER_SEC;
+	return 0;
+}
+
+/* --- ending ----------------------------------------------------------------------------------- */
+
+void journal_withdraw(struct journal *j, const struct journal_cursor *at)
+{
+	struct journal_lane *lane = at->lane;
+	struct lane_found found;
+
+	assert(!journal_is_sent(at));
+	/* When it cannot be read it is damage by now, and the sender meets it. */
+	if (!cursor_look(at, &found)) {
+		journal_record_withdraw(at->segment->map + at->offset);
+		/* An earlier daemon's are taken off when next passes, as if that one had withdrawn them. */
+		if (at->sequence > j->recovered)
+			lane_uncount(lane, at->segment, 1, found.size);
+	}
+	if (lane->next.index != at->index)
+		return;
+	lane->next.is_resolved = false;
+	lane_resolve(lane);
+	lane_advance(lane);
+}
+
+void journal_mark_done(struct journal *j, const struct journal_cursor *at)
+{
+	struct journal_lane *lane = at->lane;
+	struct lane_found found;
+
+	if (!journal_is_sent(at)) {
+		/* Where it is the first one, the front moves over it at once. */
+		journal_withdraw(j, at);
+		return;
+	}
+	assert(!lane_is_done(lane, at->index));
+	/* The bytes of a damaged one are found when its segment is released. */
+	lane_uncount(lane, at->segment, 1, cursor_look(at, &found) ? 0 : found.size);
+	lane_set_bit(lane, at->index);
+	lane_touch(lane, at->segment);
+	lane_advance(lane);
+}
