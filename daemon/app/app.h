@@ -23,12 +23,13 @@ int app_check(const struct config *config, struct log *log);
  */
 int app_new(struct app **out, const struct config *config, struct log *log, struct journal_guard *guard);
 
-/* What is queued when the daemon stops gets this long to reach the hub. */
-#define APP_DRAIN_NS (5 * NSEC_PER_SEC)
+/* What is queued when the daemon stops gets this long to reach the hub: a moment, when it is safe where it is. */
+#define APP_DRAIN_NS          NSEC_PER_SEC
+#define APP_DRAIN_VOLATILE_NS (5 * NSEC_PER_SEC)
 
 /*
  * Tells the service manager that the files are there, connects, and runs until SIGTERM, SIGINT, SIGHUP, SIGQUIT or
- * the loss of the mount. Then files take nothing new (ESHUTDOWN), what is queued gets APP_DRAIN_NS if the hub is
+ * the loss of the mount. Then files take nothing new (ESHUTDOWN), what is queued gets APP_DRAIN_NS (or the other) if the hub is
  * there, the mount goes away and the connection is closed; a second signal skips the wait. Returns 0, -ENODEV when
  * somebody else unmounted, or the error of the loop.
  */

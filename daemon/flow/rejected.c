@@ -135,31 +135,38 @@ int rejected_read(struct rejected_message *message, struct bytes *properties, st
 {
 	struct journal_record record;
 	struct parts parts;
+	int r;
 
 	if (!list_is_linked(&message->link))
 		return -ESTALE;
-	if (journal_read(&message->at, &record) || !payload_decode(record.payload, &parts)) {
+	r = journal_read(&message->at, &record);
+	if (!r && !payload_decode(record.payload, &parts))
+		r = -EBADMSG;
+	if (r == -EBADMSG) {
 		/* Whoever asks may be using its nodes. */
 		message->unreadable = true;
 		loop_defer(message->owner->options.loop, &message->owner->deferred);
-		return -EIO;
 	}
+	if (r)
+		return -EIO;
 	*properties = record.properties;
 	*payload = parts.payload;
 	return 0;
 }
 
-/* The message of the record at @at joins the table. Returns 0, -ENOMEM, or -EBADMSG: there is none that can be read. */
+/* The message of the record at @at joins the table. Returns 0, -ENOMEM, or -EBADMSG or -EIO: there is none that can be read
+ * (now). */
 static int message_add(struct rejected *r, const struct journal_cursor *at)
 {
 	struct rejected_message *message;
 	struct journal_record record;
 	struct parts parts;
+	int error = journal_read(at, &record);
 
-	if (journal_read(at, &record)) {
+	if (error == -EBADMSG)
 		journal_withdraw(r->options.journal, at);
-		return -EBADMSG;
-	}
+	if (error)
+		return error;
 	if (!payload_decode(record.payload, &parts)) {
 		log_warning(r->options.log, "a rejected message cannot be shown: a newer iothubd wrote it");
 		return -EBADMSG;
