@@ -39,6 +39,7 @@ emulator_src := $(filter-out tools/emulator/main.c,$(wildcard tools/emulator/*.c
 hubctl_src := $(wildcard tools/hubctl/*.c)
 run_src := $(filter-out tools/run/main.c,$(wildcard tools/run/*.c))
 iothubctl_src := $(filter-out tools/iothubctl/main.c,$(wildcard tools/iothubctl/*.c))
+inspect_src := $(filter-out tools/journal/main.c,$(wildcard tools/journal/*.c))
 bench_src := $(wildcard tools/bench/*.c)
 # Linked into each of the others.
 bench_common := tools/bench/bench.c tools/bench/client.c
@@ -56,10 +57,11 @@ link = $(call quiet,LINK)$(CC) $(LDFLAGS) -o $@
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 all_src := $(daemon_src) daemon/main.c $(emulator_src) tools/emulator/main.c $(hubctl_src) $(run_src) \
-	tools/run/main.c $(iothubctl_src) tools/iothubctl/main.c $(bench_src) $(support_src) $(test_src) $(fuzz_src) \
+	tools/run/main.c $(iothubctl_src) tools/iothubctl/main.c $(inspect_src) tools/journal/main.c $(bench_src) $(support_src) $(test_src) $(fuzz_src) \
 	tests/fuzz/replay.c
 
-programs := $(BUILD)/iothubd $(BUILD)/iothub-emulator $(BUILD)/hubctl $(BUILD)/iothub-run $(BUILD)/iothubctl
+programs := $(BUILD)/iothubd $(BUILD)/iothub-emulator $(BUILD)/hubctl $(BUILD)/iothub-run $(BUILD)/iothubctl \
+	$(BUILD)/iothub-journal
 bench_bin := $(patsubst tools/bench/%.c,$(BUILD)/bench/%,$(filter-out $(bench_common),$(bench_src)))
 test_bin := $(patsubst tests/%.c,$(BUILD)/tests/%,$(test_src))
 # What tests put in front of the daemon with LD_PRELOAD.
@@ -93,7 +95,8 @@ stamp = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || p
 $(BUILD)/flags: FORCE
 	$(call stamp,$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS))
 $(BUILD)/sources: FORCE
-	$(call stamp,$(daemon_src) $(emulator_src) $(hubctl_src) $(run_src) $(iothubctl_src) $(support_src))
+	$(call stamp,$(daemon_src) $(emulator_src) $(hubctl_src) $(run_src) $(iothubctl_src) $(inspect_src) \
+		$(support_src))
 FORCE:
 
 $(BUILD)/obj/%.o: %.c Makefile $(BUILD)/flags
@@ -116,6 +119,10 @@ $(BUILD)/libiothubctl.a: $(call obj,$(iothubctl_src)) $(BUILD)/sources
 	@rm -f $@
 	$(call quiet,AR)ar rcs $@ $(filter %.o,$^)
 
+$(BUILD)/libinspect.a: $(call obj,$(inspect_src)) $(BUILD)/sources
+	@rm -f $@
+	$(call quiet,AR)ar rcs $@ $(filter %.o,$^)
+
 $(BUILD)/iothubd: $(call obj,daemon/main.c) $(BUILD)/libdaemon.a
 	$(link) $^ $(daemon_libs)
 
@@ -131,6 +138,9 @@ $(BUILD)/iothub-run: $(call obj,tools/run/main.c) $(BUILD)/librun.a $(BUILD)/lib
 $(BUILD)/iothubctl: $(call obj,tools/iothubctl/main.c) $(BUILD)/libiothubctl.a $(BUILD)/libdaemon.a
 	$(link) $^ -ljson-c
 
+$(BUILD)/iothub-journal: $(call obj,tools/journal/main.c) $(BUILD)/libinspect.a $(BUILD)/libdaemon.a
+	$(link) $^ -ljson-c -lcrypto
+
 $(BUILD)/bench/%: $(BUILD)/obj/tools/bench/%.o $(call obj,$(bench_common)) $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
 	$(link) $^ $(bench_libs) $(daemon_libs)
@@ -142,8 +152,8 @@ $(BUILD)/tests/fuzz/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/test
 	@mkdir -p $(@D)
 	$(link) $^ $(daemon_libs)
 
-$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(call obj,$(support_src)) $(BUILD)/libiothubctl.a $(BUILD)/librun.a \
-		$(BUILD)/libemulator.a $(BUILD)/libdaemon.a
+$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(call obj,$(support_src)) $(BUILD)/libiothubctl.a $(BUILD)/libinspect.a \
+		$(BUILD)/librun.a $(BUILD)/libemulator.a $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
 	$(link) $^ $(daemon_libs)
 
@@ -197,7 +207,8 @@ quickcheck:
 c_files := $(sort $(wildcard uapi/*.h daemon/*.c daemon/*/*.[ch] tools/*/*.[ch] tools/*/*/*.[ch] tests/*.h tests/*/*.[ch] tests/*/*/*.[ch]))
 
 lint: deps
-	@+$(parallel) $(BUILD)/libdaemon.a $(BUILD)/libemulator.a $(BUILD)/librun.a $(BUILD)/libiothubctl.a
+	@+$(parallel) $(BUILD)/libdaemon.a $(BUILD)/libemulator.a $(BUILD)/librun.a $(BUILD)/libiothubctl.a \
+		$(BUILD)/libinspect.a
 	@tests/lint/run.sh $(BUILD) $(c_files)
 
 format:
@@ -228,7 +239,7 @@ fuzz: deps
 
 # What goes where: source, directory, mode. Units get the places of the programs written into them.
 installed := $(BUILD)/iothubd:$(sbindir):755 $(BUILD)/iothub-emulator:$(bindir):755 $(BUILD)/hubctl:$(bindir):755 \
-	$(BUILD)/iothub-run:$(bindir):755 $(BUILD)/iothubctl:$(bindir):755 \
+	$(BUILD)/iothub-run:$(bindir):755 $(BUILD)/iothubctl:$(bindir):755 $(BUILD)/iothub-journal:$(sbindir):755 \
 	$(foreach page,$(wildcard packaging/man/*.[1-8]),$(page):$(mandir)/man$(subst .,,$(suffix $(page))):644) \
 	$(patsubst %,%:$(completiondir):644,$(wildcard packaging/completions/*)) \
 	$(patsubst %,%:$(PREFIX)/lib/sysusers.d:644,$(wildcard packaging/sysusers/*.conf)) \
