@@ -14,8 +14,8 @@
  * never held a promise (-ENODATA). After kill -9 all that was written is there.
  *
  * No advice is given about the mapping. Populating it ahead does not help: the file system has to hear of the first
- * write to each page after each sync, so the fault comes anyway, and one costs as much as some ten records; and it
- * would count as memory in use.
+ * write to each page after each sync, so the fault comes anyway (one or two microseconds for a page of records); and
+ * it would count as memory in use.
  */
 
 #include <assert.h>
@@ -36,12 +36,15 @@
  * directory lies. */
 #define NEW_ATTEMPTS 4
 
+const uint8_t segment_zeros[SEGMENT_ZEROS_BYTES];
+
 void segment_name(uint64_t id, char out[static JOURNAL_SEGMENT_NAME_SIZE])
 {
 	snprintf(out, JOURNAL_SEGMENT_NAME_SIZE, "%016" PRIx64 ".segment", id);
 }
 
-int segment_disk_error(int error)
+/* What a file system calls full. */
+static int disk_error(int error)
 {
 	return error == -EFBIG || error == -EDQUOT ? -ENOSPC : error;
 }
@@ -91,7 +94,7 @@ static int write_at(int fd, const void *data, size_t len, uint64_t offset)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return n < 0 ? segment_disk_error(-errno) : -EIO;
+			return n < 0 ? disk_error(-errno) : -EIO;
 		at += n;
 		len -= (size_t)n;
 		offset += (size_t)n;
@@ -101,11 +104,10 @@ static int write_at(int fd, const void *data, size_t len, uint64_t offset)
 
 static int write_zeros(int fd, uint64_t size)
 {
-	static const uint8_t zeros[16384];
 	int r = 0;
 
-	for (uint64_t at = 0; at < size && !r; at += sizeof(zeros))
-		r = write_at(fd, zeros, sizeof(zeros), at);
+	for (uint64_t at = 0; at < size && !r; at += segment_fill_len(at, size))
+		r = write_at(fd, segment_zeros, segment_fill_len(at, size), at);
 	return r;
 }
 
@@ -117,7 +119,7 @@ static int allocate(int fd, uint64_t size)
 	do
 		r = fallocate(fd, 0, 0, (off_t)size) < 0 ? -errno : 0;
 	while (r == -EINTR);
-	return segment_disk_error(r == -ENOSYS ? -EOPNOTSUPP : r);
+	return disk_error(r == -ENOSYS ? -EOPNOTSUPP : r);
 }
 
 static int open_for_writing(const struct journal_segment *segment)
@@ -279,7 +281,7 @@ static int create_file(struct journal_segment *segment)
 			return r;
 		segment_name(segment->identity.id, segment->name);
 		fd = openat(segment->dir->fd, segment->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-		r = fd < 0 ? segment_disk_error(-errno) : 0;
+		r = fd < 0 ? disk_error(-errno) : 0;
 	}
 	return r ? r : fd;
 }
@@ -349,12 +351,11 @@ void segment_delete(struct journal_segment *segment)
 
 /* --- opening what is there -------------------------------------------------------------------- */
 
-/* Returns how much of the header there is (what is missing is zeros), or the error. */
+/* Returns how much of the header there is, or the error. */
 static int read_header(int fd, uint8_t header[static JOURNAL_HEADER_BYTES])
 {
 	size_t have = 0;
 
-	memset(header, 0, JOURNAL_HEADER_BYTES);
 	while (have < JOURNAL_HEADER_BYTES) {
 		ssize_t n = pread(fd, header + have, JOURNAL_HEADER_BYTES - have, (off_t)have);
 
@@ -426,7 +427,7 @@ static void segment_take_state(struct journal_segment *segment,
 	}
 }
 
-/* The header of the regular file with that name. Returns 0 or the error, -EBADMSG for anything but a file. */
+/* The header of the regular file with that name, zeros where there is nothing. Returns 0 or the error, -EBADMSG for anything but a file. */
 static int load_header(const struct journal_segment *probe, uint8_t header[static JOURNAL_HEADER_BYTES],
 		       bool *is_private)
 {
@@ -434,6 +435,7 @@ static int load_header(const struct journal_segment *probe, uint8_t header[stati
 	struct stat st;
 	int r;
 
+	memset(header, 0, JOURNAL_HEADER_BYTES);
 	if (fd < 0)
 		return fd == -ELOOP || fd == -EISDIR || fd == -ENXIO ? -EBADMSG : fd;
 	if (fstat(fd, &st) < 0)

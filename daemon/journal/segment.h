@@ -116,7 +116,20 @@ struct journal_segment *segment_of(struct journal_dir *dir, const struct journal
 /* A mapped segment without records, and with the id of @identity, gets all the rest of it and a first state. */
 void segment_begin(struct journal_segment *segment, const struct journal_identity *identity);
 
-/* Errors of file systems that mean "full" are -ENOSPC. */
-int segment_disk_error(int error);
+/*
+ * What a file is filled with, a piece at a time. The pieces are small on purpose: a kernel that keeps files in memory in
+ * large folios makes one of each write, and later writes the whole folio for each byte that changes in it.
+ */
+#define SEGMENT_ZEROS_BYTES 16384
+extern const uint8_t segment_zeros[SEGMENT_ZEROS_BYTES];
+
+/* The piece of a file of @size that begins at @at: the header has its own. */
+static inline size_t segment_fill_len(uint64_t at, uint64_t size)
+{
+	size_t len =
+		at == 0 ? JOURNAL_HEADER_BYTES : SEGMENT_ZEROS_BYTES - (size_t)(at % SEGMENT_ZEROS_BYTES);
+
+	return size - at < len ? (size_t)(size - at) : len;
+}
 
 #endif

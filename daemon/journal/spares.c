@@ -25,7 +25,8 @@
  * identity) or the segment. What the file had been used for before has another id and is no record in either case.
  *
  * The zeros are for speed. In an extent that was only allocated, the first write of each page changes the extent, so
- * each fdatasync(2) of records is also a commit of the file system's own journal; in one that was written it is not.
+ * each fdatasync(2) of records is also a commit of the file system's own journal (a third slower on ext4, and more where
+ * a flush of the disk is slow); in one that was written it is not. One that is used again is not filled again.
  */
 
 #include <assert.h>
@@ -35,15 +36,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "journal/spares.h"
 
 #define SPARE_SUFFIX ".spare"
-
-/* Zeros of one write, all of them one page of the kernel's. */
-#define FILL_BYTES ((size_t)1 << 20)
 
 enum spares_step {
 	STEP_NONE,
@@ -65,7 +62,6 @@ struct spare {
 struct journal_spares {
 	struct loop *loop;
 	struct journal_dir *dir;
-	uint8_t *zeros;
 	struct spare ready[SPARES_MAX];
 	struct list given;  /* to be made ready again; not mapped */
 	struct list doomed; /* to be deleted; not mapped */
@@ -120,18 +116,11 @@ static void delete_half_made(const struct journal_dir *dir)
 int spares_new(struct journal_spares **out, struct loop *loop, struct journal_dir *dir)
 {
 	struct journal_spares *spares = calloc(1, sizeof(*spares));
-	void *zeros;
 
 	if (!spares)
 		return -ENOMEM;
-	zeros = mmap(NULL, FILL_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (zeros == MAP_FAILED) {
-		free(spares);
-		return -ENOMEM;
-	}
 	spares->loop = loop;
 	spares->dir = dir;
-	spares->zeros = zeros;
 	list_init(&spares->given);
 	list_init(&spares->doomed);
 	loop_op_init(&spares->op, spares_on_op);
@@ -154,7 +143,6 @@ void spares_free(struct journal_spares *spares)
 	assert(list_is_empty(&spares->given) && list_is_empty(&spares->doomed));
 	for (size_t i = 0; i < SPARES_MAX; ++i)
 		assert(!spares->ready[i].segment);
-	munmap(spares->zeros, FILL_BYTES);
 	free(spares);
 }
 
@@ -291,7 +279,6 @@ static void work_go(struct journal_spares *spares, enum spares_step step)
 {
 	struct journal_segment *work = spares->work;
 	struct loop_op *op = &spares->op;
-	uint64_t left = work->identity.size - spares->n_filled;
 
 	spares->step = step;
 	switch (step) {
@@ -307,7 +294,7 @@ static void work_go(struct journal_spares *spares, enum spares_step step)
 		break;
 	case STEP_FILL:
 		loop_op_pwrite(spares->loop, op, work->fd,
-			       BYTES(spares->zeros, left < FILL_BYTES ? (size_t)left : FILL_BYTES),
+			       BYTES(segment_zeros, segment_fill_len(spares->n_filled, work->identity.size)),
 			       spares->n_filled);
 		break;
 	case STEP_IDENTITY:
