@@ -43,8 +43,7 @@ void segment_name(uint64_t id, char out[static JOURNAL_SEGMENT_NAME_SIZE])
 	snprintf(out, JOURNAL_SEGMENT_NAME_SIZE, "%016" PRIx64 ".segment", id);
 }
 
-/* What a file system calls full. */
-static int disk_error(int error)
+int segment_disk_error(int error)
 {
 	return error == -EFBIG || error == -EDQUOT ? -ENOSPC : error;
 }
@@ -94,7 +93,7 @@ static int write_at(int fd, const void *data, size_t len, uint64_t offset)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return n < 0 ? disk_error(-errno) : -EIO;
+			return n < 0 ? segment_disk_error(-errno) : -EIO;
 		at += n;
 		len -= (size_t)n;
 		offset += (size_t)n;
@@ -119,7 +118,7 @@ static int allocate(int fd, uint64_t size)
 	do
 		r = fallocate(fd, 0, 0, (off_t)size) < 0 ? -errno : 0;
 	while (r == -EINTR);
-	return disk_error(r == -ENOSYS ? -EOPNOTSUPP : r);
+	return segment_disk_error(r == -ENOSYS ? -EOPNOTSUPP : r);
 }
 
 static int open_for_writing(const struct journal_segment *segment)
@@ -281,7 +280,7 @@ static int create_file(struct journal_segment *segment)
 			return r;
 		segment_name(segment->identity.id, segment->name);
 		fd = openat(segment->dir->fd, segment->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-		r = fd < 0 ? disk_error(-errno) : 0;
+		r = fd < 0 ? segment_disk_error(-errno) : 0;
 	}
 	return r ? r : fd;
 }

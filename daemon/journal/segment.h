@@ -100,6 +100,9 @@ static inline struct bytes segment_bytes(const struct journal_segment *segment)
  */
 int segment_write_state(struct journal_segment *segment);
 
+/* Errors of file systems that mean "full" are -ENOSPC, others what they are. */
+int segment_disk_error(int error);
+
 /* Closes the file, which stays. Idle (no sync in flight). NULL is fine. */
 void segment_free(struct journal_segment *segment);
 /* Deletes the file and frees. NULL is fine. */
