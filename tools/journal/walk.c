@@ -364,12 +364,15 @@ static int lane_fill(struct walk *walk, struct walk_lane *lane)
 
 static int lanes_make(struct walk *walk)
 {
-	const struct store_segment *s = walk->store->segments, *end = s + walk->store->n_segments;
+	const struct store_segment *s = walk->store->segments, *end;
 	int r = 0;
 
-	walk->lanes = calloc(walk->store->n_segments + 1, sizeof(*walk->lanes));
+	if (!walk->store->n_segments)
+		return 0;
+	walk->lanes = calloc(walk->store->n_segments, sizeof(*walk->lanes));
 	if (!walk->lanes)
 		return -ENOMEM;
+	end = s + walk->store->n_segments;
 	for (; s < end && !r; r = lane_fill(walk, &walk->lanes[walk->n_lanes++])) {
 		struct walk_lane *lane = &walk->lanes[walk->n_lanes];
 
