@@ -217,16 +217,23 @@ static void session(struct fixture_failing *self)
 
 /* --- a daemon with a call that fails ---------------------------------------------------------- */
 
-static void tell(struct fixture_failing *self, uint64_t at)
+/* One of all calls, or one of those that the daemon does itself; 0 = none. */
+struct place {
+	uint64_t any, own;
+};
+
+static void tell(struct fixture_failing *self)
 {
 	_cleanup_(free_ptr) char *log = lab_log(&self->lab, "daemon");
 	const char *tail = log + (strlen(log) > 3000 ? strlen(log) - 3000 : 0);
 
-	TEST_LOG("call %" PRIu64 " failed, in %s at 0x%" PRIx64 "; the daemon: %s", at,
+	TEST_LOG("call %" PRIu64 " (own %" PRIu64 ") of %" PRIu64 " failed, in %s at 0x%" PRIx64
+		 "; the daemon: %s",
+		 self->control->fail_at, self->control->fail_own_at, self->control->n_calls,
 		 self->control->object[0] ? self->control->object : "iothubd", self->control->caller, tail);
 }
 
-static bool start(struct fixture_failing *self, uint64_t at, int *status)
+static bool start(struct fixture_failing *self, struct place at, int *status)
 {
 	char config[LAB_PATH_MAX], notify[LAB_PATH_MAX], log[LAB_PATH_MAX];
 	const char *argv[] = {process_path("iothubd"), "--config", config, NULL};
@@ -237,7 +244,8 @@ static bool start(struct fixture_failing *self, uint64_t at, int *status)
 	snprintf(log, sizeof(log), "%s/daemon.log", self->lab.dir);
 	unlink(log);
 	memset(self->control, 0, sizeof(*self->control));
-	self->control->fail_at = at;
+	self->control->fail_at = at.any;
+	self->control->fail_own_at = at.own;
 	setenv("LD_PRELOAD", self->library, 1);
 	setenv("FAIL_MALLOC_FILE", self->file, 1);
 	is_ready = process_try_notify(&self->lab.daemon, log, argv, notify, status);
@@ -262,11 +270,11 @@ static int end(struct fixture_failing *self)
 	return status;
 }
 
-/* Returns how many calls there were before the daemon was ready, or 0 when it never was. */
-static uint64_t run_one(struct fixture_failing *self, uint64_t at)
+/* Returns how many calls there were before the daemon was ready, none when it never was. */
+static struct place run_one(struct fixture_failing *self, struct place at)
 {
 	int n_failed = harness_state.result->n_failed, status = 0;
-	uint64_t n_start;
+	struct place ready = {0};
 
 	if (!start(self, at, &status)) {
 		_cleanup_(free_ptr) char *log = lab_log(&self->lab, "daemon");
@@ -275,41 +283,57 @@ static uint64_t run_one(struct fixture_failing *self, uint64_t at)
 		EXPECT_TRUE(log[0] != '\0');
 		EXPECT_EQ(self->control->n_failed, 1u);
 		++self->n_starts_failed;
-		n_start = 0;
 	} else {
-		n_start = self->control->n_calls;
+		ready.any = self->control->n_calls;
+		ready.own = self->control->n_own;
 		session(self);
 		EXPECT_EQ(waitpid(self->lab.daemon, &status, WNOHANG), 0);
 		EXPECT_EQ(end(self), 0);
 	}
 	if (harness_state.result->n_failed != n_failed)
-		tell(self, at);
-	return n_start;
+		tell(self);
+	return ready;
 }
 
 /* --- all of them ------------------------------------------------------------------------------ */
 
-static void run_all(struct fixture_failing *self, uint64_t n_start, uint64_t n_all)
+static uint64_t pick(bool in_start, uint64_t n_start, uint64_t n_all)
 {
-	const char *text = getenv("IOTHUB_MALLOC");
-	uint64_t n = text ? strtoull(text, NULL, 10) : N_CALLS;
-
-	if (n == 0) {
-		for (uint64_t at = 1; at <= n_all; ++at)
-			run_one(self, at);
-		return;
-	}
-	/* A third of them during the start. */
-	for (uint64_t i = 0; i < n; ++i)
-		run_one(self, i % 3 == 0 ? 1 + test_random() % n_start
-					 : n_start + 1 + test_random() % (n_all - n_start));
+	return in_start ? 1 + test_random() % n_start : n_start + 1 + test_random() % (n_all - n_start);
 }
 
-TEST_F_TIMEOUT(failing, no_crash_and_no_false_promise, 7200)
+/* A third of them during the start; half of them the daemon's own, which are a few of all. */
+static void run_some(struct fixture_failing *self, uint64_t n, struct place start, struct place all)
+{
+	for (uint64_t i = 0; i < n; ++i) {
+		struct place at = {0};
+
+		if (i % 2)
+			at.own = pick(i % 3 == 0, start.own, all.own);
+		else
+			at.any = pick(i % 3 == 0, start.any, all.any);
+		run_one(self, at);
+	}
+}
+
+static void run_all(struct fixture_failing *self, struct place all)
+{
+	struct place at = {0};
+
+	/* What a session does differs a little from one to the next. */
+	for (at.own = 1; at.own <= all.own; ++at.own)
+		run_one(self, at);
+	at.own = 0;
+	for (at.any = 1; at.any <= all.any; ++at.any)
+		run_one(self, at);
+}
+
+TEST_F_TIMEOUT(failing, no_crash_and_no_false_promise, 10800)
 {
 	static const char *const options[] = {"--quiet", NULL};
-	uint64_t n_start, n_all;
-	char text[256];
+	const char *calls = getenv("IOTHUB_MALLOC");
+	uint64_t n = calls ? strtoull(calls, NULL, 10) : N_CALLS;
+	struct place ready, all;
 
 	lab_start_emulator(&self->lab, options);
 	lab_configure(&self->lab, NULL);
@@ -317,16 +341,18 @@ TEST_F_TIMEOUT(failing, no_crash_and_no_false_promise, 7200)
 	self->load.n_writers = 2;
 	self->load.writers[1].level = LOAD_STORED;
 	load_start_judge(&self->load, &self->lab);
-	n_start = run_one(self, 0);
-	n_all = self->control->n_calls;
-	ASSERT_GT(n_start, 0u);
-	ASSERT_GT(n_all, n_start);
-	ASSERT_EQ(lab_hubctl(&self->lab, text, sizeof(text), "command", "send", "dev1", "x"), 0);
-	run_all(self, n_start, n_all);
+	ready = run_one(self, (struct place){0});
+	all = (struct place){self->control->n_calls, self->control->n_own};
+	ASSERT_TRUE(ready.own > 0 && all.own > ready.own && all.any > ready.any);
+	if (n)
+		run_some(self, n, ready, all);
+	else
+		run_all(self, all);
 	lab_start_daemon(&self->lab);
 	load_fence(&self->load, &self->lab);
-	TEST_LOG("%" PRIu64 " calls, %" PRIu64 " of them before it is ready; %u sessions, %u starts failed",
-		 n_all, n_start, self->n_sessions, self->n_starts_failed);
+	TEST_LOG("%" PRIu64 " calls, %" PRIu64 " before it is ready (%" PRIu64 " and %" PRIu64 " its own); "
+		 "%u sessions, %u starts failed",
+		 all.any, ready.any, all.own, ready.own, self->n_sessions, self->n_starts_failed);
 	load_verify(&self->load, LOAD_QUEUED);
 }
 

@@ -26,6 +26,23 @@ void *realloc(void *p, size_t size);
 
 static struct fail_malloc before_init;
 static struct fail_malloc *control = &before_init;
+static uintptr_t text_start, text_end; /* of the program */
+
+/* The program comes first. */
+static int note_text(struct dl_phdr_info *info, size_t size, void *data)
+{
+	(void)size;
+	(void)data;
+	for (int i = 0; i < info->dlpi_phnum; ++i) {
+		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+
+		if (p->p_type != PT_LOAD || !(p->p_flags & PF_X))
+			continue;
+		text_start = info->dlpi_addr + p->p_vaddr;
+		text_end = text_start + p->p_memsz;
+	}
+	return 1;
+}
 
 __attribute__((constructor)) static void map_control(void)
 {
@@ -33,6 +50,7 @@ __attribute__((constructor)) static void map_control(void)
 	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
 	void *map;
 
+	dl_iterate_phdr(note_text, NULL);
 	/* Programs that the daemon starts are none of this. */
 	unsetenv("LD_PRELOAD");
 	if (fd < 0)
@@ -66,8 +84,11 @@ static bool fails(const void *caller)
 {
 	uint64_t n = __atomic_add_fetch(&control->n_calls, 1, __ATOMIC_RELAXED);
 	uintptr_t at = (uintptr_t)caller;
+	uint64_t n_own = 0;
 
-	if (n != __atomic_load_n(&control->fail_at, __ATOMIC_RELAXED))
+	if (at >= text_start && at < text_end)
+		n_own = __atomic_add_fetch(&control->n_own, 1, __ATOMIC_RELAXED);
+	if (n != control->fail_at && (!n_own || n_own != control->fail_own_at))
 		return false;
 	dl_iterate_phdr(note_object, &at);
 	__atomic_add_fetch(&control->n_failed, 1, __ATOMIC_RELEASE);
