@@ -287,6 +287,8 @@ void files_line_online(struct files_line *f, bool session_present)
 void files_line_offline(struct files_line *f)
 {
 	link_line_offline(&f->hub);
+	/* The next attempt is for the test to make. */
+	loop_timer_disarm(&f->hub.link->retry);
 	files_line_turn(f);
 }
 
@@ -320,6 +322,7 @@ void files_line_disconnect(struct files_line *f, uint8_t reason, const char *sta
 
 	input(f, &packet);
 	ASSERT_NE((int)f->hub.link->state, LINK_ONLINE);
+	loop_timer_disarm(&f->hub.link->retry);
 }
 
 bool files_line_next(struct files_line *f, struct mqtt_packet *out)
