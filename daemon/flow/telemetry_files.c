@@ -358,6 +358,9 @@ static int telemetry_file_fsync(struct fuse_file *file, struct fuse_request *req
 		return origin_take_error(f->origin);
 	if (level == CHANNEL_ACK_HUB)
 		return waiters_park_sync(tfile_waiters(f), f->origin, req, WAIT_HUB);
+	/* What could not be stored will not be by waiting. */
+	if (f->origin->error)
+		return origin_take_error(f->origin);
 	r = waiters_park_sync(tfile_waiters(f), f->origin, req, WAIT_STORED);
 	if (r == FUSE_PARKED)
 		journal_sync(journal);
