@@ -38,7 +38,8 @@ struct channel_files_options {
 	struct events *events;                   /* borrowed; what was refused and why; may be NULL */
 	struct loop *loop;
 	struct fuse_node *parent;
-	const struct config_access *access; /* by enum config_file; borrowed */
+	const struct config_access
+		*access; /* by enum config_file; borrowed for as long as the tree is there */
 };
 
 /* Adds the directory with what channels there are. Returns 0 or -ENOMEM; after an error @out may be there all the same,
