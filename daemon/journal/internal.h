@@ -72,7 +72,8 @@ struct journal {
 	const struct journal_ops *ops;
 	void *userdata;
 	struct journal_dir dir;
-	int lock_fd; /* the file `lock`; -1: it could not be made */
+	int locked_fd; /* the directory; has the lock */
+	int lock_fd;   /* the file `lock`; -1: it could not be made */
 	struct journal_spares *spares;
 	uint64_t max_bytes;
 

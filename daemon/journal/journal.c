@@ -48,34 +48,42 @@ static void sync_parent(int dir_fd)
 
 static int journal_open_dir(struct journal *j, const char *path)
 {
-	bool is_new = mkdir(path, 0700) == 0;
+	int made = mkdir(path, 0700) == 0 ? 0 : -errno, r;
 
-	if (!is_new && errno != EEXIST && errno != EROFS) {
-		int r = -errno;
-
-		log_error(j->log, "cannot make %s: %s", path, strerror(-r));
-		return r;
+	if (made && made != -EEXIST && made != -EROFS) {
+		log_error(j->log, "cannot make %s: %s", path, strerror(-made));
+		return made;
 	}
 	j->dir.fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (j->dir.fd < 0) {
-		int r = -errno;
-
+		/* One that is there is good enough, where none can be made. */
+		r = errno == ENOENT && made ? made : -errno;
 		log_error(j->log, "cannot open %s: %s", path, strerror(-r));
 		return r;
 	}
-	if (is_new && !j->dir.is_volatile)
+	if (!made && !j->dir.is_volatile)
 		sync_parent(j->dir.fd);
 	return 0;
 }
 
-/* The lock is on the directory, so it works where no file can be made; the file has the owner's number to show. */
+/*
+ * The lock is on the directory, so it works where no file can be made; the file has the owner's number to show. It has a
+ * descriptor of its own, which the ring never sees: what the ring uses is closed a while after a process that was killed.
+ */
 static int journal_lock(struct journal *j, const char *path)
 {
 	char text[32] = "";
 
 	j->lock_fd = openat(j->dir.fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-	if (flock(j->dir.fd, LOCK_EX | LOCK_NB) == 0)
+	j->locked_fd = openat(j->dir.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (j->locked_fd >= 0 && flock(j->locked_fd, LOCK_EX | LOCK_NB) == 0)
 		return 0;
+	if (j->locked_fd < 0 || errno != EWOULDBLOCK) {
+		int r = -errno;
+
+		log_error(j->log, "cannot lock %s: %s", path, strerror(-r));
+		return r;
+	}
 	if (j->lock_fd < 0 || pread(j->lock_fd, text, sizeof(text) - 1, 0) < 0)
 		text[0] = '\0';
 	text[strcspn(text, " \n")] = '\0';
@@ -95,6 +103,7 @@ static struct journal *journal_alloc(const struct journal_options *options)
 	j->userdata = options->userdata;
 	j->max_bytes = options->max_bytes;
 	j->dir = (struct journal_dir){.fd = -1, .is_volatile = options->is_volatile, .guard = options->guard};
+	j->locked_fd = -1;
 	j->lock_fd = -1;
 	list_init(&j->lanes);
 	list_init(&j->dirty);
@@ -176,6 +185,7 @@ void journal_free(struct journal *j)
 	loop_timer_disarm(&j->damage_timer);
 	spares_free(j->spares);
 	close_fd(&j->lock_fd);
+	close_fd(&j->locked_fd);
 	close_fd(&j->dir.fd);
 	free(j);
 }
