@@ -41,6 +41,7 @@ static void id_compose(const struct config *config, char out[static TWIN_NAME_SI
 static int directory_make(const char *path)
 {
 	_cleanup_(free_ptr) char *partial = strdup(path);
+	struct stat st;
 
 	if (!partial)
 		return -ENOMEM;
@@ -50,7 +51,11 @@ static int directory_make(const char *path)
 		(void)mkdir(partial, 0700);
 		*slash = '/';
 	}
-	return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+	if (mkdir(path, 0700) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -errno;
+	return stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 
 static char *path_compose(const char *directory, const char *prefix, const char *id, const char *suffix)

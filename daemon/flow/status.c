@@ -117,8 +117,9 @@ static void status_render_storage(const struct status *status, struct status_tex
 
 	journal_stats(status->journal, &stats);
 	text_line(text, "storage", "%s", journal_is_durable(status->journal) ? "persistent" : "volatile");
-	text_line(text, "stored", "%" PRIu64 " of %" PRIu64, journal_stored(status->journal),
-		  journal_appended(status->journal));
+	if (journal_is_durable(status->journal))
+		text_line(text, "stored", "%" PRIu64 " of %" PRIu64, journal_stored(status->journal),
+			  journal_appended(status->journal));
 	if (stats.error)
 		text_line(text, "disk", "%s: %s", strerrorname_np(-stats.error), strerror(-stats.error));
 	else
