@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "app/app.h"
@@ -157,14 +158,23 @@ static void tell_ready(int fd)
 	close(fd);
 }
 
+/* Without memory nobody says what was not possible. */
+static void tell_no_memory(struct log *log, int r)
+{
+	if (r == -ENOMEM)
+		log_error(log, "cannot start: %s", strerror(ENOMEM));
+}
+
 static int run(const struct config *config, struct log *log, int ready_fd)
 {
 	struct app *app;
 	int r;
 
 	r = app_new(&app, config, log, &guard);
-	if (r)
+	if (r) {
+		tell_no_memory(log, r);
 		return EXIT_FAILED;
+	}
 	tell_ready(ready_fd);
 	r = app_run(app);
 	app_free(app);
@@ -228,8 +238,10 @@ int main(int argc, char **argv)
 	if (r >= 0)
 		return r;
 	r = config_load(&config, &source, &log);
-	if (r)
+	if (r) {
+		tell_no_memory(&log, r);
 		return r == -EINVAL || r == -ENOENT ? EXIT_USAGE : EXIT_FAILED;
+	}
 	log.level = config.log_level;
 	if (arguments.check_only)
 		r = app_check(&config, &log) ? EXIT_USAGE : EXIT_OK;
