@@ -73,6 +73,7 @@ struct journal_segment *segment_of(struct journal_dir *dir, const struct journal
 	if (!segment)
 		return NULL;
 	list_init(&segment->link);
+	list_init(&segment->unsynced);
 	segment->dir = dir;
 	segment->identity = *identity;
 	segment->fd = -1;
@@ -147,13 +148,19 @@ static struct journal_state first_state(const struct journal_identity *identity)
 				      .stored_offset = JOURNAL_HEADER_BYTES};
 }
 
+/* Nothing of an earlier use stays. */
 static void segment_reset(struct journal_segment *segment)
 {
 	segment->state = first_state(&segment->identity);
 	segment->state.generation = 1;
+	segment->is_failed = false;
 	segment->head = JOURNAL_HEADER_BYTES;
 	segment->next_index = segment->identity.first_index;
 	segment->last_sequence = 0;
+	segment->recovered_head = 0;
+	segment->n_records = 0;
+	segment->n_bytes = 0;
+	segment->is_dirty = false;
 	segment->sync_head = 0;
 	segment->owner = NULL;
 }

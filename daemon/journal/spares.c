@@ -63,10 +63,12 @@ struct journal_spares {
 	struct loop *loop;
 	struct journal_dir *dir;
 	struct spare ready[SPARES_MAX];
-	struct list given;  /* to be made ready again; not mapped */
-	struct list doomed; /* to be deleted; not mapped */
+	struct loop_deferred start; /* of what is to be done next */
+	struct list given;          /* to be made ready again; not mapped */
+	struct list doomed;         /* to be deleted; not mapped */
 	uint64_t n_wants;
-	uint64_t wanted_size; /* to be made; 0: none */
+	uint64_t wanted[SPARES_MAX]; /* sizes to be made, first come first */
+	size_t n_wanted;
 	bool is_stopped;
 	/* Being made ready: */
 	enum spares_step step;
@@ -84,7 +86,7 @@ struct journal_spares {
 
 static void spares_on_op(struct loop_op *op, int res);
 static void spares_on_unlink(struct loop_op *op, int res);
-static void spares_next(struct journal_spares *spares);
+static void spares_on_start(struct loop_deferred *deferred);
 
 /* --- life ------------------------------------------------------------------------------------- */
 
@@ -125,6 +127,7 @@ int spares_new(struct journal_spares **out, struct loop *loop, struct journal_di
 	list_init(&spares->doomed);
 	loop_op_init(&spares->op, spares_on_op);
 	loop_op_init(&spares->unlink, spares_on_unlink);
+	loop_deferred_init(&spares->start, spares_on_start);
 	delete_half_made(dir);
 	*out = spares;
 	return 0;
@@ -132,7 +135,8 @@ int spares_new(struct journal_spares **out, struct loop *loop, struct journal_di
 
 bool spares_is_idle(const struct journal_spares *spares)
 {
-	return loop_op_is_idle(&spares->op) && loop_op_is_idle(&spares->unlink);
+	return loop_op_is_idle(&spares->op) && loop_op_is_idle(&spares->unlink) &&
+	       !list_is_linked(&spares->start.link);
 }
 
 void spares_free(struct journal_spares *spares)
@@ -146,9 +150,26 @@ void spares_free(struct journal_spares *spares)
 	free(spares);
 }
 
+static void spares_wake(struct journal_spares *spares)
+{
+	if (!spares->is_stopped)
+		loop_defer(spares->loop, &spares->start);
+}
+
 /* --- deleting --------------------------------------------------------------------------------- */
 
-static void spares_delete_next(struct journal_spares *spares)
+/* What cannot be deleted is found again at the next start. */
+static void spares_on_unlink(struct loop_op *op, int res)
+{
+	struct journal_spares *spares = container_of(op, struct journal_spares, unlink);
+
+	(void)res;
+	segment_free(spares->dying);
+	spares->dying = NULL;
+	spares_wake(spares);
+}
+
+static void delete_next(struct journal_spares *spares)
 {
 	struct list *first = list_first(&spares->doomed);
 
@@ -159,23 +180,16 @@ static void spares_delete_next(struct journal_spares *spares)
 	loop_op_unlinkat(spares->loop, &spares->unlink, spares->dir->fd, spares->dying->name);
 }
 
-/* What cannot be deleted is found again at the next start. */
-static void spares_on_unlink(struct loop_op *op, int res)
-{
-	struct journal_spares *spares = container_of(op, struct journal_spares, unlink);
-
-	(void)res;
-	segment_free(spares->dying);
-	spares->dying = NULL;
-	spares_delete_next(spares);
-}
-
 static void spares_doom(struct journal_spares *spares, struct journal_segment *segment)
 {
 	if (segment->n_users)
 		segment_unmap(segment);
+	if (spares->is_stopped) {
+		segment_delete(segment);
+		return;
+	}
 	list_append(&spares->doomed, &segment->link);
-	spares_delete_next(spares);
+	spares_wake(spares);
 }
 
 static struct journal_segment *spare_take(struct spare *spare)
@@ -321,8 +335,6 @@ static void work_end(struct journal_spares *spares, bool is_ready)
 	size_t i = 0;
 
 	work_close(work);
-	if (work->identity.size == spares->wanted_size)
-		spares->wanted_size = 0;
 	spares->work = NULL;
 	spares->step = STEP_NONE;
 	while (i < SPARES_MAX && spares->ready[i].segment)
@@ -331,7 +343,7 @@ static void work_end(struct journal_spares *spares, bool is_ready)
 		spares->ready[i] = (struct spare){.segment = work, .wanted = spares->n_wants};
 	else
 		spares_doom(spares, work);
-	spares_next(spares);
+	spares_wake(spares);
 }
 
 /* Whether the step under way is done, as far as it can be: a piece of the zeros is not. */
@@ -408,39 +420,52 @@ static void work_begin(struct journal_spares *spares, struct journal_segment *wo
 	work_go(spares, STEP_OPEN);
 }
 
-static void work_begin_new(struct journal_spares *spares, uint64_t id)
+static void work_begin_new(struct journal_spares *spares, uint64_t id, uint64_t size)
 {
-	struct journal_identity identity = {.size = spares->wanted_size};
+	struct journal_identity identity = {.size = size};
 	struct journal_segment *work = segment_of(spares->dir, &identity);
 
-	if (!work) {
-		spares->wanted_size = 0;
+	if (!work)
 		return;
-	}
 	snprintf(work->name, sizeof(work->name), "%016" PRIx64 SPARE_SUFFIX, id);
 	work_begin(spares, work, id, true);
 }
 
-/* What was given first: it is less work. */
-static void spares_next(struct journal_spares *spares)
+static uint64_t take_wanted(struct journal_spares *spares)
+{
+	uint64_t size = spares->wanted[0];
+
+	--spares->n_wanted;
+	memmove(spares->wanted, spares->wanted + 1, spares->n_wanted * sizeof(spares->wanted[0]));
+	return size;
+}
+
+/* What was given first: it is less work. What fails is not tried again before it is asked for again. */
+static void make_next(struct journal_spares *spares)
 {
 	struct list *given = list_first(&spares->given);
-	uint64_t id;
+	uint64_t id, size;
 
-	if (spares->work || spares->is_stopped || (!given && !spares->wanted_size))
+	if (spares->work || (given && segment_random_id(&id)))
 		return;
-	if (segment_random_id(&id)) {
-		spares->wanted_size = 0;
-		return;
-	}
 	if (given) {
 		list_remove(given);
 		work_begin(spares, container_of(given, struct journal_segment, link), id, false);
-	} else if (is_full(spares) || has_size(spares, spares->wanted_size)) {
-		spares->wanted_size = 0;
-	} else {
-		work_begin_new(spares, id);
+		return;
 	}
+	while (spares->n_wanted > 0 && !spares->work) {
+		size = take_wanted(spares);
+		if (!is_full(spares) && !has_size(spares, size) && !segment_random_id(&id))
+			work_begin_new(spares, id, size);
+	}
+}
+
+static void spares_on_start(struct loop_deferred *deferred)
+{
+	struct journal_spares *spares = container_of(deferred, struct journal_spares, start);
+
+	delete_next(spares);
+	make_next(spares);
 }
 
 /* --- what is asked for ------------------------------------------------------------------------ */
@@ -472,10 +497,15 @@ void spares_prepare(struct journal_spares *spares, uint64_t size)
 	if (spares->is_stopped)
 		return;
 	spares_age(spares, size);
+	for (size_t i = 0; i < spares->n_wanted; ++i)
+		if (spares->wanted[i] == size)
+			return;
 	if (has_size(spares, size))
 		return;
-	spares->wanted_size = size;
-	spares_next(spares);
+	if (spares->n_wanted == SPARES_MAX)
+		take_wanted(spares);
+	spares->wanted[spares->n_wanted++] = size;
+	spares_wake(spares);
 }
 
 struct journal_segment *spares_take(struct journal_spares *spares, struct journal_identity *identity)
@@ -501,14 +531,12 @@ void spares_give(struct journal_spares *spares, struct journal_segment *segment_
 {
 	assert(segment_take->n_users == 0);
 	list_remove(&segment_take->link);
-	if (spares->is_stopped) {
-		segment_delete(segment_take);
-	} else if (segment_take->is_failed || segment_take->is_private || is_full(spares)) {
+	if (spares->is_stopped || segment_take->is_failed || segment_take->is_private || is_full(spares)) {
 		spares_doom(spares, segment_take);
-	} else {
-		list_append(&spares->given, &segment_take->link);
-		spares_next(spares);
+		return;
 	}
+	list_append(&spares->given, &segment_take->link);
+	spares_wake(spares);
 }
 
 static bool delete_list(struct list *list)
@@ -535,14 +563,8 @@ bool spares_drop(struct journal_spares *spares)
 void spares_stop(struct journal_spares *spares, bool keep)
 {
 	spares->is_stopped = true;
-	for (size_t i = 0; i < SPARES_MAX; ++i) {
-		struct journal_segment *segment = spare_take(&spares->ready[i]);
-
-		if (segment && keep)
-			segment_free(segment);
-		else if (segment)
-			spares_doom(spares, segment);
-	}
-	list_splice(&spares->doomed, &spares->given);
-	spares_delete_next(spares);
+	loop_undefer(&spares->start);
+	for (size_t i = 0; keep && i < SPARES_MAX; ++i)
+		segment_free(spare_take(&spares->ready[i]));
+	spares_drop(spares);
 }

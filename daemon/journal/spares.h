@@ -23,7 +23,8 @@ struct journal_spares;
 
 /* @dir and @loop are borrowed, until it is idle. Deletes what an earlier daemon left half made. Returns 0 or -ENOMEM. */
 int spares_new(struct journal_spares **out, struct loop *loop, struct journal_dir *dir);
-/* What is in flight ends by itself; no file of a half-made one stays. Spare files stay when @keep, else they are deleted. */
+/* What is in flight ends by itself; no file of a half-made one stays. Spare files stay when @keep, else they are deleted,
+ * as is what waits to be one. */
 void spares_stop(struct journal_spares *spares, bool keep);
 bool spares_is_idle(const struct journal_spares *spares);
 /* Idle, and stopped or without any left. NULL is fine. */

@@ -15,18 +15,21 @@
 #include "base/time.h"
 #include "journal/spares.h"
 #include "tests/harness.h"
+#include "tests/support/disk.h"
 
 #define SIZE (2 * JOURNAL_SEGMENT_BYTES_MIN)
 
 FIXTURE(spares)
 {
-	char base[64];
+	char top[64];
+	char base[80]; /* where segments are: that, or a file system in it */
 	bool is_mounted;
 	struct journal_guard guard;
 	struct journal_dir dir;
 	struct loop *loop;
 	struct journal_spares *spares;
 	struct journal_identity identity;
+	struct disk disk;
 };
 
 static void open_base(struct fixture_spares *self)
@@ -43,8 +46,9 @@ FIXTURE_SETUP(spares)
 	struct loop_options options = {.log = NULL};
 
 	self->dir.fd = -1;
-	strcpy(self->base, "/tmp/test-spares.XXXXXX");
-	ASSERT_TRUE(mkdtemp(self->base));
+	strcpy(self->top, "/tmp/test-spares.XXXXXX");
+	ASSERT_TRUE(mkdtemp(self->top));
+	strcpy(self->base, self->top);
 	open_base(self);
 	ASSERT_EQ(loop_new(&self->loop, &options), 0);
 	ASSERT_EQ(spares_new(&self->spares, self->loop, &self->dir), 0);
@@ -71,7 +75,7 @@ FIXTURE_TEARDOWN(spares)
 {
 	char command[128];
 
-	if (!self->base[0])
+	if (!self->top[0])
 		return;
 	if (!test_is_orphan()) {
 		if (self->spares)
@@ -79,8 +83,9 @@ FIXTURE_TEARDOWN(spares)
 		loop_free(self->loop);
 		if (self->is_mounted)
 			umount2(self->base, MNT_DETACH);
+		disk_deinit(&self->disk);
 	}
-	snprintf(command, sizeof(command), "rm -rf %s", self->base);
+	snprintf(command, sizeof(command), "rm -rf %s", self->top);
 	EXPECT_EQ(system(command), 0);
 }
 
@@ -258,6 +263,8 @@ TEST_F(spares, one_that_was_used_has_no_records_left)
 	EXPECT_EQ(segment_write_state(segment), 0);
 	EXPECT_EQ(segment_write_state(segment), 0);
 	segment_unmap(segment);
+	segment->recovered_head = 4160;
+	segment->is_dirty = true;
 
 	spares_give(self->spares, segment);
 	EXPECT_TRUE(!take(self, SIZE));
@@ -270,6 +277,8 @@ TEST_F(spares, one_that_was_used_has_no_records_left)
 	EXPECT_TRUE(segment->map[JOURNAL_HEADER_BYTES] != 0);
 	EXPECT_TRUE(find_record(segment) == JOURNAL_FOUND_NOTHING);
 	EXPECT_EQ(segment->state.end_offset, 0u);
+	EXPECT_EQ(segment->recovered_head, 0u);
+	EXPECT_FALSE(segment->is_dirty);
 
 	ASSERT_EQ(segment_open(&again, &self->dir, segment->name), 0);
 	EXPECT_EQ(again->state.generation, 1u);
@@ -331,6 +340,7 @@ TEST_F(spares, there_is_room_for_the_size_that_is_wanted)
 TEST_F(spares, another_size_waits_for_the_one_being_made)
 {
 	spares_prepare(self->spares, SIZE);
+	ASSERT_EQ(loop_turn(self->loop, TIME_NEVER), 0);
 	spares_give(self->spares, make_unmapped(self, 4 * SIZE));
 	spares_prepare(self->spares, 2 * SIZE);
 	settle(self);
@@ -340,6 +350,29 @@ TEST_F(spares, another_size_waits_for_the_one_being_made)
 	EXPECT_EQ(spares_n(self->spares), 2u);
 	EXPECT_GE(spares_bytes(self->spares), 3 * SIZE);
 	segment_delete(take(self, 2 * SIZE));
+}
+
+TEST_F(spares, several_sizes_are_made_one_after_the_other)
+{
+	for (uint64_t size = SIZE / 2; size <= 2 * SIZE; size *= 2)
+		spares_prepare(self->spares, size);
+	settle(self);
+	/* The first one was wanted longest ago. */
+	expect_kept(self, 2, 3 * SIZE);
+}
+
+/* As when a daemon cannot start after all. */
+TEST_F(spares, a_stop_before_the_first_turn_has_nothing_to_wait_for)
+{
+	spares_prepare(self->spares, SIZE);
+	spares_give(self->spares, make_unmapped(self, SIZE));
+	spares_stop(self->spares, true);
+	EXPECT_TRUE(spares_is_idle(self->spares));
+	spares_give(self->spares, make_unmapped(self, SIZE));
+	EXPECT_TRUE(spares_is_idle(self->spares));
+	spares_free(self->spares);
+	self->spares = NULL;
+	EXPECT_EQ(count_files(self, ""), 0u);
 }
 
 TEST_F(spares, a_size_that_is_not_wanted_any_more_goes)
@@ -485,6 +518,99 @@ TEST_F_TIMEOUT(spares, a_kill_at_any_step_leaves_what_can_be_told_apart, 60)
 		spares_free(self->spares);
 		ASSERT_EQ(spares_new(&self->spares, self->loop, &self->dir), 0);
 		EXPECT_EQ(count_files(self, ""), 0u);
+	}
+}
+
+/* --- power cuts ------------------------------------------------------------------------------- */
+
+/* The used segment as it was synced, or whole spare ones under whatever name; and no id is one it had. */
+static void expect_cut_state(struct fixture_spares *self, uint64_t used_id)
+{
+	DIR *d = opendir(self->base);
+	struct journal_segment *segment;
+	const struct dirent *entry;
+
+	ASSERT_TRUE(d);
+	while ((entry = readdir(d))) {
+		const char *dot = strrchr(entry->d_name, '.');
+
+		if (!dot || strcmp(dot, ".segment") != 0)
+			continue;
+		ASSERT_EQ(segment_open(&segment, &self->dir, entry->d_name), 0);
+		ASSERT_EQ(segment_map(segment), 0);
+		EXPECT_FALSE(segment->is_private);
+		if (segment->identity.kind == JOURNAL_KIND_SPARE) {
+			EXPECT_TRUE(segment->identity.id != used_id);
+			EXPECT_TRUE(find_record(segment) == JOURNAL_FOUND_NOTHING);
+		} else {
+			EXPECT_EQ(segment->identity.id, used_id);
+			EXPECT_EQ(segment->state.end_index, 78u);
+			EXPECT_TRUE(find_record(segment) == JOURNAL_FOUND_RECORD);
+		}
+		segment_unmap(segment);
+		segment_delete(segment);
+	}
+	closedir(d);
+}
+
+/* A segment that is done with, and all of it on the disk. */
+static struct journal_segment *make_used(struct fixture_spares *self)
+{
+	struct journal_segment *segment;
+
+	self->identity.size = SIZE;
+	ASSERT_EQ(segment_new(&segment, &self->dir, &self->identity), 0);
+	put_record(segment);
+	segment->state.done_index = segment->state.end_index = 78;
+	segment->state.done_offset = segment->state.end_offset = 4160;
+	ASSERT_EQ(segment_write_state(segment), 0);
+	ASSERT_EQ(fsync(segment->fd), 0);
+	ASSERT_EQ(fsync(self->dir.fd), 0);
+	segment_unmap(segment);
+	return segment;
+}
+
+/* Ends all that is in flight, of a disk that is gone. */
+static void cut_power(struct fixture_spares *self, struct journal_segment *taken)
+{
+	disk_cut(&self->disk);
+	stop(self, true);
+	segment_free(taken);
+	close(self->dir.fd);
+	self->dir.fd = -1;
+	disk_umount(&self->disk);
+	disk_mount(&self->disk);
+	open_base(self);
+	ASSERT_EQ(spares_new(&self->spares, self->loop, &self->dir), 0);
+	EXPECT_EQ(count_files(self, ".spare"), 0u);
+}
+
+TEST_F_TIMEOUT(spares, a_power_cut_at_any_step_leaves_what_can_be_told_apart, 120)
+{
+	const char *why = disk_why_not();
+	bool is_done = false;
+
+	SKIP_IF(why, why);
+	disk_init(&self->disk, self->top, "disk", 16, NULL);
+	disk_mount(&self->disk);
+	snprintf(self->base, sizeof(self->base), "%s/disk", self->top);
+	open_base(self);
+	for (unsigned int n = 0; !is_done; ++n) {
+		struct journal_segment *segment = make_used(self);
+		uint64_t id = segment->identity.id;
+
+		ASSERT_LT(n, 100u);
+		spares_give(self->spares, segment);
+		spares_prepare(self->spares, SIZE / 2);
+		for (unsigned int i = 0; i < n && !spares_is_idle(self->spares); ++i)
+			ASSERT_EQ(loop_turn(self->loop, TIME_NEVER), 0);
+		is_done = spares_is_idle(self->spares);
+		/* What was ready is taken, and the power goes before anything of it is synced. */
+		segment = take(self, SIZE);
+		if (segment)
+			put_record(segment);
+		cut_power(self, segment);
+		expect_cut_state(self, id);
 	}
 }
 
