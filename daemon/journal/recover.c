@@ -115,7 +115,10 @@ static int names_read(struct journal *j, struct names *names)
 
 /* --- one segment ------------------------------------------------------------------------------ */
 
-/* Finds the records of a segment without an end. */
+/*
+ * Finds the records of a segment without an end. What was stored behind the last good one is a hole, of one record at
+ * least: the sender meets it and counts it.
+ */
 static void segment_scan(struct journal_segment *segment)
 {
 	struct bytes all = segment_bytes(segment);
@@ -135,6 +138,10 @@ static void segment_scan(struct journal_segment *segment)
 		segment->head = offset;
 		segment->next_index = header.index + 1;
 		segment->last_sequence = header.sequence;
+	}
+	if (segment->head < segment->state.stored_offset) {
+		segment->head = segment->state.stored_offset;
+		++segment->next_index;
 	}
 }
 
