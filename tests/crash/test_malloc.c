@@ -5,7 +5,8 @@
  * whatever it is, ends in order when it is told to, and what it acknowledged is delivered. Everything else may end with
  * an error, but ends.
  *
- * $IOTHUB_MALLOC: how many calls are tried, spread over the session; 24 unless it is set; 0 = every one of them.
+ * $IOTHUB_MALLOC: how many calls are tried, spread over the session; 24 unless it is set; 0 = every one of them; `own` =
+ * every one of the daemon's own.
  */
 
 #include <dirent.h>
@@ -316,16 +317,13 @@ static void run_some(struct fixture_failing *self, uint64_t n, struct place star
 	}
 }
 
-static void run_all(struct fixture_failing *self, struct place all)
+/* What a session does differs a little from one to the next, so that a few at the end may not come, or not be there. */
+static void run_all(struct fixture_failing *self, struct place all, bool own_only)
 {
-	struct place at = {0};
-
-	/* What a session does differs a little from one to the next. */
-	for (at.own = 1; at.own <= all.own; ++at.own)
-		run_one(self, at);
-	at.own = 0;
-	for (at.any = 1; at.any <= all.any; ++at.any)
-		run_one(self, at);
+	for (uint64_t i = 1; i <= all.own; ++i)
+		run_one(self, (struct place){.own = i});
+	for (uint64_t i = 1; i <= all.any && !own_only; ++i)
+		run_one(self, (struct place){.any = i});
 }
 
 TEST_F_TIMEOUT(failing, no_crash_and_no_false_promise, 10800)
@@ -343,11 +341,11 @@ TEST_F_TIMEOUT(failing, no_crash_and_no_false_promise, 10800)
 	load_start_judge(&self->load, &self->lab);
 	ready = run_one(self, (struct place){0});
 	all = (struct place){self->control->n_calls, self->control->n_own};
-	ASSERT_TRUE(ready.own > 0 && all.own > ready.own && all.any > ready.any);
+	ASSERT_TRUE(ready.own > 0 && all.own > ready.own);
 	if (n)
 		run_some(self, n, ready, all);
 	else
-		run_all(self, all);
+		run_all(self, all, calls && strcmp(calls, "own") == 0);
 	lab_start_daemon(&self->lab);
 	load_fence(&self->load, &self->lab);
 	TEST_LOG("%" PRIu64 " calls, %" PRIu64 " before it is ready (%" PRIu64 " and %" PRIu64 " its own); "
