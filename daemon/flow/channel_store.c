@@ -143,6 +143,30 @@ static struct json_object *channels_to_json(struct channels *channels)
 	return TAKE_PTR(state);
 }
 
+/* Returns 0 and *@out, or -EBADMSG, -ENOMEM. */
+static int state_parse(struct bytes text, struct json_object **out)
+{
+	_cleanup_(json_tokener_free_ptr) struct json_tokener *tok = json_tokener_new_ex(DEPTH_MAX);
+	JSON *state = NULL;
+
+	if (!tok)
+		return -ENOMEM;
+	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	state = json_tokener_parse_ex(tok, (const char *)text.data, (int)text.len);
+	if (json_tokener_get_parse_end(tok) != text.len || !json_object_is_type(state, json_type_object))
+		return -EBADMSG;
+	*out = TAKE_PTR(state);
+	return 0;
+}
+
+/* json-c leaves out what it has no memory for. */
+static bool is_text_of(struct bytes text, struct json_object *state)
+{
+	JSON *back = NULL;
+
+	return state_parse(text, &back) == 0 && json_object_equal(state, back);
+}
+
 static int store_encode(void *userdata, uint8_t **out, size_t *len)
 {
 	JSON *state = channels_to_json(userdata);
@@ -152,7 +176,7 @@ static int store_encode(void *userdata, uint8_t **out, size_t *len)
 	int r;
 
 	text = state ? json_object_to_json_string_length(state, STATE_JSON, &n) : NULL;
-	if (!text)
+	if (!text || !is_text_of(BYTES(text, n), state))
 		return -ENOMEM;
 	r = asprintf(&file, HEAD "%s" TAIL, crc32c(0, text, n), text);
 	if (r < 0)
@@ -170,22 +194,6 @@ struct kept {
 	struct json_object *array; /* of the channels; NULL = nothing was kept */
 	size_t n_dropped;          /* values nobody could have set */
 };
-
-/* Returns 0 and *@out, or -EBADMSG, -ENOMEM. */
-static int state_parse(struct bytes text, struct json_object **out)
-{
-	_cleanup_(json_tokener_free_ptr) struct json_tokener *tok = json_tokener_new_ex(DEPTH_MAX);
-	JSON *state = NULL;
-
-	if (!tok)
-		return -ENOMEM;
-	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-	state = json_tokener_parse_ex(tok, (const char *)text.data, (int)text.len);
-	if (json_tokener_get_parse_end(tok) != text.len || !json_object_is_type(state, json_type_object))
-		return -EBADMSG;
-	*out = TAKE_PTR(state);
-	return 0;
-}
 
 static int file_decode(struct bytes file, struct json_object **out)
 {
