@@ -79,7 +79,7 @@ static const char *member(struct json_object *object, const char *key)
 static void expect_message(FILE *monitor, const char *wanted)
 {
 	_cleanup_(free_ptr) char *line = NULL, *got = NULL;
-	struct json_object *object, *system, *properties = NULL;
+	struct json_object *object, *system = NULL, *properties = NULL;
 	size_t size = 0;
 
 	ASSERT_GT(getline(&line, &size, monitor), 0);
@@ -131,8 +131,7 @@ TEST_F(channels, properties_arrive)
 
 TEST_F(channels, shells_and_tools)
 {
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(&self->lab, NULL);
-
+	start_daemon(&self->lab);
 	run(&self->lab, "bash",
 	    "cd $C; mkdir x y; same \"$(ls | tr '\\n' ' ')\" 'default x y '\n"
 	    "same \"$(find x | LC_ALL=C sort | tr '\\n' ' ')\" 'x x/ack x/content-encoding x/content-type "
