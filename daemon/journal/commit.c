@@ -31,7 +31,7 @@ static enum journal_disk disk_state_of(int error)
 {
 	if (!error)
 		return JOURNAL_DISK_OK;
-	return segment_disk_error(error) == -ENOSPC ? JOURNAL_DISK_FULL : JOURNAL_DISK_FAILS;
+	return error == -ENOSPC || error == -EDQUOT ? JOURNAL_DISK_FULL : JOURNAL_DISK_FAILS;
 }
 
 static void disk_update(struct journal *j)
