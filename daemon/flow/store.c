@@ -14,11 +14,15 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+
+/* Files set aside that are kept. */
+#define N_ASIDE 5
 
 enum step {
 	STEP_IDLE,
@@ -36,9 +40,9 @@ struct store {
 	struct loop *loop;
 	struct log *log;
 	char *path;
-	char *dir, *name, *new_name, *bad_name; /* of the file, those beside it without the directory */
+	char *dir, *name, *new_name; /* of the file, those beside it without the directory */
 	size_t bytes_max;
-	const char *without;
+	const char *without, *precious;
 	const struct store_ops *ops;
 	void *userdata;
 	bool dirty;
@@ -52,12 +56,14 @@ struct store {
 	size_t last_len;
 	struct loop_op op;
 	struct loop_deferred begin;
+	struct loop_timer end; /* armed: closing, and the disk may still answer in time */
 	struct log_once logged;
 	char text[160]; /* of the last error */
 };
 
 static void store_on_op(struct loop_op *op, int res);
 static void store_on_begin(struct loop_deferred *deferred);
+static void store_on_end(struct loop_timer *timer, uint64_t now_ns);
 
 static int store_set_names(struct store *s, const char *path)
 {
@@ -69,21 +75,19 @@ static int store_set_names(struct store *s, const char *path)
 	s->dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
 	if (asprintf(&s->new_name, "%s.new", name) < 0)
 		s->new_name = NULL;
-	if (asprintf(&s->bad_name, "%s.bad", name) < 0)
-		s->bad_name = NULL;
-	return s->path && s->name && s->dir && s->new_name && s->bad_name ? 0 : -ENOMEM;
+	return s->path && s->name && s->dir && s->new_name ? 0 : -ENOMEM;
 }
 
 static void store_destroy(struct store *s)
 {
 	assert(s->step == STEP_IDLE);
 	loop_undefer(&s->begin);
+	loop_timer_disarm(&s->end);
 	free(s->last);
 	free(s->path);
 	free(s->dir);
 	free(s->name);
 	free(s->new_name);
-	free(s->bad_name);
 	free(s);
 }
 
@@ -97,12 +101,14 @@ int store_new(struct store **out, const struct store_options *options)
 	s->log = options->log;
 	s->bytes_max = options->bytes_max;
 	s->without = options->without;
+	s->precious = options->precious;
 	s->ops = options->ops;
 	s->userdata = options->userdata;
 	s->dir_fd = -1;
 	s->fd = -1;
 	loop_op_init(&s->op, store_on_op);
 	loop_deferred_init(&s->begin, store_on_begin);
+	loop_timer_init(&s->end, store_on_end);
 	if (store_set_names(s, options->path)) {
 		store_destroy(s);
 		return -ENOMEM;
@@ -147,15 +153,83 @@ static int read_file(int dir_fd, const char *name, size_t bytes_max, uint8_t **o
 	return 0;
 }
 
+static bool file_is_precious(const struct store *s, int dir_fd, const char *name)
+{
+	_cleanup_(free_ptr) uint8_t *data = NULL;
+	size_t len;
+
+	return s->ops->is_precious && read_file(dir_fd, name, s->bytes_max, &data, &len) == 0 &&
+	       s->ops->is_precious(BYTES(data, len));
+}
+
+/* One that was set aside. */
+struct aside {
+	char name[NAME_MAX + 1];
+	bool is_there, is_precious;
+	struct timespec since;
+};
+
+static bool is_better(const struct aside *a, const struct aside *b)
+{
+	if (a->is_precious != b->is_precious)
+		return !a->is_precious;
+	if (a->since.tv_sec != b->since.tv_sec)
+		return a->since.tv_sec < b->since.tv_sec;
+	return a->since.tv_nsec < b->since.tv_nsec;
+}
+
+/* A name for one more: 0, or -EEXIST when what is there cannot be replaced. */
+static int aside_choose(const struct store *s, int dir_fd, struct aside *out)
+{
+	int r = -EEXIST;
+
+	for (unsigned int i = 0; i < N_ASIDE; ++i) {
+		struct aside aside = {.is_there = true};
+		struct stat st;
+		int n = i ? snprintf(aside.name, sizeof(aside.name), "%s.bad.%u", s->name, i)
+			  : snprintf(aside.name, sizeof(aside.name), "%s.bad", s->name);
+
+		if (n < 0 || (size_t)n >= sizeof(aside.name))
+			return -ENAMETOOLONG;
+		if (fstatat(dir_fd, aside.name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+			aside.is_there = false;
+			*out = aside;
+			return errno == ENOENT ? 0 : -errno;
+		}
+		if (!S_ISREG(st.st_mode))
+			continue;
+		aside.is_precious = file_is_precious(s, dir_fd, aside.name);
+		aside.since = st.st_ctim;
+		if (r == 0 && !is_better(&aside, out))
+			continue;
+		*out = aside;
+		r = 0;
+	}
+	return r;
+}
+
 void store_set_aside(struct store *s, const char *why)
 {
 	_cleanup_(close_fd) int dir_fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool is_precious = file_is_precious(s, dir_fd, s->name);
+	struct aside aside;
+	int r = aside_choose(s, dir_fd, &aside);
 
-	if (renameat(dir_fd, s->name, dir_fd, s->bad_name) < 0)
-		log_error(s->log, "%s %s, and cannot be set aside: %s; %s", s->path, why, strerror(errno),
+	/* All that is in this one is somewhere else, too. */
+	if (!r && !is_precious && aside.is_precious)
+		r = -EEXIST;
+	if (!r && renameat(dir_fd, s->name, dir_fd, aside.name) < 0)
+		r = -errno;
+	if (r)
+		log_error(s->log, "%s %s, and cannot be set aside: %s; %s", s->path, why, strerror(-r),
 			  s->without);
 	else
-		log_error(s->log, "%s %s: set aside as %s; %s", s->path, why, s->bad_name, s->without);
+		log_error(s->log, "%s %s%s%s: set aside as %s%s; %s", s->path, why,
+			  is_precious ? ", with " : "", is_precious ? s->precious : "", aside.name,
+			  !aside.is_there     ? ""
+			  : aside.is_precious ? ", in place of an older one that had such, too"
+					      : ", in place of an older one",
+			  s->without);
 }
 
 int store_load(struct store *s, uint8_t **out, size_t *len)
@@ -335,6 +409,14 @@ void store_save(struct store *s)
 		loop_defer(s->loop, &s->begin);
 }
 
+static void store_on_end(struct loop_timer *timer, uint64_t now_ns)
+{
+	const struct store *s = container_of(timer, struct store, end);
+
+	(void)now_ns;
+	log_error(s->log, "cannot write %s: the disk does not answer; the last changes may be lost", s->path);
+}
+
 void store_free(struct store *s)
 {
 	int r;
@@ -347,6 +429,7 @@ void store_free(struct store *s)
 	if (r)
 		store_report(s, r);
 	if (s->step != STEP_IDLE || (s->last && store_begin(s)))
-		return;
-	store_destroy(s);
+		loop_timer_arm(s->loop, &s->end, loop_now_ns(s->loop) + STORE_END_NS);
+	else
+		store_destroy(s);
 }

@@ -7,10 +7,13 @@
  * a whole one at any time, the old or the new.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "base/log.h"
+#include "base/time.h"
 #include "loop/loop.h"
 
 struct store;
@@ -21,6 +24,8 @@ struct store_ops {
 	int (*encode)(void *userdata, uint8_t **out, size_t *len);
 	/* What encode() gave the last time was tried: it is on the disk unless there is an error. May be NULL. */
 	void (*on_tried)(void *userdata);
+	/* Whether a file, one that was set aside too, has something that is nowhere else. NULL: none has. */
+	bool (*is_precious)(struct bytes file);
 };
 
 struct store_options {
@@ -30,12 +35,17 @@ struct store_options {
 	size_t bytes_max; /* a larger file is none of ours */
 	const char *
 		without; /* what a daemon does without the file, for the log: "starting without …"; borrowed */
+	const char
+		*precious; /* what a precious file has, likewise: "properties that were not sent"; borrowed */
 	const struct store_ops *ops;
 	void *userdata;
 };
 
 /* Returns 0 or -ENOMEM. */
 int store_new(struct store **out, const struct store_options *options);
+
+/* A disk that has not answered this long after store_free() is said not to; whoever turns the loop may give up. */
+#define STORE_END_NS (5 * NSEC_PER_SEC)
 
 /*
  * Stops when what is to be saved is on the disk: the loop has operations in flight until then, and the object frees
@@ -49,7 +59,11 @@ void store_free(struct store *s);
  */
 int store_load(struct store *s, uint8_t **out, size_t *len);
 
-/* The file cannot be used: it is called <path>.bad from now on. @why, for the log: "is damaged". */
+/*
+ * The file cannot be used: it is called <path>.bad from now on, or <path>.bad.1 to .4 when that name is taken. A sixth
+ * one replaces the oldest that is not precious, or else, if it is precious itself, the oldest. @why, for the log: "is
+ * damaged".
+ */
 void store_set_aside(struct store *s, const char *why);
 
 /*

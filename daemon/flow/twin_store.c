@@ -17,7 +17,8 @@
  *              marks that twin_doc.h describes
  *
  * A file is valid when it has exactly 44 + I + D + R + P bytes, the checksum holds, either both versions or none is
- * 0, and the texts are such objects. Anything else, a file cut off anywhere or with a bit changed, is set aside.
+ * 0, and the texts are such objects. Anything else, a file cut off anywhere or with a bit changed, is set aside, and so
+ * is another identity's.
  *
  * The file itself is store.c's. The state to save waits in `next` until it is asked for.
  */
@@ -149,13 +150,11 @@ static int decode_texts(const struct texts *t, struct twin_store_state *state)
 	return r;
 }
 
-int twin_store_decode(struct bytes file, struct bytes identity, struct twin_store_state *out)
+/* Up to the texts, of which nothing is known yet. */
+static int decode_header(struct bytes file, struct twin_store_state *state, struct texts *t)
 {
-	struct twin_store_state state = {0};
 	struct reader r = reader_init(file);
 	uint32_t checksum, identity_len, desired_len, reported_len, pending_len;
-	struct texts t;
-	int error;
 
 	if (!bytes_equal(reader_take(&r, sizeof(MAGIC) - 1), BYTES_LIT(MAGIC)))
 		return -EBADMSG;
@@ -163,18 +162,29 @@ int twin_store_decode(struct bytes file, struct bytes identity, struct twin_stor
 	if (r.error || checksum != crc32c(0, r.pos, reader_left(&r)))
 		return -EBADMSG;
 	identity_len = reader_u32(&r);
-	state.desired_version = reader_u64(&r);
-	state.reported_version = reader_u64(&r);
+	state->desired_version = reader_u64(&r);
+	state->reported_version = reader_u64(&r);
 	desired_len = reader_u32(&r);
 	reported_len = reader_u32(&r);
 	pending_len = reader_u32(&r);
-	t.identity = reader_take(&r, identity_len);
-	t.desired = reader_take(&r, desired_len);
-	t.reported = reader_take(&r, reported_len);
-	t.pending = reader_take(&r, pending_len);
-	if (r.error || reader_left(&r) || !state.desired_version != !state.reported_version ||
-	    state.desired_version == UINT64_MAX || state.reported_version == UINT64_MAX)
+	t->identity = reader_take(&r, identity_len);
+	t->desired = reader_take(&r, desired_len);
+	t->reported = reader_take(&r, reported_len);
+	t->pending = reader_take(&r, pending_len);
+	if (r.error || reader_left(&r) || !state->desired_version != !state->reported_version ||
+	    state->desired_version == UINT64_MAX || state->reported_version == UINT64_MAX)
 		return -EBADMSG;
+	return 0;
+}
+
+int twin_store_decode(struct bytes file, struct bytes identity, struct twin_store_state *out)
+{
+	struct twin_store_state state = {0};
+	struct texts t;
+	int error = decode_header(file, &state, &t);
+
+	if (error)
+		return error;
 	if (!bytes_equal(t.identity, identity))
 		return -ESTALE;
 	error = decode_texts(&t, &state);
@@ -213,16 +223,27 @@ static void store_on_tried(void *userdata)
 		s->fn(s->userdata, s->generation);
 }
 
+/* The patch is nowhere else. */
+static bool file_has_patch(struct bytes file)
+{
+	struct twin_store_state state;
+	struct texts texts;
+
+	return decode_header(file, &state, &texts) == 0 && texts.pending.len > 0;
+}
+
 int twin_store_new(struct twin_store **out, struct loop *loop, struct log *log, const char *path,
 		   const char *identity)
 {
-	static const struct store_ops ops = {.encode = store_encode, .on_tried = store_on_tried};
+	static const struct store_ops ops = {
+		.encode = store_encode, .on_tried = store_on_tried, .is_precious = file_has_patch};
 	struct store_options options = {
 		.loop = loop,
 		.log = log,
 		.path = path,
 		.bytes_max = FILE_MAX,
 		.without = "starting without a known twin",
+		.precious = "properties that were not sent",
 		.ops = &ops,
 	};
 	struct twin_store *s;
