@@ -13,7 +13,7 @@
 
 #include "app/storage.h"
 #include "base/cleanup.h"
-#include "flow/twin_name.h"
+#include "flow/key_name.h"
 
 /* Longest ID: with what stands around it, `.new` behind it included, a file's name. */
 #define STORAGE_ID_MAX 232
@@ -30,11 +30,11 @@ static uint64_t hash(const char *text)
 	return h;
 }
 
-static void id_compose(const struct config *config, char out[static TWIN_NAME_SIZE])
+static void id_compose(const struct config *config, char out[static KEY_NAME_SIZE])
 {
 	/* No identity has a tilde. */
-	if (twin_name_encode(config->client_id, out) || strlen(out) > STORAGE_ID_MAX)
-		snprintf(out, TWIN_NAME_SIZE, "~%016" PRIx64, hash(config->client_id));
+	if (key_name_encode(config->client_id, out) || strlen(out) > STORAGE_ID_MAX)
+		snprintf(out, KEY_NAME_SIZE, "~%016" PRIx64, hash(config->client_id));
 }
 
 /* Makes the directory and those above it. Returns 0 or a negative error. */
@@ -101,7 +101,7 @@ int storage_prepare(struct storage *out, const struct config *config, struct log
 {
 	const char *queue =
 		config->storage == CONFIG_STORAGE_PERSISTENT ? config->state_dir : config->run_dir;
-	char id[TWIN_NAME_SIZE];
+	char id[KEY_NAME_SIZE];
 	int r = queue_directory_make(config, queue, log);
 
 	*out = (struct storage){0};

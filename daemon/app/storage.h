@@ -4,7 +4,7 @@
 
 /*
  * Where a device's state is, and the directories for it. In the state directory, ID being the device's name (and its
- * module's) as in twin_name.h, or `~` and a hash of it where that is too long for a file:
+ * module's) as in key_name.h, or `~` and a hash of it where that is too long for a file:
  *
  *   journal-ID/         what is queued; with volatile storage in the directory for that
  *   channels-ID.json    what users set of channels; there without a state directory, too

@@ -20,7 +20,7 @@
 
 int channel_refuse(const struct channel_files *files, const char *name, int error, const char *reason)
 {
-	char path[sizeof(IOTHUB_DIR_CHANNELS "/") + CHANNEL_NAME_MAX + 2 * TWIN_NAME_SIZE];
+	char path[sizeof(IOTHUB_DIR_CHANNELS "/") + CHANNEL_NAME_MAX + 2 * KEY_NAME_SIZE];
 
 	if (!files->options.events || !reason)
 		return error;
@@ -86,7 +86,7 @@ static int value_add(struct channel_dir *dir, struct fuse_node **out, struct fus
 
 static int property_refuse(const struct channel_dir *dir, const char *name, int error)
 {
-	char path[CHANNEL_NAME_MAX + sizeof("/" IOTHUB_DIR_CHANNEL_PROPERTIES "/") + TWIN_NAME_SIZE];
+	char path[CHANNEL_NAME_MAX + sizeof("/" IOTHUB_DIR_CHANNEL_PROPERTIES "/") + KEY_NAME_SIZE];
 
 	snprintf(path, sizeof(path), "%s/" IOTHUB_DIR_CHANNEL_PROPERTIES "/%s", dir->channel->name, name);
 	return channel_refuse(
@@ -98,8 +98,8 @@ static int property_refuse(const struct channel_dir *dir, const char *name, int 
 static int properties_create(struct fuse_node *dir, const char *name, mode_t mode, struct fuse_node **out)
 {
 	struct channel_dir *d = fuse_node_userdata(dir);
-	char key[TWIN_NAME_SIZE];
-	int r = twin_name_decode(name, key);
+	char key[KEY_NAME_SIZE];
+	int r = key_name_decode(name, key);
 
 	(void)mode;
 	if (!r)
@@ -115,8 +115,8 @@ static int properties_create(struct fuse_node *dir, const char *name, mode_t mod
 static int properties_unlink(struct fuse_node *dir, struct fuse_node *child)
 {
 	struct channel_dir *d = fuse_node_userdata(dir);
-	char key[TWIN_NAME_SIZE];
-	int r = twin_name_decode(fuse_node_name(child), key);
+	char key[KEY_NAME_SIZE];
+	int r = key_name_decode(fuse_node_name(child), key);
 
 	assert(r == 0);
 	r = channel_remove_property(d->channel, key);
@@ -130,15 +130,15 @@ static int properties_rename(struct fuse_node *child, struct fuse_node *new_dir,
 			     struct fuse_node *replaced)
 {
 	struct channel_dir *d = fuse_node_userdata(new_dir);
-	char key[TWIN_NAME_SIZE], new_key[TWIN_NAME_SIZE];
+	char key[KEY_NAME_SIZE], new_key[KEY_NAME_SIZE];
 	int r;
 
 	/* Another channel's: mv(1) copies. */
 	if (new_dir != fuse_node_parent(child))
 		return -EXDEV;
-	r = twin_name_decode(fuse_node_name(child), key);
+	r = key_name_decode(fuse_node_name(child), key);
 	assert(r == 0);
-	r = twin_name_decode(new_name, new_key);
+	r = key_name_decode(new_name, new_key);
 	if (!r)
 		r = channel_rename_property(d->channel, key, new_key);
 	if (r)
@@ -168,10 +168,10 @@ static int properties_add(struct channel_dir *dir, struct fuse_node *parent)
 	const char *key;
 
 	for (size_t i = 0; !r && (key = channel_property_name(dir->channel, i)); ++i) {
-		char name[TWIN_NAME_SIZE];
+		char name[KEY_NAME_SIZE];
 
 		/* One that was declared with a name too long for a file is sent, and not shown. */
-		if (twin_name_encode(key, name) == 0)
+		if (key_name_encode(key, name) == 0)
 			r = value_add(dir, NULL, properties, name, CHANNEL_VALUE_PROPERTY);
 	}
 	return r;

@@ -10,7 +10,7 @@
  *   ack             queued, stored or hub
  *   when-full       reject, block or drop-oldest
  *   ttl, priority   a number
- *   properties/KEY  an application property each: create, write, mv and rm; KEY as in twin_name.h
+ *   properties/KEY  an application property each: create, write, mv and rm; KEY as in key_name.h
  *   stats           key: value lines
  *
  * A value reads as itself and a newline, an empty one as nothing. A write sets it at once, one newline at its end is

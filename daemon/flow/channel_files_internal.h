@@ -5,7 +5,7 @@
 /* What channel_files.c and channel_value_files.c share; nobody else includes it. */
 
 #include "flow/channel_files.h"
-#include "flow/twin_name.h"
+#include "flow/key_name.h"
 #include "iothub.h"
 
 /* What a value file is about. */

@@ -107,7 +107,7 @@ static const char *value_get(struct fuse_node *node, char number[static 16])
 {
 	const struct channel_value_node *v = fuse_node_userdata(node);
 	const struct channel *c = v->dir->channel;
-	char key[TWIN_NAME_SIZE];
+	char key[KEY_NAME_SIZE];
 	const char *text = NULL;
 
 	switch (v->which) {
@@ -122,7 +122,7 @@ static const char *value_get(struct fuse_node *node, char number[static 16])
 		snprintf(number, 16, "%u", c->priority);
 		return number;
 	case CHANNEL_VALUE_PROPERTY:
-		if (twin_name_decode(fuse_node_name(node), key) == 0)
+		if (key_name_decode(fuse_node_name(node), key) == 0)
 			text = channel_property(c, key);
 		break;
 	case CHANNEL_VALUE_CONTENT_TYPE:
@@ -166,8 +166,8 @@ static int set_when_full(struct channel *channel, struct bytes text)
 
 static int set_property(struct channel *channel, const char *name, struct bytes text)
 {
-	char key[TWIN_NAME_SIZE];
-	int r = twin_name_decode(name, key);
+	char key[KEY_NAME_SIZE];
+	int r = key_name_decode(name, key);
 
 	return r ? r : channel_set_property(channel, key, text);
 }
@@ -201,7 +201,7 @@ static int value_set(struct fuse_node *node, struct bytes text)
 static int value_refuse(struct fuse_node *node, int error, const char *reason)
 {
 	const struct channel_value_node *v = fuse_node_userdata(node);
-	char name[CHANNEL_NAME_MAX + sizeof("/" IOTHUB_DIR_CHANNEL_PROPERTIES "/") + TWIN_NAME_SIZE];
+	char name[CHANNEL_NAME_MAX + sizeof("/" IOTHUB_DIR_CHANNEL_PROPERTIES "/") + KEY_NAME_SIZE];
 
 	snprintf(name, sizeof(name), "%s/%s%s", v->dir->channel->name,
 		 v->which == CHANNEL_VALUE_PROPERTY ? IOTHUB_DIR_CHANNEL_PROPERTIES "/" : "",

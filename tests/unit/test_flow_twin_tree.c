@@ -3,7 +3,7 @@
 
 #include <json-c/json.h>
 
-#include "flow/twin_name.h"
+#include "flow/key_name.h"
 #include "flow/twin_tree_internal.h"
 #include "tests/support/twin_files_line.h"
 
@@ -285,7 +285,7 @@ struct pair {
 static size_t expect_dir(const struct pair *dir, struct pair *todo)
 {
 	size_t n_children = 0, n_dirs = 0;
-	char name[TWIN_NAME_SIZE];
+	char name[KEY_NAME_SIZE];
 
 	EXPECT_TRUE(twin_node_of(dir->node)->value == dir->object);
 	for (struct fuse_node *c = NULL; (c = fuse_node_next_child(dir->node, c));)
@@ -295,7 +295,7 @@ static size_t expect_dir(const struct pair *dir, struct pair *todo)
 	{
 		struct fuse_node *child;
 
-		ASSERT_EQ(twin_name_encode(key, name), 0);
+		ASSERT_EQ(key_name_encode(key, name), 0);
 		child = fuse_node_find(dir->node, name);
 		ASSERT_TRUE(child != NULL);
 		EXPECT_EQ(fuse_node_is_dir(child), json_object_is_type(value, json_type_object));
@@ -381,11 +381,11 @@ static char *split(char *path)
 
 static void random_step(struct fixture_files *self, uint64_t *version)
 {
-	char path[256], other[256], patch[512], name[TWIN_NAME_SIZE], number[24], *last;
+	char path[256], other[256], patch[512], name[KEY_NAME_SIZE], number[24], *last;
 	struct open f;
 	int error;
 
-	twin_name_encode(random_key(), name);
+	key_name_encode(random_key(), name);
 	random_path(self, path, sizeof(path), test_random() % 2);
 	random_path(self, other, sizeof(other), true);
 	random_patch(patch, sizeof(patch));
