@@ -352,8 +352,7 @@ static int app_start_channels(struct app *app)
 	return r;
 }
 
-/* From writers to the hub. */
-static int app_start_queue(struct app *app)
+static int app_start_journal(struct app *app)
 {
 	const struct journal_options journal = {
 		.loop = app->loop,
@@ -365,6 +364,17 @@ static int app_start_queue(struct app *app)
 		.ops = &app_journal_ops,
 		.userdata = app,
 	};
+	int r = journal_new(&app->journal, &journal);
+
+	/* All others it says itself. */
+	if (r == -ENOMEM)
+		log_error(app->log, "cannot start: %s", strerror(-r));
+	return r;
+}
+
+/* From writers to the hub. */
+static int app_start_queue(struct app *app)
+{
 	struct telemetry_options telemetry = {
 		.loop = app->loop,
 		.log = app->log,
@@ -376,9 +386,7 @@ static int app_start_queue(struct app *app)
 	};
 	int r;
 
-	r = journal_new(&app->journal, &journal);
-	if (!r)
-		r = app_start_channels(app);
+	r = app_start_channels(app);
 	if (!r)
 		r = waiters_new(&app->waiters, app->loop, app_timeout_ns(app));
 	telemetry.journal = app->journal;
@@ -424,6 +432,8 @@ static int app_start_hub(struct app *app)
 						app->config->private_key, app->log);
 	if (!r)
 		r = storage_prepare(&app->storage, app->config, app->log);
+	if (!r)
+		r = app_start_journal(app);
 	if (r)
 		return r;
 	r = resolver_new(&app->resolver, app->loop, app->log, NULL);

@@ -115,6 +115,7 @@ int storage_prepare(struct storage *out, const struct config *config, struct log
 		path_compose(config->state_dir ? config->state_dir : queue, "channels", id, ".json");
 	if (!out->identity || !out->journal_dir || !out->channels_path) {
 		storage_deinit(out);
+		log_error(log, "no memory for the names of files");
 		return -ENOMEM;
 	}
 	out->twin_path = twin_path(config, id, out->identity, log);

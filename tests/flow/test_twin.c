@@ -420,8 +420,8 @@ TEST_F(twin, no_state_directory)
 	lab_stop_daemon(lab, SIGTERM);
 	lab_write_file(lab, "file", "");
 	run(lab, "sh",
-	    "sed -i 's|\"state-directory\": \"[^\"]*\"|\"state-directory\": \"'$D'/file/x\"|' "
-	    "$D/iothubd.json");
+	    "sed -i 's|\"state-directory\": \"[^\"]*\"|\"storage\": \"volatile\", "
+	    "\"state-directory\": \"'$D'/file/x\"|' $D/iothubd.json");
 	lab_start_daemon(lab);
 	lab_await_state(lab, "connected");
 	await_version(lab, "twin/desired.version", 2);
