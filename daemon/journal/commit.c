@@ -206,8 +206,8 @@ void commit_on_synced(struct loop_op *op, int res)
 	} else {
 		j->has_synced = true;
 		segment->state.stored_offset = segment->sync_head;
-		/* For those that are not written at the end of each turn. */
-		if (segment == lane->active || segment == lane->next.segment)
+		/* Some are written at the end of the turn anyway. */
+		if (!j->is_stopped && (segment == lane->active || segment == lane->next.segment))
 			lane_touch(lane, segment);
 		else
 			lane_write_state(lane, segment);

@@ -128,8 +128,8 @@ static void damage_on_timer(struct loop_timer *timer, uint64_t now_ns)
 	char text[160];
 
 	snprintf(text, sizeof(text),
-		 "%" PRIu64 " records and %" PRIu64
-		 " files of the journal are damaged; what is left of them is in its directory damaged",
+		 "damage in the journal: records lost: %" PRIu64 ", files set aside: %" PRIu64
+		 "; what is left of them is in its directory damaged",
 		 n_records, j->n_files_aside);
 	log_error(j->log, "%s", text);
 	j->n_damage_told = j->stats.n_damaged;

@@ -44,8 +44,8 @@ struct journal_segment;
 
 struct journal_ops {
 	/*
-	 * A commit ended. @error 0: every record up to @sequence is on the disk. Negative: those up to @sequence that
-	 * were not stored before will not be called stored.
+	 * A commit ended. @error 0: every record up to @sequence is on the disk, but for those that an earlier call told
+	 * as failed. Negative: those up to @sequence that were not stored before will not be called stored.
 	 */
 	void (*on_stored)(void *userdata, uint64_t sequence, int error);
 	/* There may be room where there was none: space was freed, or it is time to try the disk again (every 500 ms while
@@ -106,7 +106,8 @@ struct journal_lane_key {
 
 /*
  * The lane of the key, made if need be; one reference. Makes no file. Returns 0, -ENOSPC (too many) or -ENOMEM. A lane
- * without records and references is freed by itself.
+ * without records and references is freed by itself, at the end of the turn. journal_lane_put() comes before
+ * journal_free(), and may come after journal_stop().
  */
 int journal_lane_get(struct journal *j, const struct journal_lane_key *key, struct journal_lane **out);
 void journal_lane_put(struct journal_lane *lane);
@@ -139,7 +140,7 @@ int journal_commit(struct journal_lane *lane, uint64_t *sequence);
 
 /* The number of the last record appended; the next one has the number after it. Outlives restarts. */
 uint64_t journal_appended(const struct journal *j);
-/* Up to here everything is stored. */
+/* Up to here everything is stored, or was told as failed (on_stored()), or an earlier daemon's. */
 uint64_t journal_stored(const struct journal *j);
 /* Whether it can ever be: false when volatile. */
 bool journal_is_durable(const struct journal *j);
@@ -187,7 +188,11 @@ bool journal_next(const struct journal_cursor *at, struct journal_cursor *out);
 bool journal_find(struct journal_lane *lane, uint64_t sequence, struct journal_cursor *out);
 bool journal_is_sent(const struct journal_cursor *at);
 
-/* Returns 0, or -EBADMSG: it became unreadable meanwhile; it was counted and kept aside, and is to be marked as done. */
+/*
+ * Returns 0; -EBADMSG: it became unreadable meanwhile; it is counted and kept aside, and is to be marked as done; or -EIO:
+ * the disk cannot be read now, try again (after on_room()). A record that cannot be read again and again becomes
+ * -EBADMSG.
+ */
 int journal_read(const struct journal_cursor *at, struct journal_record *out);
 
 /* The record is done with: sent ones in any order, of those not sent the first of the lane only. Frees what can be freed. */

@@ -30,7 +30,7 @@ static void box_on_event(void *userdata, const char *event, const char *text)
 	struct journal_box *box = userdata;
 	size_t len = strlen(box->events);
 
-	TEST_LOG("event %s: %s", event, text);
+	(void)text;
 	snprintf(box->events + len, sizeof(box->events) - len, "%s ", event);
 }
 
