@@ -155,8 +155,7 @@ static void survives(struct lab *lab, int signo)
 
 TEST_F(rejected, survives_restarts)
 {
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(&self->lab, NULL);
-
+	fclose(start_all(&self->lab, NULL));
 	survives(&self->lab, SIGTERM);
 	lab_await_state(&self->lab, "connected");
 	survives(&self->lab, SIGKILL);
@@ -164,8 +163,7 @@ TEST_F(rejected, survives_restarts)
 
 TEST_F(rejected, survives_restarts_in_volatile_storage)
 {
-	_cleanup_(fclose_ptr) FILE *monitor = start_all(&self->lab, "\"storage\": \"volatile\"");
-
+	fclose(start_all(&self->lab, "\"storage\": \"volatile\""));
 	survives(&self->lab, SIGTERM);
 	lab_await_state(&self->lab, "connected");
 	survives(&self->lab, SIGKILL);
