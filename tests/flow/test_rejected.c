@@ -199,7 +199,9 @@ TEST_F(rejected, retry_without_a_hub)
 	lab_stop_daemon(lab, SIGTERM);
 	lab_stop_emulator(lab, SIGTERM);
 	lab_start_daemon(lab);
-	run(lab, "echo retry > $(id)/retry; none");
+	/* Until what is queued again is stored, a crash would show it in both places. */
+	run(lab, "echo retry > $(id)/retry; none\n"
+		 "until grep -q '^stored: \\([0-9]*\\) of \\1$' $M/status; do :; done");
 	EXPECT_EQ(lab_status_number(lab, "queued"), 1u);
 	lab_stop_daemon(lab, SIGKILL);
 	lab_start_emulator(lab, NULL);
