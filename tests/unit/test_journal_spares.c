@@ -274,7 +274,7 @@ TEST_F(spares, one_that_was_used_has_no_records_left)
 	segment = take(self, SIZE);
 	ASSERT_TRUE(segment);
 	EXPECT_TRUE(segment->identity.id != id);
-	EXPECT_TRUE(segment->map[JOURNAL_HEADER_BYTES] != 0);
+	EXPECT_EQ(segment->map[JOURNAL_HEADER_BYTES + JOURNAL_RECORD_HEADER_BYTES], 'x');
 	EXPECT_TRUE(find_record(segment) == JOURNAL_FOUND_NOTHING);
 	EXPECT_EQ(segment->state.end_offset, 0u);
 	EXPECT_EQ(segment->recovered_head, 0u);
