@@ -227,8 +227,6 @@ static int telemetry_commit(struct telemetry *t, struct channel *channel, uint64
 	++t->stats.n_written;
 	++channel->stats.n_appended;
 	channel->last_sequence = *sequence;
-	if (channel->ttl_s)
-		expiry_arm(t, channel->ttl_s);
 	link_kick(t->link);
 	return 0;
 }
@@ -240,6 +238,8 @@ int telemetry_append(struct telemetry *t, struct channel *channel, struct origin
 	uint8_t *properties, *payload;
 	int r;
 
+	if (channel->ttl_s)
+		expiry_arm(t, channel->ttl_s);
 	r = journal_append(channel->lane, origin ? origin->id : 0, wall_ms, channel_properties_len(channel),
 			   head.len + tail.len, &properties, &payload);
 	if (r) {
@@ -264,6 +264,8 @@ int telemetry_append_again(struct telemetry *t, struct channel *channel, struct 
 	uint64_t sequence;
 	int r;
 
+	if (channel->ttl_s)
+		expiry_arm(t, channel->ttl_s);
 	r = journal_append(channel->lane, 0, loop_wall_ms(t->loop), properties.len, payload.len,
 			   &properties_at, &payload_at);
 	if (r) {

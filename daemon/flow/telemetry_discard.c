@@ -4,8 +4,12 @@
  * withdrawn. One that is in the air at that moment goes, and what the hub says about it concerns nobody.
  *
  * Expiry. All records of a lane live equally long, so only the first of each lane matters: one timer is armed for
- * the earliest of them. Times are wall clock, which somebody can set: the timer looks again every now and then. What
- * is behind a message in the air is looked at, too; what stands in the way of nobody is found when it would be sent.
+ * the earliest of them. What is behind a message in the air is looked at, too; what stands in the way of nobody is found
+ * when it would be sent.
+ *
+ * Records have the wall clock's time, so that they age while no daemon runs. But a machine without a clock of its own starts
+ * in the past, and is set right when it is online: what was written meanwhile must not be old all at once. So steps
+ * of the clock are noted, and do not count for the records of this daemon that were there before them.
  *
  * `events` is told of drops and expiries once a second, with their number.
  */
@@ -14,6 +18,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/time.h"
 #include "flow/telemetry_internal.h"
@@ -23,17 +28,24 @@
 /* Messages that expire in one turn of the loop. */
 #define EXPIRY_TURN_MAX 4096
 #define TALLY_NS        NSEC_PER_SEC
+/* By which the two clocks may differ before somebody set one. */
+#define CLOCK_STEP_MS 2000
 
 static void telemetry_on_expiry(struct loop_timer *timer, uint64_t now_ns);
 static void telemetry_on_tell(struct loop_timer *timer, uint64_t now_ns);
-static uint64_t lanes_first_expiry_ms(struct telemetry *t);
+static uint64_t lanes_first_ms_left(struct telemetry *t);
+static int64_t clock_difference_ms(const struct telemetry *t);
+static int64_t clock_suspended_ms(void);
 
 void discard_init(struct telemetry *t)
 {
+	t->recovered = journal_appended(t->journal);
+	t->clock_ms = clock_difference_ms(t);
+	t->suspended_ms = clock_suspended_ms();
 	loop_timer_init(&t->expiry, telemetry_on_expiry);
 	loop_timer_init(&t->tell, telemetry_on_tell);
 	/* What an earlier daemon left. */
-	if (lanes_first_expiry_ms(t) != UINT64_MAX)
+	if (lanes_first_ms_left(t) != UINT64_MAX)
 		loop_timer_arm(t->loop, &t->expiry, loop_now_ns(t->loop));
 }
 
@@ -151,8 +163,20 @@ bool channel_drop_oldest(struct telemetry *t, struct channel *channel)
 	return true;
 }
 
+/* Whether the lane has not been freed: what was in it may have become unreadable. */
+static bool lane_is_there(struct telemetry *t, const struct journal_lane *lane)
+{
+	struct journal_lane *l = NULL;
+
+	while ((l = journal_next_lane(t->journal, l)) && l != lane)
+		;
+	return l;
+}
+
 void telemetry_withdraw(struct telemetry *t, struct journal_lane *lane, uint64_t first, uint64_t last)
 {
+	if (!lane_is_there(t, lane))
+		return;
 	for (uint64_t sequence = last; sequence >= first && sequence; --sequence) {
 		struct journal_record record = {.origin = 0};
 		struct journal_cursor at;
@@ -172,9 +196,68 @@ void telemetry_withdraw(struct telemetry *t, struct journal_lane *lane, uint64_t
 
 /* --- ttl -------------------------------------------------------------------------------------- */
 
-bool record_is_expired(const struct telemetry *t, const struct journal_record *record)
+static int64_t clock_difference_ms(const struct telemetry *t)
 {
-	return record->expires_ms <= loop_wall_ms(t->loop);
+	return (int64_t)loop_wall_ms(t->loop) - (int64_t)(loop_now_ns(t->loop) / NSEC_PER_MSEC);
+}
+
+/* How long the machine has slept since it was started. */
+static int64_t clock_suspended_ms(void)
+{
+	struct timespec boot, running;
+
+	if (clock_gettime(CLOCK_BOOTTIME, &boot) || clock_gettime(CLOCK_MONOTONIC, &running))
+		return 0;
+	return (boot.tv_sec - running.tv_sec) * (int64_t)MSEC_PER_SEC +
+	       (boot.tv_nsec - running.tv_nsec) / (int64_t)NSEC_PER_MSEC;
+}
+
+static void clock_note_step(struct telemetry *t, int64_t ms)
+{
+	if (t->n_steps == TELEMETRY_N_STEPS) {
+		t->steps[1].ms += t->steps[0].ms;
+		memmove(&t->steps[0], &t->steps[1], (TELEMETRY_N_STEPS - 1) * sizeof(t->steps[0]));
+		--t->n_steps;
+	}
+	t->steps[t->n_steps++] = (struct clock_step){journal_appended(t->journal), ms};
+	log_info(t->log, "the clock was set by %" PRId64 " s: messages that are queued do not age by that",
+		 ms / (int64_t)MSEC_PER_SEC);
+}
+
+/* Compares the clocks. Small differences are the wall clock being adjusted. */
+static void clock_look(struct telemetry *t)
+{
+	int64_t difference_ms = clock_difference_ms(t), step_ms = difference_ms - t->clock_ms, suspended_ms;
+
+	t->clock_ms = difference_ms;
+	if (step_ms > -CLOCK_STEP_MS && step_ms < CLOCK_STEP_MS)
+		return;
+	suspended_ms = clock_suspended_ms();
+	step_ms -= suspended_ms - t->suspended_ms;
+	t->suspended_ms = suspended_ms;
+	if (step_ms <= -CLOCK_STEP_MS || step_ms >= CLOCK_STEP_MS)
+		clock_note_step(t, step_ms);
+}
+
+/* Until the time of the record is over; 0: it is. */
+static uint64_t record_ms_left(const struct telemetry *t, const struct journal_record *record)
+{
+	int64_t wall_ms = (int64_t)loop_wall_ms(t->loop);
+
+	if (record->expires_ms > INT64_MAX)
+		return UINT64_MAX;
+	for (unsigned int i = 0; i < t->n_steps; ++i)
+		if (record->sequence > t->recovered && record->sequence <= t->steps[i].sequence)
+			wall_ms -= t->steps[i].ms;
+	return (int64_t)record->expires_ms > wall_ms ? (uint64_t)((int64_t)record->expires_ms - wall_ms) : 0;
+}
+
+bool record_is_expired(struct telemetry *t, const struct journal_record *record)
+{
+	if (record->expires_ms == UINT64_MAX)
+		return false;
+	clock_look(t);
+	return record_ms_left(t, record) == 0;
 }
 
 void count_expired(struct telemetry *t, uint16_t number)
@@ -201,23 +284,23 @@ static bool flight_is_in_air(struct telemetry *t, const struct journal_cursor *a
 	return flight && flight->state == FLIGHT_SENT;
 }
 
-/* When the first of all lanes expires; UINT64_MAX: none does. */
-static uint64_t lanes_first_expiry_ms(struct telemetry *t)
+/* Until the first of all lanes expires; UINT64_MAX: none does. */
+static uint64_t lanes_first_ms_left(struct telemetry *t)
 {
-	uint64_t earliest = UINT64_MAX;
+	uint64_t least = UINT64_MAX;
 
 	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(t->journal, lane));) {
 		struct journal_record record;
 		struct journal_cursor at;
+		uint64_t left;
 
-		if (!lane_expires(lane) || !journal_first(lane, &at))
+		if (!lane_expires(lane) || !journal_first(lane, &at) || journal_read(&at, &record))
 			continue;
-		if (journal_read(&at, &record))
-			continue;
-		if (record.expires_ms < earliest)
-			earliest = record.expires_ms;
+		left = record_ms_left(t, &record);
+		if (left < least)
+			least = left;
 	}
-	return earliest;
+	return least;
 }
 
 /* Expires what is due at the front of a lane, at most @n_max records; the lane may be gone then. Returns how many. */
@@ -256,6 +339,7 @@ void expiry_arm(struct telemetry *t, uint32_t ttl_s)
 {
 	uint64_t at_ns = loop_now_ns(t->loop) + ttl_s * NSEC_PER_SEC;
 
+	clock_look(t);
 	if (!loop_timer_is_armed(&t->expiry) || at_ns < t->expiry.at_ns)
 		expiry_arm_at(t, at_ns);
 }
@@ -263,24 +347,24 @@ void expiry_arm(struct telemetry *t, uint32_t ttl_s)
 static void telemetry_on_expiry(struct loop_timer *timer, uint64_t now_ns)
 {
 	struct telemetry *t = container_of(timer, struct telemetry, expiry);
-	uint64_t wall_ms = loop_wall_ms(t->loop), earliest_ms, wait_ms;
 	struct journal_lane *lane = journal_next_lane(t->journal, NULL), *next;
 	unsigned int n = 0;
+	uint64_t left_ms;
 
+	clock_look(t);
 	for (; lane && n < EXPIRY_TURN_MAX; lane = next) {
 		next = journal_next_lane(t->journal, lane);
 		if (lane_expires(lane))
 			n += lane_expire(t, lane, EXPIRY_TURN_MAX - n);
 	}
-	earliest_ms = lanes_first_expiry_ms(t);
-	if (earliest_ms == UINT64_MAX)
+	left_ms = lanes_first_ms_left(t);
+	if (left_ms == UINT64_MAX)
 		return;
-	wait_ms = earliest_ms > wall_ms ? earliest_ms - wall_ms : 0;
 	if (n == EXPIRY_TURN_MAX)
 		loop_timer_arm(t->loop, &t->expiry, now_ns + 1);
-	else if (wait_ms > EXPIRY_LOOK_NS / NSEC_PER_MSEC)
+	else if (left_ms > EXPIRY_LOOK_NS / NSEC_PER_MSEC)
 		expiry_arm_at(t, TIME_NEVER);
 	else
 		/* What is due and still there is in the air: a moment later. */
-		expiry_arm_at(t, now_ns + (wait_ms ? wait_ms * NSEC_PER_MSEC : NSEC_PER_SEC));
+		expiry_arm_at(t, now_ns + (left_ms ? left_ms * NSEC_PER_MSEC : NSEC_PER_SEC));
 }

@@ -44,6 +44,15 @@ enum tally_kind {
 	N_TALLIES,
 };
 
+/* Somebody set the clock by @ms when @sequence was the last record. */
+struct clock_step {
+	uint64_t sequence;
+	int64_t ms;
+};
+
+/* Remembered; an older one counts with the next. */
+#define TELEMETRY_N_STEPS 8
+
 struct telemetry {
 	struct loop *loop;
 	struct log *log;
@@ -80,6 +89,11 @@ struct telemetry {
 
 	/* telemetry_discard.c */
 	struct loop_timer expiry;
+	uint64_t recovered;   /* records up to here are an earlier daemon's */
+	int64_t clock_ms;     /* the wall clock over the monotonic one, when they were compared last */
+	int64_t suspended_ms; /* time the machine slept, which is in clock_ms */
+	unsigned int n_steps;
+	struct clock_step steps[TELEMETRY_N_STEPS];
 	struct loop_timer tell;
 	struct tally tallies[N_TALLIES];
 };
@@ -115,10 +129,10 @@ bool channel_can_make_room(struct telemetry *t, const struct channel *channel, u
 /* Drops the channel's oldest message. False: it has none. */
 bool channel_drop_oldest(struct telemetry *t, struct channel *channel);
 
-bool record_is_expired(const struct telemetry *t, const struct journal_record *record);
+bool record_is_expired(struct telemetry *t, const struct journal_record *record);
 /* The time of a message of the channel is over: counts it. */
 void count_expired(struct telemetry *t, uint16_t channel);
-/* A message was appended to a channel with a ttl. */
+/* A message is appended next to a channel with a ttl. */
 void expiry_arm(struct telemetry *t, uint32_t ttl_s);
 /* Tells what was counted and not told yet. */
 void tallies_tell(struct telemetry *t);

@@ -560,6 +560,63 @@ TEST_F(telemetry, what_is_in_the_air_is_left_to_the_hub)
 	EXPECT_EQ(journal_n_bytes(self->rig.journal), 0u);
 }
 
+/* A message that was written when the clock was so far behind. */
+static void write_behind(struct fixture_telemetry *self, uint64_t behind_ms)
+{
+	struct loop *loop = self->rig.hub.loop;
+	uint8_t *properties, *payload;
+	uint64_t sequence;
+
+	ASSERT_EQ(journal_append(files_line_default(&self->rig)->lane, 0, loop_wall_ms(loop) - behind_ms, 0,
+				 1, &properties, &payload),
+		  0);
+	*payload = '1';
+	ASSERT_EQ(journal_commit(files_line_default(&self->rig)->lane, &sequence), 0);
+}
+
+/* The clock is set by so much: as if it had been different when telemetry looked at it last. */
+static void set_clock(struct fixture_telemetry *self, int64_t ms)
+{
+	self->rig.telemetry->clock_ms -= ms;
+}
+
+#define BEHIND_MS 1000000
+
+TEST_F(telemetry, a_clock_that_is_set_makes_nothing_old)
+{
+	struct telemetry *t = self->rig.telemetry;
+
+	self->rig.hub.log.fd = -1;
+	set_ttl(self, 100);
+	write_behind(self, BEHIND_MS);
+	set_clock(self, BEHIND_MS);
+	echo(self, "2");
+	EXPECT_EQ(t->n_steps, 1u);
+	EXPECT_EQ(t->steps[0].sequence, 1u);
+	loop_timer_arm(self->rig.hub.loop, &t->expiry, 0);
+	files_line_turn(&self->rig);
+	/* Any number of times. */
+	for (int i = 0; i < 40; ++i) {
+		set_clock(self, i % 2 ? 10000 : -10000);
+		EXPECT_FALSE(record_is_expired(t, &(struct journal_record){.expires_ms = INT64_MAX}));
+	}
+	EXPECT_EQ(t->n_steps, (unsigned int)TELEMETRY_N_STEPS);
+	files_line_online(&self->rig, false);
+	files_line_expect(&self->rig, "1", false);
+	files_line_expect(&self->rig, "2", false);
+	EXPECT_EQ(files_line_default(&self->rig)->stats.n_expired, 0u);
+}
+
+TEST_F(telemetry, what_is_old_by_a_clock_that_was_not_set_expires)
+{
+	set_ttl(self, 100);
+	write_behind(self, BEHIND_MS);
+	echo(self, "2");
+	files_line_online(&self->rig, false);
+	files_line_expect(&self->rig, "2", false);
+	EXPECT_EQ(files_line_default(&self->rig)->stats.n_expired, 1u);
+}
+
 /* --- restarts and channels that are gone -------------------------------------------------------- */
 
 TEST_F(telemetry, what_an_earlier_daemon_left_goes_out_first)
