@@ -4,9 +4,11 @@
  * drop, the bounds, and what a restart finds.
  */
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/cursor.h"
@@ -17,6 +19,8 @@
 
 #define QUEUE_BYTES (UINT64_C(1) << 20)
 #define N_STEPS     400
+
+DEFINE_CLEANUP(DIR *, closedir)
 
 FIXTURE(rejected)
 {
@@ -655,6 +659,91 @@ TEST_F(rejected, kept_after_the_tree_is_gone)
 	fuse_line_init(&self->line, self->tree);
 	restart(self);
 	EXPECT_EQ(ids(self, NULL, 0), 2u);
+}
+
+/* --- a disk that forgets ---------------------------------------------------------------------- */
+
+/* Flips a bit of @text in whatever segment has it. */
+static void spoil(struct fixture_rejected *self, const char *text)
+{
+	_cleanup_(closedir_ptr) DIR *dir = opendir(self->journal_dir);
+	unsigned int n = 0;
+
+	ASSERT_TRUE(dir != NULL);
+	for (const struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
+		static uint8_t bytes[1 << 20];
+		_cleanup_(close_fd) int fd = openat(dirfd(dir), entry->d_name, O_RDWR | O_CLOEXEC);
+		ssize_t size = fd < 0 ? -1 : read(fd, bytes, sizeof(bytes));
+		uint8_t *at = size < 0 ? NULL : memmem(bytes, (size_t)size, text, strlen(text));
+
+		if (!at)
+			continue;
+		*at ^= 1;
+		ASSERT_EQ(pwrite(fd, at, 1, at - bytes), 1);
+		++n;
+	}
+	ASSERT_EQ(n, 1u);
+}
+
+TEST_F(rejected, what_became_unreadable_is_eio_and_gone)
+{
+	uint64_t id[3], node, fh;
+
+	keep(self, "before", "no");
+	keep(self, "spoiled", "no");
+	keep(self, "after", "no");
+	ASSERT_EQ(ids(self, id, 3), 3u);
+	spoil(self, "spoiled");
+	node = message_node(self, id[1], "payload");
+	fh = fuse_line_open(&self->line, node, O_RDONLY);
+	EXPECT_EQ(fuse_line_result(&self->line, fuse_line_read(&self->line, node, fh, O_RDONLY, 0, 100)),
+		  -EIO);
+	fuse_line_release(&self->line, node, fh);
+	EXPECT_EQ(retry(self, id[1], "retry"), -EIO);
+	ASSERT_EQ(loop_turn(self->loop, 0), 0);
+	ASSERT_EQ(ids(self, id, 3), 2u);
+	expect_file(self, id[0], "payload", "before");
+	expect_file(self, id[1], "payload", "after");
+	EXPECT_EQ(n_queued(self), 0u);
+	restart(self);
+	EXPECT_EQ(ids(self, NULL, 0), 2u);
+}
+
+/* stat(2) of what cannot be read asks for it, too, when nobody has it open. */
+TEST_F(rejected, the_size_of_what_became_unreadable_is_0)
+{
+	const struct fuse_getattr_in in = {0};
+	struct fuse_attr_out out;
+
+	keep(self, "spoiled", "no");
+	spoil(self, "spoiled");
+	fuse_line_body(&self->line,
+		       fuse_line_request(&self->line, FUSE_GETATTR,
+					 message_node(self, only_id(self), "properties.json"), &in,
+					 sizeof(in), BYTES("", 0)),
+		       &out, sizeof(out));
+	EXPECT_EQ(out.attr.size, 0u);
+	ASSERT_EQ(loop_turn(self->loop, 0), 0);
+	EXPECT_EQ(ids(self, NULL, 0), 0u);
+}
+
+TEST_F(rejected, what_a_start_cannot_read_is_not_there)
+{
+	uint64_t id[2];
+
+	keep(self, "before", "no");
+	keep(self, "spoiled", "no");
+	keep(self, "after", "no");
+	stop(self);
+	spoil(self, "spoiled");
+	start(self);
+	ASSERT_EQ(ids(self, id, 2), 2u);
+	expect_file(self, id[0], "payload", "before");
+	expect_file(self, id[1], "payload", "after");
+	EXPECT_EQ(drop(self, id[0]), 0);
+	EXPECT_EQ(drop(self, id[1]), 0);
+	restart(self);
+	EXPECT_EQ(ids(self, NULL, 0), 0u);
 }
 
 /* --- what somebody newer wrote ---------------------------------------------------------------- */
