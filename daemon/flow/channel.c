@@ -124,10 +124,43 @@ void channel_unref(struct channel *channel)
 		channel_free(channel);
 }
 
+void channels_save(struct channels *channels)
+{
+	++channels->n_changes;
+	store_save(channels->store);
+}
+
 void channel_changed(struct channel *channel)
 {
 	if (!channel->removed && channel->owner->store)
-		store_save(channel->owner->store);
+		channels_save(channel->owner);
+}
+
+uint64_t channels_changed(const struct channels *channels)
+{
+	return channels->n_changes;
+}
+
+uint64_t channels_kept(const struct channels *channels)
+{
+	return channels->n_tried;
+}
+
+int channels_kept_error(const struct channels *channels)
+{
+	return channels->store ? store_result(channels->store) : 0;
+}
+
+void channels_keep(struct channels *channels)
+{
+	if (channels->store && store_result(channels->store))
+		channels_save(channels);
+}
+
+void channels_watch(struct channels *channels, void (*fn)(void *userdata), void *userdata)
+{
+	channels->on_kept = fn;
+	channels->userdata = userdata;
 }
 
 /* --- all of them ------------------------------------------------------------------------------ */

@@ -136,6 +136,18 @@ int channels_new(struct channels **out, const struct channels_options *options);
 /* No file of a channel is open. What is being written in the loop ends by itself. NULL is fine. */
 void channels_free(struct channels *channels);
 
+/*
+ * What was changed until now is the change with this number. Once channels_kept() has reached it, it is on the disk,
+ * unless there was an error: channels_kept_error() is that of the last try, 0 = none or one is under way. @fn is called from the loop
+ * after each try, until channels_free(). Where nothing is kept all is at once.
+ */
+uint64_t channels_changed(const struct channels *channels);
+uint64_t channels_kept(const struct channels *channels);
+int channels_kept_error(const struct channels *channels);
+/* Tries again if the last try failed; a change like others. */
+void channels_keep(struct channels *channels);
+void channels_watch(struct channels *channels, void (*fn)(void *userdata), void *userdata);
+
 struct channel *channels_default(struct channels *channels);
 /* NULL: there is none (any more). */
 struct channel *channels_find(struct channels *channels, const char *name);

@@ -275,6 +275,11 @@ static const struct fuse_dir_ops channels_ops = {
 	.rmdir = channels_rmdir,
 };
 
+static void on_kept(void *userdata)
+{
+	channel_values_on_kept(userdata);
+}
+
 /* --- life cycle ------------------------------------------------------------------------------- */
 
 int channel_files_new(struct channel_files **out, const struct channel_files_options *options)
@@ -290,6 +295,8 @@ int channel_files_new(struct channel_files **out, const struct channel_files_opt
 	if (!files)
 		return -ENOMEM;
 	files->options = *options;
+	list_init(&files->waiting);
+	channels_watch(options->channels, on_kept, files);
 	dir.mode = dir_mode(files);
 	dir.uid = access_of(files)->uid;
 	dir.gid = access_of(files)->gid;
@@ -303,5 +310,9 @@ int channel_files_new(struct channel_files **out, const struct channel_files_opt
 
 void channel_files_free(struct channel_files *files)
 {
+	if (!files)
+		return;
+	assert(list_is_empty(&files->waiting));
+	channels_watch(files->options.channels, NULL, NULL);
 	free(files);
 }

@@ -16,7 +16,8 @@
  * A value reads as itself and a newline, an empty one as nothing. A write sets it at once, one newline at its end is
  * taken off, and what is written next through the same open file is put behind what was written before; a value cut to
  * nothing is empty when the file is closed. EINVAL, EMSGSIZE: no such value, which `events` explains. ENODEV: the
- * channel was removed.
+ * channel was removed. With O_DSYNC and by fsync(2) it waits until what was set is on the disk, and gives the disk's
+ * error.
  *
  * mkdir fails with EINVAL for a name no channel can have, with ENOSPC when there are CHANNELS_MAX. rmdir fails with
  * EBUSY for `default`. Files of a removed channel that are open go on until they are closed: telemetry still goes

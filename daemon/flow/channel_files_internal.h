@@ -25,6 +25,7 @@ enum channel_value {
 struct channel_files {
 	struct channel_files_options options;
 	struct fuse_node *dir;
+	struct list waiting; /* open value files that wait until what they wrote is kept */
 };
 
 /* A channel's directory, with what all nodes in it have in common: lives until the tree has dropped the last one. */
@@ -43,6 +44,9 @@ void channel_dir_unref(struct channel_dir *dir);
 
 /* Tells `events` why something was refused: @name is below `channels`, @reason may be NULL. Returns @error. */
 int channel_refuse(const struct channel_files *files, const char *name, int error, const char *reason);
+
+/* What was written is kept, or cannot be: answers who waits for it. */
+void channel_values_on_kept(struct channel_files *files);
 
 /* The name of the value's file; NULL for CHANNEL_VALUE_PROPERTY. */
 const char *channel_value_name(enum channel_value which);

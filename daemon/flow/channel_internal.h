@@ -19,6 +19,10 @@ struct channels {
 	struct list by_number[CHANNEL_N_BUCKETS];
 	uint16_t next_number; /* to try first */
 	struct store *store;  /* NULL: nothing is kept, or not yet */
+	/* Changes, those that are in what was encoded last, and those that were tried. */
+	uint64_t n_changes, n_encoded, n_tried;
+	void (*on_kept)(void *userdata);
+	void *userdata;
 };
 
 /* In the order they were added; strings are owned. */
@@ -39,6 +43,8 @@ int channels_make(struct channels *channels, const char *name, uint16_t number, 
 /* Takes it out; the number is free when the journal has nothing of it. */
 void channels_drop(struct channel *channel);
 
+/* Keeps what is now; there is a store. */
+void channels_save(struct channels *channels);
 /* Something of the channel is not as it was: keeps it. */
 void channel_changed(struct channel *channel);
 

@@ -167,9 +167,9 @@ static bool is_text_of(struct bytes text, struct json_object *state)
 	return state_parse(text, &back) == 0 && json_object_equal(state, back);
 }
 
-static int store_encode(void *userdata, uint8_t **out, size_t *len)
+static int encode(struct channels *channels, uint8_t **out, size_t *len)
 {
-	JSON *state = channels_to_json(userdata);
+	JSON *state = channels_to_json(channels);
 	const char *text;
 	char *file;
 	size_t n = 0;
@@ -184,6 +184,23 @@ static int store_encode(void *userdata, uint8_t **out, size_t *len)
 	*out = (uint8_t *)file;
 	*len = (size_t)r;
 	return 0;
+}
+
+static int store_encode(void *userdata, uint8_t **out, size_t *len)
+{
+	struct channels *channels = userdata;
+
+	channels->n_encoded = channels->n_changes;
+	return encode(channels, out, len);
+}
+
+static void store_on_tried(void *userdata)
+{
+	struct channels *channels = userdata;
+
+	channels->n_tried = channels->n_encoded;
+	if (channels->on_kept)
+		channels->on_kept(channels->userdata);
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */
@@ -439,16 +456,16 @@ static int save_if_changed(struct channels *channels, struct bytes file)
 {
 	_cleanup_(free_ptr) uint8_t *data = NULL;
 	size_t len = 0;
-	int r = store_encode(channels, &data, &len);
+	int r = encode(channels, &data, &len);
 
 	if (!r && !bytes_equal(BYTES(data, len), file))
-		store_save(channels->store);
+		channels_save(channels);
 	return r;
 }
 
 int channels_load(struct channels *channels, const struct channels_options *options)
 {
-	static const struct store_ops ops = {.encode = store_encode};
+	static const struct store_ops ops = {.encode = store_encode, .on_tried = store_on_tried};
 	const struct store_options store_options = {
 		.loop = channels->loop,
 		.log = channels->log,

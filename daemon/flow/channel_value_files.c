@@ -25,6 +25,10 @@
 #define STATS_TEXT_MAX 512
 
 struct value_file {
+	struct list waiting; /* of struct channel_files, while @parked is in use */
+	struct fuse_parked parked;
+	uint64_t change;     /* until it is kept */
+	ssize_t wait_result; /* then */
 	size_t shown_len, written_len;
 	bool is_shown; /* was read from */
 	/* Was cut to nothing, and nothing was written since: stands for an empty value when it is closed. */
@@ -251,6 +255,7 @@ static int value_open(struct fuse_file *file)
 	f = calloc(1, sizeof(*f));
 	if (!f)
 		return -ENOMEM;
+	list_init(&f->waiting);
 	f->is_cut = file->flags & O_TRUNC;
 	file->data = f;
 	return 0;
@@ -279,6 +284,37 @@ static int value_read(struct fuse_file *file, struct fuse_request *req, uint64_t
 	left = offset < f->shown_len ? f->shown_len - (size_t)offset : 0;
 	fuse_reply_data(req, BYTES(f->shown + (left ? offset : 0), left < size ? left : size));
 	return 0;
+}
+
+void channel_values_on_kept(struct channel_files *files)
+{
+	const struct channels *channels = files->options.channels;
+	int error = channels_kept_error(channels);
+
+	list_for_each_safe (link, &files->waiting) {
+		struct value_file *f = container_of(link, struct value_file, waiting);
+
+		if (f->change > channels_kept(channels))
+			continue;
+		list_remove(link);
+		fuse_parked_reply(&f->parked, error ? error : f->wait_result);
+	}
+}
+
+/* Answers @result when all that was set is kept. */
+static ssize_t value_wait(struct fuse_file *file, struct fuse_request *req, ssize_t result)
+{
+	struct channel_files *files = value_node(file)->dir->owner;
+	struct value_file *f = file->data;
+
+	channels_keep(files->options.channels);
+	f->change = channels_changed(files->options.channels);
+	if (f->change <= channels_kept(files->options.channels))
+		return result;
+	f->wait_result = result;
+	list_append(&files->waiting, &f->waiting);
+	fuse_park(req, &f->parked);
+	return FUSE_PARKED;
 }
 
 /* The text without the newline at its end. */
@@ -316,7 +352,6 @@ static ssize_t value_write(struct fuse_file *file, struct fuse_request *req, uin
 	struct value_file *f = file->data;
 	int r;
 
-	(void)req;
 	if (is_gone(file))
 		return -ENODEV;
 	if (!data.len)
@@ -325,8 +360,25 @@ static ssize_t value_write(struct fuse_file *file, struct fuse_request *req, uin
 	/* The kernel counts from the end of the value, which this one replaces. */
 	if (file->write_flags & O_APPEND)
 		offset = f->written_len;
+	if ((file->write_flags & O_DSYNC) && list_is_linked(&f->waiting))
+		return -EBUSY;
 	r = value_put(file, offset, data);
-	return r ? r : (ssize_t)data.len;
+	if (r)
+		return r;
+	return file->write_flags & O_DSYNC ? value_wait(file, req, (ssize_t)data.len) : (ssize_t)data.len;
+}
+
+static int value_fsync(struct fuse_file *file, struct fuse_request *req, bool datasync)
+{
+	struct value_file *f = file->data;
+
+	(void)datasync;
+	return list_is_linked(&f->waiting) ? -EBUSY : (int)value_wait(file, req, 0);
+}
+
+static void value_interrupt(struct fuse_parked *parked)
+{
+	list_remove(&((struct value_file *)parked->file->data)->waiting);
 }
 
 static int value_truncate(struct fuse_node *node, struct fuse_file *file, uint64_t size)
@@ -361,6 +413,8 @@ const struct fuse_file_ops channel_value_ops = {
 	.release = value_release,
 	.read = value_read,
 	.write = value_write,
+	.fsync = value_fsync,
+	.interrupt = value_interrupt,
 	.truncate = value_truncate,
 	.size = value_size,
 	.drop = value_drop,

@@ -48,7 +48,7 @@ struct store {
 	bool dirty;
 	bool closing; /* free with the end of the chain */
 	enum step step;
-	int error; /* of the chain, the first one */
+	int error; /* of the chain, or the last one; the first one of it */
 	int dir_fd, fd;
 	uint8_t *bytes;
 	size_t len, n_written;
@@ -120,6 +120,11 @@ int store_new(struct store **out, const struct store_options *options)
 const char *store_error(const struct store *s)
 {
 	return s->text;
+}
+
+int store_result(const struct store *s)
+{
+	return s->error;
 }
 
 /* --- loading ---------------------------------------------------------------------------------- */

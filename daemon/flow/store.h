@@ -72,7 +72,8 @@ void store_set_aside(struct store *s, const char *why);
  */
 void store_save(struct store *s);
 
-/* The last error of the disk, "" after a success; valid until the next turn. */
+/* The last error of the disk, "" after a success; valid until the next turn. And as a negative errno, 0 likewise. */
 const char *store_error(const struct store *s);
+int store_result(const struct store *s);
 
 #endif

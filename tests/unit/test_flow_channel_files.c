@@ -4,6 +4,8 @@
  * channel has then, and what is said about what was refused. The queue behind it is real (files_line.h).
  */
 
+#include <unistd.h>
+
 #include "base/cleanup.h"
 #include "flow/channel_files.h"
 #include "tests/support/files_line.h"
@@ -464,6 +466,133 @@ TEST_F(files, channels_that_are_there_already)
 	EXPECT_TRUE(!fuse_node_next_child(dir, fuse_node_find(dir, "a%2Fb")));
 	fuse_tree_free(tree);
 	channel_files_free(files);
+}
+
+/* --- until it is kept ------------------------------------------------------------------------- */
+
+/* The same files, of channels that are kept in the directory @dir. */
+struct kept {
+	struct channels *channels;
+	struct channel_files *files;
+	struct events *events;
+	struct fuse_tree *tree;
+	struct fuse_calls calls;
+	char dir[96];
+	unsigned int n_in_flight; /* of others */
+};
+
+static struct kept *kept_new(struct fixture_files *self)
+{
+	static struct kept kept;
+	static char path[128];
+	const struct channels_options channels = {
+		.loop = self->queue.hub.loop, .journal = self->queue.journal, .path = path};
+	struct channel_files_options files = {
+		.telemetry_files = self->queue.files,
+		.journal = self->queue.journal,
+		.loop = self->queue.hub.loop,
+		.access = self->access,
+	};
+
+	snprintf(kept.dir, sizeof(kept.dir), "%s/kept", self->queue.dir);
+	snprintf(path, sizeof(path), "%s/channels.json", kept.dir);
+	ASSERT_EQ(mkdir(kept.dir, 0700), 0);
+	ASSERT_EQ(loop_turn(self->queue.hub.loop, 0), 0);
+	kept.n_in_flight = loop_n_in_flight(self->queue.hub.loop);
+	ASSERT_EQ(channels_new(&kept.channels, &channels), 0);
+	ASSERT_EQ(fuse_tree_new(&kept.tree, &(struct fuse_tree_options){.root_mode = 0755}), 0);
+	ASSERT_EQ(events_new(&kept.events, self->queue.hub.loop), 0);
+	ASSERT_EQ(events_add_file(kept.events, fuse_tree_root(kept.tree), &self->access[CONFIG_FILE_EVENTS]),
+		  0);
+	files.channels = kept.channels;
+	files.parent = fuse_tree_root(kept.tree);
+	ASSERT_EQ(channel_files_new(&kept.files, &files), 0);
+	fuse_calls_init(&kept.calls, kept.tree, "channels");
+	return &kept;
+}
+
+/* What is being written is on the disk. */
+static void kept_settle(struct fixture_files *self, const struct kept *kept)
+{
+	do
+		ASSERT_EQ(loop_turn(self->queue.hub.loop, 0), 0);
+	while (loop_n_in_flight(self->queue.hub.loop) > kept->n_in_flight);
+}
+
+static void kept_free(struct fixture_files *self, struct kept *kept)
+{
+	fuse_tree_detach(kept->tree);
+	fuse_tree_free(kept->tree);
+	channel_files_free(kept->files);
+	events_free(kept->events);
+	channels_free(kept->channels);
+	kept_settle(self, kept);
+}
+
+TEST_F(files, writers_can_wait_until_it_is_kept)
+{
+	struct kept *kept = kept_new(self);
+	struct fuse_calls *c = &kept->calls;
+	struct open f, other;
+	uint64_t sync, write;
+
+	kept_settle(self, kept);
+	f = open_file(c, "default/user-id", O_WRONLY);
+	other = open_file(c, "default/ttl", O_WRONLY);
+	EXPECT_EQ(fuse_line_result(&c->line, fuse_line_fsync(&c->line, f.id, f.fh)), 0);
+	EXPECT_EQ(put(c, &f, 0, "u\n"), 0);
+	sync = fuse_line_fsync(&c->line, f.id, f.fh);
+	EXPECT_EQ(fuse_line_result(&c->line, sync), FUSE_LINE_WAITS);
+	EXPECT_EQ(fuse_line_result(&c->line, fuse_line_fsync(&c->line, f.id, f.fh)), -EBUSY);
+	/* Set at once all the same; one write of the file is enough for both. */
+	other.flags |= O_SYNC;
+	write = put_at(c, &other, 0, "60\n");
+	EXPECT_EQ(fuse_line_result(&c->line, write), FUSE_LINE_WAITS);
+	EXPECT_STREQ(cat(c, "default/ttl"), "60\n");
+	kept_settle(self, kept);
+	EXPECT_EQ(fuse_line_result(&c->line, sync), 0);
+	EXPECT_EQ(fuse_line_result(&c->line, write), 0);
+	EXPECT_EQ(put(c, &other, 0, "bad\n"), -EINVAL);
+	/* Somebody loses patience, or ends. */
+	write = put_at(c, &other, 0, "61\n");
+	fuse_line_interrupt(&c->line, write);
+	EXPECT_EQ(fuse_line_result(&c->line, write), -EINTR);
+	close_file(c, &other);
+	kept_settle(self, kept);
+	EXPECT_EQ(put(c, &f, 0, "v\n"), 0);
+	fuse_line_fsync(&c->line, f.id, f.fh);
+	kept_free(self, kept);
+}
+
+TEST_F(files, what_cannot_be_kept_is_said)
+{
+	struct kept *kept = kept_new(self);
+	struct fuse_calls *c = &kept->calls;
+	struct open f;
+	uint64_t sync;
+
+	kept_settle(self, kept);
+	snprintf(c->text, sizeof(c->text), "%s/channels.json", kept->dir);
+	ASSERT_EQ(unlink(c->text), 0);
+	ASSERT_EQ(rmdir(kept->dir), 0);
+	f = open_file(c, "default/user-id", O_WRONLY);
+	EXPECT_EQ(put(c, &f, 0, "u\n"), 0);
+	for (int i = 0; i < 2; ++i) {
+		sync = fuse_line_fsync(&c->line, f.id, f.fh);
+		EXPECT_EQ(fuse_line_result(&c->line, sync), FUSE_LINE_WAITS);
+		kept_settle(self, kept);
+		EXPECT_EQ(fuse_line_result(&c->line, sync), -ENOENT);
+	}
+	EXPECT_STREQ(cat(c, "default/user-id"), "u\n");
+	/* The disk is back: who asks again has it tried again. */
+	ASSERT_EQ(mkdir(kept->dir, 0700), 0);
+	sync = fuse_line_fsync(&c->line, f.id, f.fh);
+	kept_settle(self, kept);
+	EXPECT_EQ(fuse_line_result(&c->line, sync), 0);
+	snprintf(c->text, sizeof(c->text), "%s/channels.json", kept->dir);
+	EXPECT_EQ(access(c->text, F_OK), 0);
+	close_file(c, &f);
+	kept_free(self, kept);
 }
 
 /* --- stats ------------------------------------------------------------------------------------ */
