@@ -210,9 +210,23 @@ static enum journal_found commit_meaning(uint32_t word)
 	return JOURNAL_FOUND_NOTHING;
 }
 
-static uint64_t record_crc_bytes(const uint8_t *at)
+struct record_lengths {
+	uint32_t properties;
+	uint32_t payload;
+};
+
+/* Both at once: where somebody else writes meanwhile, what was checked is what is used. */
+static struct record_lengths lengths_load(const uint8_t *at)
 {
-	return JOURNAL_RECORD_HEADER_BYTES - 8 + (uint64_t)get_u32(at + 8) + get_u32(at + 12);
+	uint64_t both = le64toh(__atomic_load_n((const uint64_t *)(const void *)(at + 8), __ATOMIC_RELAXED));
+
+	return (struct record_lengths){.properties = (uint32_t)both, .payload = (uint32_t)(both >> 32)};
+}
+
+static uint32_t record_crc(uint64_t id, const uint8_t *at, struct record_lengths lengths)
+{
+	return crc_with_id(id, at + 8,
+			   JOURNAL_RECORD_HEADER_BYTES - 8 + (uint64_t)lengths.properties + lengths.payload);
 }
 
 void journal_record_reserve(uint8_t *at, const struct journal_header *header)
@@ -237,7 +251,7 @@ void journal_record_reserve(uint8_t *at, const struct journal_header *header)
 
 void journal_record_publish(uint8_t *at, uint64_t id)
 {
-	put_u32(at + 4, crc_with_id(id, at + 8, record_crc_bytes(at)));
+	put_u32(at + 4, record_crc(id, at, lengths_load(at)));
 	commit_store(at, JOURNAL_COMMIT_PUBLISHED ^ commit_mask(id));
 }
 
@@ -247,14 +261,17 @@ void journal_record_withdraw(uint8_t *at)
 }
 
 /* What is at @at, with @left bytes from there to the end of the segment, at least a header; @word: its commit word
- * without the mask. */
-static enum journal_found record_check(const uint8_t *at, uint64_t left, uint64_t id, uint32_t word)
+ * without the mask. *@out: its lengths, unless NOTHING. */
+static enum journal_found record_check(const uint8_t *at, uint64_t left, uint64_t id, uint32_t word,
+				       struct record_lengths *out)
 {
 	enum journal_found found = commit_meaning(word);
 
-	if (found == JOURNAL_FOUND_NOTHING || at[46] > JOURNAL_PRIORITY_MAX || at[47] != 0 ||
-	    journal_record_bytes(get_u32(at + 8), get_u32(at + 12)) > left ||
-	    get_u32(at + 4) != crc_with_id(id, at + 8, record_crc_bytes(at)))
+	if (found == JOURNAL_FOUND_NOTHING || at[46] > JOURNAL_PRIORITY_MAX || at[47] != 0)
+		return JOURNAL_FOUND_NOTHING;
+	*out = lengths_load(at);
+	if (journal_record_bytes(out->properties, out->payload) > left ||
+	    get_u32(at + 4) != record_crc(id, at, *out))
 		return JOURNAL_FOUND_NOTHING;
 	return found;
 }
@@ -262,6 +279,7 @@ static enum journal_found record_check(const uint8_t *at, uint64_t left, uint64_
 enum journal_found journal_record_at(struct bytes segment, uint64_t id, uint64_t offset,
 				     struct journal_header *out, uint64_t *out_size)
 {
+	struct record_lengths lengths;
 	enum journal_found found;
 	const uint8_t *at;
 
@@ -269,12 +287,12 @@ enum journal_found journal_record_at(struct bytes segment, uint64_t id, uint64_t
 	    segment.len - offset < JOURNAL_RECORD_HEADER_BYTES)
 		return JOURNAL_FOUND_NOTHING;
 	at = segment.data + offset;
-	found = record_check(at, segment.len - offset, id, commit_load(at) ^ commit_mask(id));
+	found = record_check(at, segment.len - offset, id, commit_load(at) ^ commit_mask(id), &lengths);
 	if (found == JOURNAL_FOUND_NOTHING)
 		return found;
 	*out = (struct journal_header){
-		.properties_len = get_u32(at + 8),
-		.payload_len = get_u32(at + 12),
+		.properties_len = lengths.properties,
+		.payload_len = lengths.payload,
 		.sequence = get_u64(at + 16),
 		.index = get_u64(at + 24),
 		.time_ms = get_u64(at + 32),
@@ -298,10 +316,11 @@ uint64_t journal_record_find(struct bytes segment, uint64_t id, uint64_t offset)
 	offset = (offset + JOURNAL_ALIGNMENT - 1) & ~(uint64_t)(JOURNAL_ALIGNMENT - 1);
 	for (; offset + JOURNAL_RECORD_HEADER_BYTES <= segment.len; offset += JOURNAL_ALIGNMENT) {
 		const uint8_t *at = segment.data + offset;
+		struct record_lengths lengths;
 		uint32_t word = commit_load(at);
 
-		if (word != JOURNAL_COMMIT_RESERVED &&
-		    record_check(at, segment.len - offset, id, word ^ mask) != JOURNAL_FOUND_NOTHING)
+		if (word != JOURNAL_COMMIT_RESERVED && record_check(at, segment.len - offset, id, word ^ mask,
+								    &lengths) != JOURNAL_FOUND_NOTHING)
 			return offset;
 	}
 	return segment.len;

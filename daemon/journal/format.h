@@ -181,7 +181,8 @@ enum journal_found {
 };
 
 /* What is at @offset of a segment with the id, which lies at a multiple of 8 in memory; NOTHING for an offset that is none.
- * @out is valid unless NOTHING; *@out_size: bytes it takes in the file. Reads nothing outside of @segment, whatever is in it. */
+ * @out is valid unless NOTHING; *@out_size: bytes it takes in the file. Reads nothing outside of @segment, whatever is in it or
+ * is written into it meanwhile. */
 enum journal_found journal_record_at(struct bytes segment, uint64_t id, uint64_t offset,
 				     struct journal_header *out, uint64_t *out_size);
 

@@ -4,6 +4,7 @@
  * else.
  */
 
+#include <pthread.h>
 #include <time.h>
 
 #include "base/crc32c.h"
@@ -554,6 +555,27 @@ TEST_F(format, lengths_at_the_end)
 			journal_record_publish(self->segment + at, usual.id);
 			EXPECT_EQ(found_at(self, at, &header), JOURNAL_FOUND_RECORD);
 		}
+}
+
+static void *write_lengths(void *at)
+{
+	for (uint32_t i = 0; i < 3000000; ++i)
+		__atomic_store_n((uint32_t *)at, htole32(i % 2 ? UINT32_MAX / 4 : 8), __ATOMIC_RELAXED);
+	return NULL;
+}
+
+/* Somebody else writes into the same mapping, a daemon beside the program that looks at its journal. */
+TEST_F(format, lengths_that_change)
+{
+	struct journal_header header;
+	pthread_t thread;
+
+	/* A long one: its lengths change while its CRC is computed. */
+	add(self, 8, SEGMENT_SIZE - JOURNAL_HEADER_BYTES - JOURNAL_RECORD_HEADER_BYTES - 8);
+	ASSERT_EQ(pthread_create(&thread, NULL, write_lengths, self->segment + self->offsets[0] + 8), 0);
+	while (pthread_tryjoin_np(thread, NULL) == EBUSY)
+		if (found_at(self, self->offsets[0], &header) != JOURNAL_FOUND_NOTHING)
+			ASSERT_EQ(header.properties_len, 8u);
 }
 
 /* A payload that looks like long records from end to end, of one who does not know the id. */
