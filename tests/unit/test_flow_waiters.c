@@ -318,6 +318,110 @@ TEST_F(waiters, parked_requests_are_bounded)
 	EXPECT_EQ(result(self, write_records(self, fh, WAITERS_MAX + 1, WAITERS_MAX + 1)), FUSE_LINE_WAITS);
 }
 
+/* --- the disk --------------------------------------------------------------------------------- */
+
+static uint64_t write_stored(struct fixture_waiters *self, uint64_t fh, uint64_t first, uint64_t last)
+{
+	self->level = WAIT_STORED;
+	return write_records(self, fh, first, last);
+}
+
+static uint64_t datasync_file(struct fixture_waiters *self, uint64_t fh)
+{
+	const struct fuse_fsync_in in = {.fh = fh, .fsync_flags = FUSE_FSYNC_FDATASYNC};
+
+	return fuse_line_request(&self->line, FUSE_FSYNC, self->node, &in, sizeof(in), BYTES("", 0));
+}
+
+TEST_F(waiters, a_commit_answers_who_came_before_it)
+{
+	uint64_t a, b, writes[3], data, hub;
+	struct origin *origin;
+
+	new_waiters(self, TIME_NEVER);
+	a = open_file(self);
+	b = open_file(self);
+	origin = origin_of(self, 0, 1);
+	hub = write_records(self, a, 1, 1);
+	writes[0] = write_stored(self, a, 2, 3);
+	writes[1] = write_stored(self, b, 4, 4);
+	writes[2] = write_stored(self, b, 5, 6);
+	/* Comes last, and waits for less than the others. */
+	data = datasync_file(self, a);
+	EXPECT_FALSE(origin_waits_for(origin, 2, WAIT_HUB));
+	EXPECT_TRUE(origin_waits_for(origin, 2, WAIT_STORED));
+	EXPECT_TRUE(origin_waits_for(origin, 1, WAIT_STORED));
+	waiters_on_stored(self->w, 2);
+	EXPECT_EQ(result(self, writes[0]), FUSE_LINE_WAITS);
+	waiters_on_stored(self->w, 3);
+	EXPECT_EQ(result(self, writes[0]), 0);
+	EXPECT_EQ(result(self, data), 0);
+	EXPECT_EQ(result(self, writes[1]), FUSE_LINE_WAITS);
+	waiters_on_stored(self->w, 100);
+	EXPECT_EQ(result(self, writes[1]), 0);
+	EXPECT_EQ(result(self, writes[2]), 0);
+	EXPECT_EQ(result(self, hub), FUSE_LINE_WAITS);
+	origin_record_done(origin, 1, 0);
+	EXPECT_EQ(result(self, hub), 0);
+}
+
+TEST_F(waiters, the_hub_has_it_before_the_disk)
+{
+	uint64_t fh, write, data;
+	struct origin *origin;
+
+	new_waiters(self, TIME_NEVER);
+	fh = open_file(self);
+	origin = origin_of(self, 0, 1);
+	write = write_stored(self, fh, 1, 2);
+	data = datasync_file(self, fh);
+	origin_record_done(origin, 2, 0);
+	EXPECT_EQ(result(self, write), FUSE_LINE_WAITS);
+	origin_record_done(origin, 1, -EACCES);
+	EXPECT_EQ(result(self, write), -EACCES);
+	EXPECT_EQ(result(self, data), 0);
+	waiters_on_stored(self->w, 2);
+}
+
+static void withdraw(void *userdata, const struct wait_write *write)
+{
+	struct fixture_waiters *self = userdata;
+
+	for (uint64_t i = write->first; i <= write->last; ++i)
+		origin_record_done(origin_of(self, 0, 1), i, 0);
+}
+
+TEST_F(waiters, a_commit_that_fails)
+{
+	uint64_t fh, other, queued, writes[3], data[2];
+
+	new_waiters(self, TIME_NEVER);
+	fh = open_file(self);
+	other = open_file(self);
+	queued = open_file(self);
+	writes[0] = write_stored(self, fh, 1, 2);
+	waiters_on_stored(self->w, 2);
+	/* One that begins before the end of the commit and ends behind it, and one behind it. */
+	writes[1] = write_stored(self, fh, 3, 5);
+	origin_appended(origin_of(self, 2, 1), 6, 2);
+	writes[2] = write_stored(self, fh, 7, 7);
+	origin_appended(origin_of(self, 1, 1), 8, 2);
+	data[0] = datasync_file(self, fh);
+	data[1] = datasync_file(self, other);
+	waiters_on_not_stored(self->w, 6, -EIO, withdraw, self);
+	EXPECT_EQ(result(self, writes[0]), 0);
+	EXPECT_EQ(result(self, writes[1]), -EIO);
+	EXPECT_EQ(result(self, writes[2]), FUSE_LINE_WAITS);
+	EXPECT_EQ(result(self, data[1]), FUSE_LINE_WAITS);
+	EXPECT_EQ(origin_of(self, 2, 1)->error, -EIO);
+	EXPECT_EQ(origin_of(self, 1, 1)->error, 0);
+	waiters_on_stored(self->w, 8);
+	EXPECT_EQ(result(self, writes[2]), 0);
+	EXPECT_EQ(result(self, data[1]), 0);
+	EXPECT_NE(result(self, data[0]), FUSE_LINE_WAITS);
+	fuse_line_release(&self->line, self->node, queued);
+}
+
 /* --- time and signals
  * ------------------------------------------------------------------------------------------ */
 
