@@ -44,14 +44,9 @@ bool inspect_complain(const struct walk_item *item)
 	}
 	if (item->kind != WALK_HOLE || !item->n_missing)
 		return false;
-	if (item->size)
-		fprintf(stderr,
-			"iothub-journal: %s: %" PRIu64 " records are damaged, in %" PRIu64
-			" bytes at %" PRIu64 "\n",
-			name, item->n_missing, item->size, item->offset);
-	else
-		fprintf(stderr, "iothub-journal: %s: %" PRIu64 " records before it are missing\n", name,
-			item->n_missing);
+	fprintf(stderr,
+		"iothub-journal: %s: %" PRIu64 " records are damaged, in %" PRIu64 " bytes at %" PRIu64 "\n",
+		name, item->n_missing, item->size, item->offset);
 	return true;
 }
 

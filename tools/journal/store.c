@@ -16,7 +16,8 @@
 
 #include "base/cleanup.h"
 
-#define SUFFIX ".segment"
+#define SUFFIX        ".segment"
+#define READ_ATTEMPTS 5
 
 DEFINE_CLEANUP(DIR *, closedir)
 
@@ -84,49 +85,74 @@ static bool has_bad_state(const uint8_t *header, uint64_t id)
 	return is_bad;
 }
 
-static int add_segment(struct store *store, const char *name, uint64_t file_bytes, const uint8_t *header)
+/* What is wrong with a file that begins like this; NULL: nothing, @out is its segment. */
+static const char *segment_read(const char *name, const uint8_t *header, struct store_segment *out)
 {
-	struct store_segment segment = {.file_bytes = file_bytes};
-	char want[sizeof(segment.name)];
+	char want[sizeof(out->name)];
 
-	if (is_zeros(header, JOURNAL_HEADER_BYTES))
-		return add_bad(store, name, "nothing was written into it", false);
-	if (journal_identity_get(header, &segment.identity) < 0)
-		return add_bad(store, name, "it does not begin as a segment does", true);
-	snprintf(want, sizeof(want), "%016" PRIx64 SUFFIX, segment.identity.id);
-	if (strcmp(want, name) != 0)
-		return add_bad(store, name, "it is another segment than its name says", true);
-	if (segment.identity.kind == JOURNAL_KIND_SPARE) {
+	if (journal_identity_get(header, &out->identity) < 0)
+		return "it does not begin as a segment does";
+	snprintf(want, sizeof(want), "%016" PRIx64 SUFFIX, out->identity.id);
+	if (out->identity.kind != JOURNAL_KIND_SPARE && strcmp(want, name) != 0)
+		return "it is another segment than its name says";
+	snprintf(out->name, sizeof(out->name), "%s", name);
+	out->has_bad_identity = has_bad_copy(header);
+	out->has_bad_state = has_bad_state(header, out->identity.id);
+	journal_state_get(header, out->identity.id, &out->state);
+	return NULL;
+}
+
+static int add_segment(struct store *store, const struct store_segment *segment)
+{
+	store->bytes += segment->file_bytes;
+	if (segment->identity.kind == JOURNAL_KIND_SPARE) {
 		store->n_spares++;
 		return 0;
 	}
-	memcpy(segment.name, want, sizeof(want));
-	segment.has_bad_identity = has_bad_copy(header);
-	segment.has_bad_state = has_bad_state(header, segment.identity.id);
-	journal_state_get(header, segment.identity.id, &segment.state);
-	if (array_grow(&store->segments, store->n_segments, sizeof(segment)))
+	if (array_grow(&store->segments, store->n_segments, sizeof(*segment)))
 		return -ENOMEM;
-	store->segments[store->n_segments++] = segment;
+	store->segments[store->n_segments++] = *segment;
 	return 0;
 }
 
-/* Whatever is wrong with the file is noted. Returns 0 or -ENOMEM. */
-static int read_file(struct store *store, const char *name)
+/* Reads the first bytes of a file, zeros behind its end. Returns 0 or a negative errno. */
+static int header_read(const struct store *store, const char *name,
+		       uint8_t header[static JOURNAL_HEADER_BYTES], uint64_t *file_bytes)
 {
-	_cleanup_(free_ptr) uint8_t *header = calloc(1, JOURNAL_HEADER_BYTES);
 	_cleanup_(close_fd) int fd = openat(store->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	struct stat st;
 
-	if (!header)
-		return -ENOMEM;
-	if (fd < 0 && errno == ENOENT)
-		return 0;
-	if (fd < 0 || fstat(fd, &st) < 0 || pread(fd, header, JOURNAL_HEADER_BYTES, 0) < 0)
-		return add_bad(store, name, strerror(errno), true);
+	memset(header, 0, JOURNAL_HEADER_BYTES);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
 	if (!S_ISREG(st.st_mode))
-		return add_bad(store, name, "it is no file", true);
-	store->bytes += (uint64_t)st.st_size;
-	return add_segment(store, name, (uint64_t)st.st_size, header);
+		return -EISDIR;
+	*file_bytes = (uint64_t)st.st_size;
+	return pread(fd, header, JOURNAL_HEADER_BYTES, 0) < 0 ? -errno : 0;
+}
+
+/* Whatever is wrong with the file is noted. Beside a daemon it may just be written, so it gets some more chances.
+ * Returns 0 or -ENOMEM. */
+static int read_file(struct store *store, const char *name)
+{
+	uint8_t header[JOURNAL_HEADER_BYTES];
+	const char *why = NULL;
+
+	for (int i = 0; i < READ_ATTEMPTS; ++i) {
+		struct store_segment segment = {.file_bytes = 0};
+		int r = header_read(store, name, header, &segment.file_bytes);
+
+		if (r == -ENOENT)
+			return 0;
+		if (r)
+			return add_bad(store, name, strerror(-r), true);
+		why = segment_read(name, header, &segment);
+		if (!why)
+			return add_segment(store, &segment);
+	}
+	if (is_zeros(header, JOURNAL_HEADER_BYTES))
+		return add_bad(store, name, "nothing was written into it", false);
+	return add_bad(store, name, why, true);
 }
 
 static size_t count_aside(const struct store *store)

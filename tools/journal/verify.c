@@ -50,6 +50,9 @@ static void check_item(const struct walk_item *item, struct sums *sums)
 		sums->n_records[item->state]++;
 		break;
 	case WALK_HOLE:
+		if (!item->size)
+			printf("%s: %" PRIu64 " records before it are not there\n", item->segment->name,
+			       item->n_gone);
 		sums->n_damaged += item->n_missing;
 		sums->n_holes += !item->n_missing;
 		break;

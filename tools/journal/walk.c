@@ -248,7 +248,7 @@ static bool tail_note(struct walk_lane *lane)
 	return true;
 }
 
-/* Between the segment before and the one that was opened. */
+/* Between the segment before and the one that was opened. No damage: a file that was never synced may be gone after a power cut. */
 static bool gap_note(struct walk_lane *lane)
 {
 	uint64_t first = lane->segment->identity.first_index;
@@ -258,7 +258,6 @@ static bool gap_note(struct walk_lane *lane)
 		.kind = WALK_HOLE,
 		.segment = lane->segment,
 		.offset = JOURNAL_HEADER_BYTES,
-		.n_missing = first - lane->index,
 		.n_gone = first - lane->index,
 	};
 	return is_gap;

@@ -14,7 +14,7 @@
 
 enum walk_kind {
 	WALK_RECORD,
-	WALK_HOLE,       /* bytes that are no record, where records were or may have been */
+	WALK_HOLE, /* bytes that are no record, where records were or may have been; none: before a segment */
 	WALK_UNREADABLE, /* a whole segment, for an error of the file system */
 };
 
