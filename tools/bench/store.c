@@ -8,8 +8,8 @@
  * Each writer is a process; a write counts when it was acknowledged before the time is over. Prints `rate N`, messages
  * a second, and `median NS` and `p99 NS` of one write.
  *
- * As `store order N` it reads what `hubctl monitor` prints, until it has seen the message N: messages begin with their
- * number, from 1 on. Prints `seen N`, `again N`, `missed N` (by the monitor), `lost N` (neither seen nor missed).
+ * As `store order N` it reads what `hubctl monitor` prints, until a message begins with `end`; the N others begin with
+ * their number, from 1 on. Prints `seen N`, `again N`, `missed N` (by the monitor), `lost N` (neither seen nor missed).
  */
 
 #include <errno.h>
@@ -302,17 +302,17 @@ static uint64_t number_after(const char *line, const char *key)
 static void check_order(uint64_t n_messages)
 {
 	_cleanup_(free_ptr) char *line = NULL;
-	uint64_t last = 0, n_seen = 0, n_again = 0, n_missed = 0, start_ns = 0;
+	uint64_t last = 0, n_seen = 0, n_again = 0, n_missed = 0;
 	size_t size = 0;
 
-	while (last < n_messages && getline(&line, &size, stdin) > 0) {
+	while (getline(&line, &size, stdin) > 0) {
 		uint64_t number = number_after(line, "\"payload\":\"");
 
+		n_missed += number_after(line, "\"dropped\":");
+		if (strstr(line, "\"payload\":\"end"))
+			break;
 		if (!number)
 			continue;
-		if (!start_ns)
-			start_ns = bench_now_ns();
-		n_missed += number_after(line, "\"dropped\":");
 		if (number <= last) {
 			++n_again;
 			continue;
@@ -322,7 +322,6 @@ static void check_order(uint64_t n_messages)
 	}
 	printf("seen %" PRIu64 "\nagain %" PRIu64 "\nmissed %" PRIu64 "\n", n_seen, n_again, n_missed);
 	printf("lost %" PRIu64 "\n", n_messages > n_seen + n_missed ? n_messages - n_seen - n_missed : 0);
-	printf("time %" PRIu64 "\n", bench_now_ns() - start_ns);
 }
 
 /* --- arguments -------------------------------------------------------------------------------- */
