@@ -81,7 +81,7 @@ void box_close(struct journal_box *box)
 
 void box_deinit(struct journal_box *box)
 {
-	char command[160];
+	char command[200];
 
 	if (!box->dir[0])
 		return;

@@ -16,7 +16,7 @@
 #include "loop/loop.h"
 
 struct journal_box {
-	char dir[128];
+	char dir[176];
 	bool is_volatile;
 	uint64_t max_bytes;
 	struct journal_guard *guard;

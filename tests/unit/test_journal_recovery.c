@@ -523,7 +523,7 @@ static uint64_t now_ms(void)
 static uint64_t rss_kib(void)
 {
 	_cleanup_(fclose_ptr) FILE *file = fopen("/proc/self/statm", "r");
-	unsigned long size, rss;
+	unsigned long size, rss = 0;
 
 	ASSERT_TRUE(file && fscanf(file, "%lu %lu", &size, &rss) == 2);
 	return rss * (uint64_t)sysconf(_SC_PAGESIZE) / 1024;
