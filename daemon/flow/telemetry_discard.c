@@ -139,12 +139,14 @@ static bool lane_is_of(const struct journal_lane *lane, uint16_t channel)
 bool channel_can_make_room(struct telemetry *t, const struct channel *channel, uint64_t n_messages,
 			   uint64_t n_bytes)
 {
-	uint64_t room = journal_max_bytes(t->journal) - journal_n_bytes(t->journal);
+	uint64_t own = 0;
 
 	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(t->journal, lane));)
 		if (lane_is_of(lane, channel->number))
-			room += journal_lane_n_bytes(lane);
-	return n_bytes + n_messages * JOURNAL_RECORD_OVERHEAD <= room;
+			own += journal_lane_n_bytes(lane);
+	/* More than the bound can be in use: an earlier daemon had another one. */
+	return journal_n_bytes(t->journal) + n_bytes + n_messages * JOURNAL_RECORD_OVERHEAD <=
+	       journal_max_bytes(t->journal) + own;
 }
 
 bool channel_drop_oldest(struct telemetry *t, struct channel *channel)
