@@ -10,7 +10,8 @@
  * `late`, keep their rest, and try again when there is room.
  *
  * Closed files are kept for reuse with their buffer, so that opening, writing and closing, which is what every
- * `echo` does, allocates nothing. Files that found no room when they were asked by poll(2) are in `polled`.
+ * `echo` does, allocates nothing. Files that found no room, when they were written or asked by poll(2), are in `full`: an
+ * edge-triggered epoll asks again only when it was woken.
  */
 
 #include <errno.h>
@@ -35,7 +36,7 @@ struct telemetry_files {
 	unsigned int n_spare;
 	struct list late;
 	size_t late_bytes;
-	struct list polled;
+	struct list full;
 	struct log_once logged;
 };
 
@@ -76,7 +77,7 @@ static struct tfile *tfile_new(struct telemetry_files *files)
 	/* The rest of one line and the start of the next can be there at once. */
 	buf_init(&f->partial, 2 * HUB_PACKET_BYTES_MAX);
 	list_init(&f->link);
-	list_init(&f->polled);
+	list_init(&f->full);
 	return f;
 }
 
@@ -162,7 +163,7 @@ static void telemetry_file_release(struct fuse_file *file)
 	origin_close(tfile_waiters(f), f->origin);
 	f->origin = NULL;
 	f->file = NULL;
-	list_remove(&f->polled);
+	list_remove(&f->full);
 	if (r)
 		tfile_keep_late(f, r);
 	if (list_is_linked(&f->link))
@@ -256,13 +257,22 @@ static bool write_blocks(const struct tfile *f, int error, const struct taken *t
 	       telemetry_can_fit(f->telemetry, f->channel, taken->n_messages, taken->n_bytes, taken->n_held);
 }
 
+/* It is woken when there is room. */
+static void tfile_await_room(struct tfile *f)
+{
+	if (!list_is_linked(&f->full))
+		list_append(&f->owner->full, &f->full);
+}
+
 /* The writer is told the error. */
 static int write_refused(struct tfile *f, struct bytes data, const struct taken *taken, int error)
 {
 	if (!taken->is_good)
 		return error;
-	if (error == -ENOSPC || error == -EAGAIN)
+	if (error == -ENOSPC || error == -EAGAIN) {
 		telemetry_count_full(f->telemetry);
+		tfile_await_room(f);
+	}
 	tfile_refuse(f, data, error);
 	return error;
 }
@@ -382,15 +392,14 @@ static uint32_t telemetry_file_poll(struct fuse_file *file)
 
 	if (tfile_is_writable(f))
 		return POLLOUT | POLLWRNORM;
-	if (!list_is_linked(&f->polled))
-		list_append(&f->owner->polled, &f->polled);
+	tfile_await_room(f);
 	return 0;
 }
 
-static void files_wake_polled(struct telemetry_files *files)
+static void files_wake(struct telemetry_files *files)
 {
-	list_for_each_safe (link, &files->polled) {
-		struct tfile *f = container_of(link, struct tfile, polled);
+	list_for_each_safe (link, &files->full) {
+		struct tfile *f = container_of(link, struct tfile, full);
 
 		if (!tfile_is_writable(f))
 			continue;
@@ -404,7 +413,7 @@ void telemetry_files_on_room(struct telemetry_files *files)
 	files_retry_late(files);
 	while (files_retry_blocked(telemetry_waiters(files->telemetry)))
 		;
-	files_wake_polled(files);
+	files_wake(files);
 }
 
 /* --- the files -------------------------------------------------------------------------------- */
@@ -494,7 +503,7 @@ int telemetry_files_new(struct telemetry_files **out, struct telemetry *telemetr
 	files->log = log;
 	list_init(&files->spare);
 	list_init(&files->late);
-	list_init(&files->polled);
+	list_init(&files->full);
 	*out = files;
 	return 0;
 }

@@ -26,8 +26,8 @@ struct tfile {
 	struct channel *channel; /* referenced */
 	struct origin *origin;   /* NULL: closed */
 	enum framing framing;
-	struct list link;   /* telemetry_files.spare or .late */
-	struct list polled; /* telemetry_files.polled */
+	struct list link; /* telemetry_files.spare or .late */
+	struct list full; /* telemetry_files.full */
 	struct buf partial;
 	uint64_t held;
 	int refusing; /* 0 or negative */

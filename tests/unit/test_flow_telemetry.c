@@ -150,7 +150,7 @@ static void check_lost_connection(struct fixture_telemetry *self, bool session_p
 	files_line_online(&self->rig, session_present);
 	for (const char *const *p = (const char *[]){"1", "3", "4", "5", NULL}; *p; ++p) {
 		ASSERT_TRUE(files_line_next(&self->rig, &packet));
-		EXPECT_EQ(packet.publish.payload.data[0], **p);
+		EXPECT_TRUE(bytes_equal_str(packet.publish.payload, *p));
 		EXPECT_EQ((int)packet.publish.dup, session_present && **p != '5');
 		if (session_present && **p != '5')
 			EXPECT_EQ(packet.publish.packet_id, ids[**p - '1']);

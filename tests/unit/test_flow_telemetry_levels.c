@@ -388,6 +388,27 @@ TEST_F(levels, blocked_bytes_are_bounded)
 		EXPECT_EQ(result(self, writes[i]), -ESHUTDOWN);
 }
 
+TEST_F(levels, who_was_refused_is_woken)
+{
+	uint64_t fh, notes;
+
+	rig(self, false, 0);
+	/* A poll of the first file has no handle to be woken by. */
+	open_raw(self);
+	fh = open_raw(self);
+	/* Asked while there is room, as an edge-triggered epoll does. */
+	EXPECT_NE(fuse_line_poll(&self->rig.line, self->raw, fh) & POLLOUT, 0u);
+	fill(self);
+	EXPECT_EQ(result(self, fuse_line_write(&self->rig.line, self->raw, fh, O_WRONLY | O_NONBLOCK,
+					       BYTES(self->block, BLOCK))),
+		  -EAGAIN);
+	files_line_turn(&self->rig);
+	notes = self->rig.line.n_notes;
+	files_line_take(&self->rig, UINT64_MAX);
+	files_line_turn(&self->rig);
+	EXPECT_EQ(self->rig.line.n_notes, notes + 1);
+}
+
 TEST_F(levels, a_channel_that_blocks_no_more_rejects)
 {
 	struct channel *channel;
