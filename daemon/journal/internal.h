@@ -220,7 +220,9 @@ enum lane_next {
 
 /* Moves next over whatever is not to be sent. */
 enum lane_next lane_resolve(struct journal_lane *lane);
-/* The record at next, resolved, counts as sent. */
+/* The record at next, resolved. */
+struct journal_cursor lane_next_cursor(struct journal_lane *lane);
+/* It counts as sent. */
 void lane_pass(struct journal_lane *lane);
 /* There may be something to send again. */
 void lane_wake(struct journal_lane *lane);

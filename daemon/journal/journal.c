@@ -332,8 +332,15 @@ int journal_append(struct journal_lane *lane, uint64_t origin, uint64_t time_ms,
 static void lane_count(struct journal_lane *lane, struct journal_segment *segment, uint64_t size)
 {
 	struct journal *j = lane->journal;
+	struct journal_place *next = &lane->next;
 
 	++j->appended;
+	/* It was right when it was written a moment ago, and is checked when it is read. */
+	if (next->segment == segment && next->offset == segment->head && next->index == lane->next_index) {
+		next->is_resolved = true;
+		next->sequence = j->appended;
+		next->size = size;
+	}
 	segment->head += size;
 	segment->next_index = ++lane->next_index;
 	segment->last_sequence = j->appended;

@@ -170,6 +170,7 @@ struct journal_cursor {
 	uint64_t sequence;
 	uint64_t index;
 	uint64_t offset;
+	uint64_t size;
 };
 
 /*

@@ -36,7 +36,8 @@ static bool lane_walk(struct journal_lane *lane, struct journal_place from, uint
 							       .segment = segment,
 							       .sequence = found.header.sequence,
 							       .index = found.header.index,
-							       .offset = offset};
+							       .offset = offset,
+							       .size = found.size};
 				return true;
 			}
 		}
@@ -56,11 +57,7 @@ bool journal_first(struct journal_lane *lane, struct journal_cursor *out)
 	if (!first)
 		return false;
 	if (r == LANE_READY && !lane_in_flight(lane)) {
-		*out = (struct journal_cursor){.lane = lane,
-					       .segment = lane->next.segment,
-					       .sequence = lane->next.sequence,
-					       .index = lane->next.index,
-					       .offset = lane->next.offset};
+		*out = lane_next_cursor(lane);
 		return true;
 	}
 	lane_settle_front(lane);
@@ -166,7 +163,7 @@ void journal_withdraw(struct journal *j, const struct journal_cursor *at)
 		journal_record_withdraw(at->segment->map + at->offset);
 		/* An earlier daemon's are taken off when next passes, as if that one had withdrawn them. */
 		if (at->sequence > j->recovered)
-			lane_uncount(lane, at->segment, 1, found.size);
+			lane_uncount(lane, at->segment, 1, at->size);
 	}
 	if (lane->next.index != at->index)
 		return;
@@ -178,7 +175,7 @@ void journal_withdraw(struct journal *j, const struct journal_cursor *at)
 void journal_mark_done(struct journal *j, const struct journal_cursor *at)
 {
 	struct journal_lane *lane = at->lane;
-	struct lane_found found;
+	struct journal_segment *first = lane_first(lane);
 
 	if (!journal_is_sent(at)) {
 		/* Where it is the first one, the front moves over it at once. */
@@ -186,8 +183,9 @@ void journal_mark_done(struct journal *j, const struct journal_cursor *at)
 		return;
 	}
 	assert(!lane_is_done(lane, at->index));
-	/* The bytes of a damaged one are found when its segment is released. */
-	lane_uncount(lane, at->segment, 1, cursor_look(at, &found) ? 0 : found.size);
+	if (first == at->segment && first->state.done_index == at->index)
+		first->state.done_offset = at->offset + at->size;
+	lane_uncount(lane, at->segment, 1, at->size);
 	lane_set_bit(lane, at->index);
 	lane_touch(lane, at->segment);
 	lane_advance(lane);

@@ -210,6 +210,21 @@ enum lane_next lane_resolve(struct journal_lane *lane)
 	}
 }
 
+struct journal_cursor lane_next_cursor(struct journal_lane *lane)
+{
+	const struct journal_place *next = &lane->next;
+
+	assert(next->is_resolved);
+	return (struct journal_cursor){
+		.lane = lane,
+		.segment = next->segment,
+		.sequence = next->sequence,
+		.index = next->index,
+		.offset = next->offset,
+		.size = next->size,
+	};
+}
+
 void lane_pass(struct journal_lane *lane)
 {
 	assert(lane->next.is_resolved);
@@ -285,13 +300,7 @@ bool journal_next_unsent(struct journal *j, struct journal_cursor *out)
 		}
 	if (!best)
 		return false;
-	*out = (struct journal_cursor){
-		.lane = best,
-		.segment = best->next.segment,
-		.sequence = best->next.sequence,
-		.index = best->next.index,
-		.offset = best->next.offset,
-	};
+	*out = lane_next_cursor(best);
 	return true;
 }
 
