@@ -67,7 +67,8 @@ static int number_take(struct channels *channels, const char *name, uint16_t *nu
 	if (*number && !number_set_has(&used, *number))
 		return 0;
 	for (unsigned int i = 0; i <= UINT16_MAX; ++i) {
-		*number = channels->next_number++;
+		*number = channels->next_number;
+		channels->next_number = *number == UINT16_MAX ? 1 : (uint16_t)(*number + 1);
 		if (!number_set_has(&used, *number))
 			return 0;
 	}

@@ -17,7 +17,7 @@ struct channels {
 	struct list all;
 	size_t n;
 	struct list by_number[CHANNEL_N_BUCKETS];
-	uint16_t next_number; /* to try first */
+	uint16_t next_number; /* to try first; not 0 */
 	struct store *store;  /* NULL: nothing is kept, or not yet */
 	/* Changes, those that are in what was encoded last, and those that were tried. */
 	uint64_t n_changes, n_encoded, n_tried;
@@ -57,6 +57,11 @@ int channel_enter_lane(struct channel *channel, uint8_t priority, uint32_t ttl_s
 void channel_clear_properties(struct channel *channel);
 
 /* --- channel_store.c -------------------------------------------------------------------------- */
+
+/* The file's content: *@out is malloc()ed. Returns 0 or -ENOMEM. */
+int channels_encode(struct channels *channels, uint8_t **out, size_t *len);
+/* Takes over what a file says. Returns 0; -EBADMSG: it is none of ours; -ENOMEM: some of it was taken. */
+int channels_decode(struct channels *channels, struct bytes file);
 
 /* Makes what is declared and what was kept, and keeps what changes from here on. Returns as channels_new(). */
 int channels_load(struct channels *channels, const struct channels_options *options);

@@ -167,7 +167,7 @@ static bool is_text_of(struct bytes text, struct json_object *state)
 	return state_parse(text, &back) == 0 && json_object_equal(state, back);
 }
 
-static int encode(struct channels *channels, uint8_t **out, size_t *len)
+int channels_encode(struct channels *channels, uint8_t **out, size_t *len)
 {
 	JSON *state = channels_to_json(channels);
 	const char *text;
@@ -191,7 +191,7 @@ static int store_encode(void *userdata, uint8_t **out, size_t *len)
 	struct channels *channels = userdata;
 
 	channels->n_encoded = channels->n_changes;
-	return encode(channels, out, len);
+	return channels_encode(channels, out, len);
 }
 
 static void store_on_tried(void *userdata)
@@ -341,7 +341,7 @@ static int read_channel(struct kept *kept, struct json_object *object)
 	r = c ? 0 : channels_make(kept->channels, name, (uint16_t)number, &c);
 	if (r)
 		return drop_bad(kept, r);
-	c->made = made && c->number;
+	c->made |= made && c->number;
 	return read_values(kept, c, object);
 }
 
@@ -412,43 +412,47 @@ static int declare(struct kept *kept, const struct channel_declaration *d)
 
 /* --- starting --------------------------------------------------------------------------------- */
 
-/* *@data stays malloc()ed for the caller. Returns 0, also when nothing usable was kept, or -ENOMEM. */
-static int load_file(struct channels *channels, struct store *store, uint8_t **data, size_t *len,
-		     struct json_object **state)
-{
-	struct json_object *next;
-	int64_t number;
-	int r = store_load(store, data, len);
-
-	if (!r)
-		r = file_decode(BYTES(*data, *len), state);
-	else if (r != -ENOMEM)
-		return 0;
-	if (r == -EBADMSG) {
-		store_set_aside(store, "is damaged");
-		return 0;
-	}
-	next = get(*state, "next", json_type_int);
-	if (!r && number_of(next, 1, UINT16_MAX, &number))
-		channels->next_number = (uint16_t)number;
-	return r;
-}
-
-static int make_all(struct channels *channels, const struct channels_options *options,
-		    struct json_object *state)
+/* @state: NULL = nothing was kept. */
+static int make_all(struct channels *channels, const struct channel_declaration *declarations,
+		    size_t n_declarations, struct json_object *state)
 {
 	struct kept kept = {.channels = channels, .array = get(state, "channels", json_type_array)};
+	int64_t next;
 	int r = 0;
 
+	if (number_of(get(state, "next", json_type_int), 1, UINT16_MAX, &next))
+		channels->next_number = (uint16_t)next;
 	/* First: a file must not keep what is declared from being there. */
-	for (size_t i = 0; !r && i < options->n_declarations; ++i)
-		r = declare(&kept, &options->declarations[i]);
+	for (size_t i = 0; !r && i < n_declarations; ++i)
+		r = declare(&kept, &declarations[i]);
 	if (!r)
 		r = read_channels(&kept);
 	if (kept.n_dropped)
-		log_warning(channels->log, "%s has %zu values that cannot be used", options->path,
+		log_warning(channels->log, "of what was kept of channels, %zu values cannot be used",
 			    kept.n_dropped);
 	return r;
+}
+
+int channels_decode(struct channels *channels, struct bytes file)
+{
+	JSON *state = NULL;
+	int r = file_decode(file, &state);
+
+	return r ? r : make_all(channels, NULL, 0, state);
+}
+
+/* *@data is malloc()ed for the caller. Returns 0, also when nothing usable was kept, or -ENOMEM. */
+static int load_file(struct store *store, uint8_t **data, size_t *len, struct json_object **state)
+{
+	int r = store_load(store, data, len);
+
+	if (r)
+		return r == -ENOMEM ? r : 0;
+	r = file_decode(BYTES(*data, *len), state);
+	if (r != -EBADMSG)
+		return r;
+	store_set_aside(store, "is damaged");
+	return 0;
 }
 
 /* Numbers that are new, and what was dropped, change the file too. */
@@ -456,7 +460,7 @@ static int save_if_changed(struct channels *channels, struct bytes file)
 {
 	_cleanup_(free_ptr) uint8_t *data = NULL;
 	size_t len = 0;
-	int r = encode(channels, &data, &len);
+	int r = channels_encode(channels, &data, &len);
 
 	if (!r && !bytes_equal(BYTES(data, len), file))
 		channels_save(channels);
@@ -482,13 +486,13 @@ int channels_load(struct channels *channels, const struct channels_options *opti
 	int r;
 
 	if (!options->path)
-		return make_all(channels, options, NULL);
+		return make_all(channels, options->declarations, options->n_declarations, NULL);
 	r = store_new(&store, &store_options);
 	if (r)
 		return r;
-	r = load_file(channels, store, &data, &len, &state);
+	r = load_file(store, &data, &len, &state);
 	if (!r)
-		r = make_all(channels, options, state);
+		r = make_all(channels, options->declarations, options->n_declarations, state);
 	/* From here on what changes is kept. */
 	channels->store = store;
 	return r ? r : save_if_changed(channels, BYTES(data, data ? len : 0));
