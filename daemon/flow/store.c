@@ -161,7 +161,7 @@ static int read_file(int dir_fd, const char *name, size_t bytes_max, uint8_t **o
 static bool file_is_precious(const struct store *s, int dir_fd, const char *name)
 {
 	_cleanup_(free_ptr) uint8_t *data = NULL;
-	size_t len;
+	size_t len = 0;
 
 	return s->ops->is_precious && read_file(dir_fd, name, s->bytes_max, &data, &len) == 0 &&
 	       s->ops->is_precious(BYTES(data, len));

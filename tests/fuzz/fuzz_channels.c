@@ -122,7 +122,7 @@ static uint8_t *file_make(struct bytes state, size_t *len)
 
 	*len = (size_t)head_len + state.len + 2;
 	file = malloc(*len);
-	must(file);
+	must(file != NULL);
 	memcpy(file, head, (size_t)head_len);
 	if (state.len)
 		memcpy(file + head_len, state.data, state.len);
