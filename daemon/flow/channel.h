@@ -5,7 +5,7 @@
 /*
  * Channels: each is a way for telemetry to the hub, with properties that all its messages get and a policy of
  * delivery. `default` is always there; users make others with mkdir, or the configuration declares them. What users
- * set is kept in `channels.json` beside the journal.
+ * set is kept in a file of the state directory.
  *
  * Appending uses what is ready in struct channel: the lane, and the encoded properties. Setting a value makes both
  * anew; messages that are queued stay as they are, those of a removed channel too: they still go out.
