@@ -226,8 +226,18 @@ void lane_close(struct journal_lane *lane)
 	segment->state.last_sequence = segment->last_sequence;
 	/* When that fails, recovery finds the end by itself. */
 	lane_write_state(lane, segment);
+	if (segment->is_failed)
+		segment_free_tail(segment);
 	if (segment != lane->next.segment && segment != lane_first(lane))
 		lane_unhold(segment);
+}
+
+/* Where records are missing that were promised to nobody: they would count as damage when what is appended behind them
+ * is stored. */
+static bool segment_may_have_hole(const struct journal_segment *segment)
+{
+	return !segment->is_whole && !segment->dir->is_volatile &&
+	       segment->state.stored_offset < segment->head;
 }
 
 /* The last segment of a recovered lane takes records again, if it has room. */
@@ -236,7 +246,7 @@ static bool lane_reopen(struct journal_lane *lane, uint64_t n_bytes)
 	struct journal_segment *segment = lane_last(lane);
 	uint64_t end;
 
-	if (!segment || segment->is_private || segment->is_failed ||
+	if (!segment || segment->is_private || segment->is_failed || segment_may_have_hole(segment) ||
 	    segment->identity.size - segment->head < n_bytes || lane_hold(segment))
 		return false;
 	end = segment->state.end_offset;
@@ -294,6 +304,9 @@ int lane_make_room(struct journal_lane *lane, uint64_t n_bytes)
 		lane_set_next_size(lane, lane->active->identity.size);
 		return 0;
 	}
+	/* While the disk fails, each commit costs a segment. */
+	if (segment && segment->is_failed)
+		lane->segment_bytes = JOURNAL_SEGMENT_BYTES_MIN;
 	if (size < lane->segment_bytes)
 		size = lane->segment_bytes;
 	r = lane_make_segment(lane, size, &segment);

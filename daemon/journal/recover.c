@@ -127,6 +127,7 @@ static void segment_scan(struct journal_segment *segment)
 
 	segment->head = segment->state.done_offset;
 	segment->next_index = segment->state.done_index;
+	segment->is_whole = true;
 	while (offset < all.len) {
 		if (journal_record_at(all, id, offset, &header, &size) == JOURNAL_FOUND_NOTHING) {
 			offset = journal_record_find(all, id, offset + JOURNAL_ALIGNMENT);
@@ -135,6 +136,7 @@ static void segment_scan(struct journal_segment *segment)
 		offset += size;
 		if (header.index < segment->next_index)
 			continue;
+		segment->is_whole &= header.index == segment->next_index;
 		segment->head = offset;
 		segment->next_index = header.index + 1;
 		segment->last_sequence = header.sequence;
@@ -142,6 +144,7 @@ static void segment_scan(struct journal_segment *segment)
 	if (segment->head < segment->state.stored_offset) {
 		segment->head = segment->state.stored_offset;
 		++segment->next_index;
+		segment->is_whole = false;
 	}
 }
 

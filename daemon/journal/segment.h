@@ -47,6 +47,7 @@ struct journal_segment {
 	uint64_t next_index; /* and its index */
 	uint64_t last_sequence;
 	uint64_t recovered_head; /* head when the journal was opened; 0: made since */
+	bool is_whole;           /* recovery looked at every record, and none is missing */
 	uint64_t n_records;      /* not done with, and the bytes of the bound they take */
 	uint64_t n_bytes;
 	bool is_dirty;        /* its state is to be written */
@@ -99,6 +100,9 @@ static inline struct bytes segment_bytes(const struct journal_segment *segment)
  * file. Syncs nothing. Returns 0 or the error, after which state.generation is the old one.
  */
 int segment_write_state(struct journal_segment *segment);
+
+/* Gives the space behind the head back to the file system, if it can: nothing will be appended any more. */
+void segment_free_tail(const struct journal_segment *segment);
 
 /* Errors of file systems that mean "full" are -ENOSPC, others what they are. */
 int segment_disk_error(int error);

@@ -45,6 +45,7 @@ FIXTURE(torn)
 	uint64_t n_stored; /* the last number of the commit */
 	uint64_t n_appended;
 	uint64_t n_samples;
+	bool goes_on; /* more is written after the recovery */
 	char sample[256];
 };
 
@@ -153,10 +154,27 @@ static void check_record(struct fixture_torn *self, const struct journal_cursor 
 	struct journal_lane_key key;
 
 	journal_lane_key(at->lane, &key);
-	ASSERT_LE(at->sequence, self->n_appended);
+	ASSERT_LE(at->sequence, self->n_appended + (self->goes_on ? 2 : 0));
 	ASSERT_GT(at->sequence, last[key.priority]);
 	ASSERT_TRUE(self->fates[at->sequence] != FATE_DONE);
 	last[key.priority] = at->sequence;
+}
+
+/* What comes after the recovery is stored like everything else, and a kill changes nothing. Numbers of records that were
+ * lost are given again. */
+static void go_on(struct fixture_torn *self)
+{
+	struct journal_lane *lane = box_lane(&self->box, 0, 5, 0);
+	struct image killed;
+
+	ASSERT_EQ(box_append(&self->box, lane, 10, 100), 0);
+	ASSERT_EQ(box_append(&self->box, lane, 10, 700), 0);
+	ASSERT_EQ(box_sync(&self->box), 0);
+	image_take(&killed, self->dir);
+	box_close(&self->box);
+	image_put(&killed, self->dir);
+	image_free(&killed);
+	ASSERT_EQ(box_open(&self->box), 0);
 }
 
 static void check(struct fixture_torn *self, const struct image *image)
@@ -167,6 +185,8 @@ static void check(struct fixture_torn *self, const struct image *image)
 
 	image_put(image, self->dir);
 	ASSERT_EQ(box_open(&self->box), 0);
+	if (self->goes_on)
+		go_on(self);
 	while (box_send(&self->box, &at)) {
 		check_record(self, &at, last);
 		n_come += self->fates[at.sequence] == FATE_STORED;
@@ -272,6 +292,40 @@ TEST_F_TIMEOUT(torn, small_commit, 1200)
 	end_one(self, FATE_ENDED);
 	take_after(self);
 	ASSERT_LE(self->n_sectors, (size_t)N_SUBSETS_MAX);
+	try_everything(self);
+}
+
+/* The same, and then life goes on. */
+TEST_F_TIMEOUT(torn, and_more_is_written, 1200)
+{
+	struct journal_lane *lane = box_lane(&self->box, 0, 5, 0);
+
+	for (int i = 0; i < 20; ++i)
+		append(self, lane, test_random() % 300);
+	take_before(self);
+	for (int i = 0; i < 6; ++i)
+		append(self, lane, 100 + test_random() % 400);
+	take_after(self);
+	self->goes_on = true;
+	try_everything(self);
+}
+
+/* Behind what an earlier daemon had stored. */
+TEST_F_TIMEOUT(torn, after_a_restart, 1200)
+{
+	struct journal_lane *lane = box_lane(&self->box, 0, 5, 0);
+
+	for (int i = 0; i < 20; ++i)
+		append(self, lane, test_random() % 300);
+	box_close(&self->box);
+	ASSERT_EQ(box_open(&self->box), 0);
+	lane = box_lane(&self->box, 0, 5, 0);
+	for (int i = 0; i < 4; ++i)
+		append(self, lane, test_random() % 300);
+	take_before(self);
+	for (int i = 0; i < 6; ++i)
+		append(self, lane, 100 + test_random() % 400);
+	take_after(self);
 	try_everything(self);
 }
 
