@@ -8,7 +8,8 @@
  *
  * A sync that failed is not tried again: the kernel may have dropped the pages, and the next sync would succeed for
  * nothing. The segment is closed; its records are still sent, from memory or as far as the disk has them, and the CRC
- * says which. What was appended to it behind the commit's snapshot makes the next commit fail as well.
+ * says which. What was appended to it behind the commit's snapshot makes the next commit fail as well. Each failure costs
+ * a segment, so the next commit is not before JOURNAL_RETRY_NS have passed.
  */
 
 #include <assert.h>
@@ -115,6 +116,8 @@ static void disk_on_retry(struct loop_timer *timer, uint64_t now_ns)
 	(void)now_ns;
 	if (j->make_error)
 		disk_try_again(j);
+	if (j->is_sync_wanted)
+		loop_defer(j->loop, &j->turn_end);
 	list_for_each (link, &j->lanes)
 		lane_wake(container_of(link, struct journal_lane, link));
 	if (j->ops && j->ops->on_room)
@@ -150,6 +153,7 @@ static void commit_end(struct journal *j)
 	if (error) {
 		++j->stats.n_failed;
 		j->sync_error = error;
+		j->sync_failed_ns = loop_now_ns(j->loop);
 	} else {
 		++j->stats.n_commits;
 		j->stored = j->commit_sequence;
@@ -246,6 +250,10 @@ void commit_start(struct journal *j)
 {
 	if (!j->is_sync_wanted || j->is_committing)
 		return;
+	if (j->sync_error && !j->is_stopped && loop_now_ns(j->loop) - j->sync_failed_ns < JOURNAL_RETRY_NS) {
+		disk_arm_retry(j);
+		return;
+	}
 	j->is_sync_wanted = false;
 	j->is_committing = true;
 	j->commit_sequence = j->appended;

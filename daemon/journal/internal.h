@@ -109,10 +109,11 @@ struct journal {
 
 	/* Trouble. */
 	enum journal_disk disk;
-	int make_error;        /* of the last segment that was to be made, 0 = it went well */
-	int sync_error;        /* of the last commit */
-	int read_error;        /* of the last thing the sender read */
-	uint64_t wanted_bytes; /* size of the segment that could not be made */
+	int make_error;          /* of the last segment that was to be made, 0 = it went well */
+	int sync_error;          /* of the last commit */
+	uint64_t sync_failed_ns; /* when that was */
+	int read_error;          /* of the last thing the sender read */
+	uint64_t wanted_bytes;   /* size of the segment that could not be made */
 	struct loop_timer retry;
 
 	/* Damage. */

@@ -346,6 +346,17 @@ void segment_free(struct journal_segment *segment)
 	free(segment);
 }
 
+void segment_free_tail(const struct journal_segment *segment)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t from = (segment->head + page - 1) / page * page;
+
+	/* Read as zeros afterwards, which are no record. When it fails, the space is free when the segment is. */
+	if (segment->n_users > 0 && !segment->is_private && from < segment->identity.size)
+		(void)fallocate(segment->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+				(off_t)(segment->identity.size - from));
+}
+
 void segment_delete(struct journal_segment *segment)
 {
 	if (!segment)
