@@ -295,11 +295,6 @@ static void channel_on_stored(struct channel *channel, uint64_t sequence)
 	}
 }
 
-static void telemetry_withdraw_write(void *userdata, const struct wait_write *write)
-{
-	telemetry_withdraw(userdata, write->lane, write->first, write->last);
-}
-
 void telemetry_on_stored(struct telemetry *t, uint64_t sequence, int error)
 {
 	if (error) {

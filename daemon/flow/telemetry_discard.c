@@ -196,6 +196,21 @@ void telemetry_withdraw(struct telemetry *t, struct journal_lane *lane, uint64_t
 	}
 }
 
+void telemetry_withdraw_write(void *userdata, struct fuse_file *file, const struct wait_write *write,
+			      int error)
+{
+	struct telemetry *t = userdata;
+	struct journal_record record = {.payload = BYTES(NULL, 0)};
+	struct journal_cursor at;
+
+	if (write->on_failed) {
+		if (lane_is_there(t, write->lane) && journal_find(write->lane, write->first, &at))
+			(void)journal_read(&at, &record);
+		write->on_failed(file, write, record.payload, error);
+	}
+	telemetry_withdraw(t, write->lane, write->first, write->last);
+}
+
 /* --- ttl -------------------------------------------------------------------------------------- */
 
 static int64_t clock_difference_ms(const struct telemetry *t)

@@ -210,14 +210,15 @@ static enum channel_ack write_level(const struct tfile *f, uint32_t flags)
 	return level_of(f, level);
 }
 
-/* A message in pieces lost some of them with what could not be stored: the line is refused to its end. */
-static void split_write_failed(struct fuse_file *file, int error)
+/* A message in pieces has some of them from other writes. */
+static void split_write_failed(struct fuse_file *file, const struct wait_write *write, struct bytes payload,
+			       int error)
 {
-	tfile_drop_partial(tfile_of(file), error);
+	tfile_undo(tfile_of(file), write, payload, error);
 }
 
 /* What the writer of @taken has to wait for. False: nothing. */
-static bool write_waits(const struct tfile *f, uint32_t flags, const struct taken *taken, size_t size,
+static bool write_waits(const struct tfile *f, uint32_t flags, const struct taken *taken, struct bytes data,
 			struct wait_write *out)
 {
 	enum channel_ack level = write_level(f, flags);
@@ -229,11 +230,15 @@ static bool write_waits(const struct tfile *f, uint32_t flags, const struct take
 		.first = taken->first,
 		.last = taken->last,
 		.lane = f->channel->lane,
-		.size = size,
-		.on_failed = taken->is_split ? split_write_failed : NULL,
+		.size = data.len,
 	};
-	if (out->level == WAIT_STORED)
-		journal_sync(telemetry_journal(f->telemetry));
+	if (out->level == WAIT_HUB)
+		return true;
+	if (taken->is_split) {
+		out->on_failed = split_write_failed;
+		tfile_note_undo(f, data, taken, out);
+	}
+	journal_sync(telemetry_journal(f->telemetry));
 	return true;
 }
 
@@ -309,7 +314,7 @@ static ssize_t telemetry_file_write(struct fuse_file *file, struct fuse_request 
 		return write_block(f, file, req, data);
 	if (r)
 		return write_refused(f, data, &taken, r);
-	if (!write_waits(f, file->write_flags, &taken, data.len, &wait))
+	if (!write_waits(f, file->write_flags, &taken, data, &wait))
 		return (ssize_t)data.len;
 	waiters_park_write(tfile_waiters(f), f->origin, req, &wait);
 	return FUSE_PARKED;
@@ -334,7 +339,7 @@ static bool files_retry_blocked(struct waiters *w)
 		return false;
 	if (r)
 		waiters_answer_blocked(w, write_refused(f, data, &taken, r));
-	else if (write_waits(f, flags, &taken, data.len, &wait))
+	else if (write_waits(f, flags, &taken, data, &wait))
 		waiters_take_blocked(w, f->origin, &wait);
 	else
 		waiters_answer_blocked(w, (ssize_t)data.len);

@@ -30,7 +30,8 @@ struct tfile {
 	struct list full; /* telemetry_files.full */
 	struct buf partial;
 	uint64_t held;
-	int refusing; /* 0 or negative */
+	uint64_t n_taken; /* writes */
+	int refusing;     /* 0 or negative */
 	int refused; /* the error of the write that was not taken and can be repeated; 0 = none since one that was */
 	size_t refused_len; /* of its bytes */
 	uint64_t refused_hash;
@@ -41,6 +42,7 @@ struct tfile {
 struct taken {
 	uint64_t first, last; /* the messages it completed; none when last < first */
 	bool is_split;        /* a part of them, or of the next one, is of another write */
+	size_t head_len;      /* of the first, bytes that were there before */
 	bool is_good;         /* it can be tried again: only the queue or the disk is in its way */
 	uint64_t n_messages;  /* what was asked of the queue */
 	uint64_t n_bytes, n_held;
@@ -55,6 +57,13 @@ void tfile_begin_write(struct tfile *f, struct bytes data);
 int tfile_take(struct tfile *f, struct bytes data, struct taken *taken);
 /* A write that could be tried again is not: the writer was told the error. */
 void tfile_refuse(struct tfile *f, struct bytes data, int error);
+
+/* Fills in what tfile_undo() needs. */
+void tfile_note_undo(const struct tfile *f, struct bytes data, const struct taken *taken,
+		     struct wait_write *out);
+/* Its messages could not be stored: all is as before the write, and that one can be repeated. @payload: of the first
+ * message. */
+void tfile_undo(struct tfile *f, const struct wait_write *write, struct bytes payload, int error);
 
 /* Refuses all up to the end of the line or file, with the message under way. */
 void tfile_drop_partial(struct tfile *f, int error);

@@ -73,6 +73,38 @@ void tfile_refuse(struct tfile *f, struct bytes data, int error)
 	f->refused_ends = f->framing == FRAMING_LINES && data.data[data.len - 1] == '\n';
 }
 
+void tfile_note_undo(const struct tfile *f, struct bytes data, const struct taken *taken,
+		     struct wait_write *out)
+{
+	out->number = f->n_taken;
+	out->head_len = taken->head_len;
+	out->hash = hash_bytes(data);
+	out->ends = data.data[data.len - 1] == '\n';
+}
+
+void tfile_undo(struct tfile *f, const struct wait_write *write, struct bytes payload, int error)
+{
+	uint64_t n_held = tfile_hold_bytes(f, write->head_len);
+	int r = f->n_taken == write->number && payload.len >= write->head_len ? 0 : error;
+
+	buf_consume(&f->partial, buf_len(&f->partial));
+	/* Borrowed until the journal is asked for room. */
+	if (!r && write->head_len)
+		r = buf_append(&f->partial, BYTES(payload.data, write->head_len));
+	tfile_lend(f);
+	if (!r)
+		r = telemetry_hold(f->telemetry, n_held);
+	if (r) {
+		tfile_drop_partial(f, error);
+		return;
+	}
+	f->held = n_held;
+	f->refused = error;
+	f->refused_len = write->size;
+	f->refused_hash = write->hash;
+	f->refused_ends = write->ends;
+}
+
 void tfile_begin_write(struct tfile *f, struct bytes data)
 {
 	int error = f->refused;
@@ -194,6 +226,7 @@ static int lines_take(struct tfile *f, struct bytes data, struct taken *taken)
 	taken->n_bytes = lines.n_bytes;
 	taken->n_held = tfile_hold_bytes(f, rest.len + (lines.rest_at ? 0 : n_partial));
 	taken->is_split = rest.len || n_partial;
+	taken->head_len = n_partial;
 	taken->is_good = true;
 	/* Before anything is appended, so that only the queue can refuse from here on. */
 	r = rest.len ? buf_reserve(&f->partial, rest.len, &at) : 0;
@@ -258,7 +291,7 @@ static int file_take(struct tfile *f, struct bytes data, struct taken *taken)
 
 /* --- all -------------------------------------------------------------------------------------- */
 
-int tfile_take(struct tfile *f, struct bytes data, struct taken *taken)
+static int framing_take(struct tfile *f, struct bytes data, struct taken *taken)
 {
 	*taken = (struct taken){.first = journal_appended(telemetry_journal(f->telemetry)) + 1};
 	switch (f->framing) {
@@ -272,4 +305,12 @@ int tfile_take(struct tfile *f, struct bytes data, struct taken *taken)
 		break;
 	}
 	return -EINVAL;
+}
+
+int tfile_take(struct tfile *f, struct bytes data, struct taken *taken)
+{
+	int r = framing_take(f, data, taken);
+
+	f->n_taken += !r;
+	return r;
 }

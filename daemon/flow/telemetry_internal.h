@@ -129,6 +129,10 @@ bool channel_can_make_room(struct telemetry *t, const struct channel *channel, u
 /* Drops the channel's oldest message. False: it has none. */
 bool channel_drop_oldest(struct telemetry *t, struct channel *channel);
 
+/* Takes back a write that could not be stored. */
+void telemetry_withdraw_write(void *userdata, struct fuse_file *file, const struct wait_write *write,
+			      int error);
+
 bool record_is_expired(struct telemetry *t, const struct journal_record *record);
 /* The time of a message of the channel is over: counts it. */
 void count_expired(struct telemetry *t, uint16_t channel);

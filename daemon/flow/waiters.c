@@ -437,9 +437,7 @@ static void waiter_fail(struct waiter *waiter, int error, waiters_withdraw_fn wi
 	const struct wait_write write = waiter->write;
 
 	waiter->write.last = waiter->write.first - 1;
-	withdraw(userdata, &write);
-	if (write.on_failed)
-		write.on_failed(waiter->parked.file, error);
+	withdraw(userdata, waiter->parked.file, &write, error);
 	waiter_answer(waiter, error);
 }
 

@@ -52,8 +52,15 @@ struct wait_write {
 	uint64_t first, last; /* its records, all of one lane */
 	struct journal_lane *lane;
 	size_t size; /* what it is answered with */
-	/* Its records could not be stored and were withdrawn: before it is answered. May be NULL. */
-	void (*on_failed)(struct fuse_file *file, int error);
+	/* Its records could not be stored and will be withdrawn; @payload: of the first, none if that is gone. May be
+	 * NULL. Does not answer it. */
+	void (*on_failed)(struct fuse_file *file, const struct wait_write *write, struct bytes payload,
+			  int error);
+	/* For on_failed, the file's: */
+	uint64_t number;
+	size_t head_len;
+	uint64_t hash;
+	bool ends;
 };
 
 /* @timeout_ns: how long a waiter waits, TIME_NEVER = for ever. Returns 0 or -ENOMEM. */
@@ -122,7 +129,8 @@ void waiters_on_stored(struct waiters *w, uint64_t sequence);
  * origins that have one report it at their next fsync. @withdraw is called for each write before it is answered, to
  * take its records back.
  */
-typedef void (*waiters_withdraw_fn)(void *userdata, const struct wait_write *write);
+typedef void (*waiters_withdraw_fn)(void *userdata, struct fuse_file *file, const struct wait_write *write,
+				    int error);
 void waiters_on_not_stored(struct waiters *w, uint64_t sequence, int error, waiters_withdraw_fn withdraw,
 			   void *userdata);
 

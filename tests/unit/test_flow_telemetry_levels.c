@@ -230,20 +230,67 @@ TEST_F(levels, what_was_sent_is_not_taken_back)
 	EXPECT_EQ(files_line_n_queued(&self->rig), 0u);
 }
 
-TEST_F(levels, a_line_in_pieces_has_no_hole_after_an_error_of_the_disk)
+static int write_lines(struct fixture_levels *self, uint64_t fh, uint32_t flags, const char *text)
 {
-	uint64_t fh, write;
+	return result(self, fuse_line_write(&self->rig.line, self->lines, fh, O_WRONLY | flags,
+					    bytes_from_str(text)));
+}
+
+/* A write that completes one line and begins another, and cannot be stored. */
+static uint64_t fail_in_the_middle(struct fixture_levels *self)
+{
+	uint64_t fh, u;
 
 	rig(self, true, 0);
 	fh = fuse_line_open(&self->rig.line, self->lines, O_WRONLY);
-	write = fuse_line_write(&self->rig.line, self->lines, fh, O_WRONLY | O_DSYNC, BYTES_LIT("a\nrest"));
+	EXPECT_EQ(write_lines(self, fh, 0, "the beginning"), 0);
+	u = fuse_line_write(&self->rig.line, self->lines, fh, O_WRONLY | O_DSYNC,
+			    BYTES_LIT(" of a\nb\nrest"));
+	EXPECT_EQ(result(self, u), FUSE_LINE_WAITS);
 	telemetry_on_stored(self->rig.telemetry, journal_appended(self->rig.journal), -EIO);
-	EXPECT_EQ(result(self, write), -EIO);
+	EXPECT_EQ(result(self, u), -EIO);
 	EXPECT_EQ(files_line_n_queued(&self->rig), 0u);
-	write = fuse_line_write(&self->rig.line, self->lines, fh, O_WRONLY, BYTES_LIT(" of it\n"));
-	EXPECT_EQ(result(self, write), -EIO);
-	write = fuse_line_write(&self->rig.line, self->lines, fh, O_WRONLY, BYTES_LIT("next\n"));
-	EXPECT_EQ(result(self, write), 0);
+	return fh;
+}
+
+TEST_F(levels, a_write_that_was_not_stored_can_be_repeated)
+{
+	uint64_t fh = fail_in_the_middle(self);
+
+	EXPECT_EQ(write_lines(self, fh, 0, " of a\nb\nrest"), 0);
+	EXPECT_EQ(write_lines(self, fh, 0, " of it\n"), 0);
+	files_line_online(&self->rig, false);
+	files_line_expect(&self->rig, "the beginning of a", false);
+	files_line_expect(&self->rig, "b", false);
+	files_line_expect(&self->rig, "rest of it", false);
+	files_line_expect_none(&self->rig);
+	EXPECT_EQ(journal_n_bytes(self->rig.journal), 0u);
+}
+
+TEST_F(levels, who_does_not_repeat_it_leaves_no_line_with_a_hole)
+{
+	uint64_t fh = fail_in_the_middle(self);
+
+	EXPECT_EQ(write_lines(self, fh, 0, " of it\n"), -EIO);
+	EXPECT_EQ(write_lines(self, fh, 0, "next\n"), 0);
+	files_line_online(&self->rig, false);
+	files_line_expect(&self->rig, "next", false);
+	files_line_expect_none(&self->rig);
+	EXPECT_EQ(journal_n_bytes(self->rig.journal), 0u);
+}
+
+TEST_F(levels, a_line_that_went_on_meanwhile_is_refused_to_its_end)
+{
+	uint64_t fh, u;
+
+	rig(self, true, 0);
+	fh = fuse_line_open(&self->rig.line, self->lines, O_WRONLY);
+	u = fuse_line_write(&self->rig.line, self->lines, fh, O_WRONLY | O_DSYNC, BYTES_LIT("a\nrest"));
+	EXPECT_EQ(write_lines(self, fh, 0, " of it"), 0);
+	telemetry_on_stored(self->rig.telemetry, journal_appended(self->rig.journal), -EIO);
+	EXPECT_EQ(result(self, u), -EIO);
+	EXPECT_EQ(write_lines(self, fh, 0, ", the end\n"), -EIO);
+	EXPECT_EQ(write_lines(self, fh, 0, "next\n"), 0);
 	files_line_online(&self->rig, false);
 	files_line_expect(&self->rig, "next", false);
 	files_line_expect_none(&self->rig);

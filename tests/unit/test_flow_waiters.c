@@ -383,10 +383,12 @@ TEST_F(waiters, the_hub_has_it_before_the_disk)
 	waiters_on_stored(self->w, 2);
 }
 
-static void withdraw(void *userdata, const struct wait_write *write)
+static void withdraw(void *userdata, struct fuse_file *file, const struct wait_write *write, int error)
 {
 	struct fixture_waiters *self = userdata;
 
+	ASSERT_TRUE(file != NULL);
+	ASSERT_EQ(error, -EIO);
 	for (uint64_t i = write->first; i <= write->last; ++i)
 		origin_record_done(origin_of(self, 0, 1), i, 0);
 }
