@@ -218,6 +218,7 @@ static int channels_insert(struct channels *channels, const char *name, uint16_t
 
 int channels_make(struct channels *channels, const char *name, uint16_t number, struct channel **out)
 {
+	uint16_t next_number = channels->next_number;
 	int r;
 
 	if (!check_channel_name(bytes_from_str(name)))
@@ -227,7 +228,11 @@ int channels_make(struct channels *channels, const char *name, uint16_t number, 
 	if (channels->n == CHANNELS_MAX)
 		return -ENOSPC;
 	r = number_take(channels, name, &number);
-	return r ? r : channels_insert(channels, name, number, out);
+	if (!r)
+		r = channels_insert(channels, name, number, out);
+	if (r)
+		channels->next_number = next_number;
+	return r;
 }
 
 int channels_add(struct channels *channels, const char *name, struct channel **out)

@@ -26,6 +26,7 @@
 
 #include <json-c/json.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/crc32c.h"
 #include "flow/channel_internal.h"
@@ -33,12 +34,11 @@
 /* All names and values of all channels, each of their bytes escaped. */
 #define FILE_MAX                                                                                             \
 	((size_t)CHANNELS_MAX * (2 * (CHANNEL_PROPERTY_BYTES_MAX + CHANNEL_PROPERTIES_MAX * 256) + 4096))
-#define DEPTH_MAX  8
-#define STATE_JSON (JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
-#define HEAD       "{\"crc32c\":\"%08" PRIx32 "\",\"state\":"
-#define HEAD_LEN   (sizeof("{\"crc32c\":\"XXXXXXXX\",\"state\":") - 1)
-#define TAIL       "}\n"
-#define TAIL_LEN   (sizeof(TAIL) - 1)
+#define DEPTH_MAX 8
+#define HEAD      "{\"crc32c\":\"%08" PRIx32 "\",\"state\":"
+#define HEAD_LEN  (sizeof("{\"crc32c\":\"XXXXXXXX\",\"state\":") - 1)
+#define TAIL      "}\n"
+#define TAIL_LEN  (sizeof(TAIL) - 1)
 
 DEFINE_CLEANUP(struct json_tokener *, json_tokener_free)
 
@@ -52,13 +52,58 @@ static void json_object_put_cleanup(struct json_object **object)
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
-/* Returns whether there was memory for both @value, NULL = there was not, and its place. */
-static bool put(struct json_object *object, const char *key, struct json_object *value)
+/* A text under way. json-c would leave out what it has no memory for, and say nothing. */
+struct text {
+	struct buf buf;
+	int error;  /* the first one */
+	bool comma; /* before the next member */
+};
+
+static void put(struct text *t, struct bytes raw)
 {
-	if (value && json_object_object_add(object, key, value) == 0)
-		return true;
-	json_object_put(value);
-	return false;
+	if (!t->error)
+		t->error = buf_append(&t->buf, raw);
+}
+
+/* Values have no control characters. */
+static void put_string(struct text *t, const char *string)
+{
+	put(t, BYTES_LIT("\""));
+	while (*string) {
+		size_t len = strcspn(string, "\"\\");
+
+		put(t, BYTES(string, len));
+		string += len;
+		if (!*string)
+			break;
+		put(t, BYTES_LIT("\\"));
+		put(t, BYTES(string++, 1));
+	}
+	put(t, BYTES_LIT("\""));
+}
+
+static void put_key(struct text *t, const char *key)
+{
+	if (t->comma)
+		put(t, BYTES_LIT(","));
+	t->comma = true;
+	put_string(t, key);
+	put(t, BYTES_LIT(":"));
+}
+
+static void put_text(struct text *t, const char *key, const char *value)
+{
+	put_key(t, key);
+	put_string(t, value);
+}
+
+static void put_number(struct text *t, const char *key, uint32_t value)
+{
+	char digits[16];
+
+	snprintf(digits, sizeof(digits), "%" PRIu32, value);
+	put_key(t, key);
+	put(t, bytes_from_str(digits));
 }
 
 static bool is_set(const struct channel *channel, unsigned int field)
@@ -66,123 +111,79 @@ static bool is_set(const struct channel *channel, unsigned int field)
 	return channel->set_fields & channel_field_bit(field);
 }
 
-static bool put_policy(struct json_object *object, const struct channel *c)
+static void put_values(struct text *t, const struct channel *c)
 {
-	bool ok = true;
-
 	if (is_set(c, CHANNEL_FIELD_ACK))
-		ok &= put(object, "ack", json_object_new_string(channel_ack_name(c->ack)));
+		put_text(t, "ack", channel_ack_name(c->ack));
 	if (is_set(c, CHANNEL_FIELD_WHEN_FULL))
-		ok &= put(object, "when-full", json_object_new_string(channel_when_full_name(c->when_full)));
+		put_text(t, "when-full", channel_when_full_name(c->when_full));
 	if (is_set(c, CHANNEL_FIELD_TTL))
-		ok &= put(object, "ttl", json_object_new_int64(c->ttl_s));
+		put_number(t, "ttl", c->ttl_s);
 	if (is_set(c, CHANNEL_FIELD_PRIORITY))
-		ok &= put(object, "priority", json_object_new_int(c->priority));
-	return ok;
-}
-
-static bool put_texts(struct json_object *object, const struct channel *c)
-{
-	bool ok = true;
-
+		put_number(t, "priority", c->priority);
 	for (enum channel_text i = 0; i < CHANNEL_N_TEXTS; ++i)
 		if (is_set(c, (unsigned int)CHANNEL_FIELD_TEXTS + i))
-			ok &= put(object, channel_text_name(i),
-				  json_object_new_string(c->texts[i] ? c->texts[i] : ""));
-	return ok;
+			put_text(t, channel_text_name(i), c->texts[i] ? c->texts[i] : "");
 }
 
-static bool put_properties(struct json_object *object, const struct channel *c)
+static void put_properties(struct text *t, const struct channel *c)
 {
-	struct json_object *properties;
-	bool ok = true;
-
-	if (!is_set(c, CHANNEL_FIELD_PROPERTIES))
-		return true;
-	properties = json_object_new_object();
-	if (!put(object, "properties", properties))
-		return false;
+	put_key(t, "properties");
+	put(t, BYTES_LIT("{"));
+	t->comma = false;
 	for (size_t i = 0; i < c->properties->n; ++i)
-		ok &= put(properties, c->properties->items[i].name,
-			  json_object_new_string(c->properties->items[i].value));
-	return ok;
+		put_text(t, c->properties->items[i].name, c->properties->items[i].value);
+	put(t, BYTES_LIT("}"));
+	t->comma = true;
 }
 
-static struct json_object *channel_to_json(const struct channel *c)
+static void put_channel(struct text *t, const struct channel *c)
 {
-	JSON *object = json_object_new_object();
-	bool ok = object && put(object, "name", json_object_new_string(c->name)) &&
-		  put(object, "number", json_object_new_int(c->number));
-
-	if (ok && c->made)
-		ok = put(object, "made", json_object_new_boolean(true));
-	ok = ok && put_policy(object, c) && put_texts(object, c) && put_properties(object, c);
-	return ok ? TAKE_PTR(object) : NULL;
-}
-
-static struct json_object *channels_to_json(struct channels *channels)
-{
-	JSON *state = json_object_new_object();
-	struct json_object *array = json_object_new_array();
-
-	if (!state || !put(state, "channels", array)) {
-		if (!state)
-			json_object_put(array);
-		return NULL;
+	put(t, c->number ? BYTES_LIT(",{") : BYTES_LIT("{"));
+	t->comma = false;
+	put_text(t, "name", c->name);
+	put_number(t, "number", c->number);
+	if (c->made) {
+		put_key(t, "made");
+		put(t, BYTES_LIT("true"));
 	}
-	if (!put(state, "next", json_object_new_int(channels->next_number)))
-		return NULL;
-	for (struct channel *c = NULL; (c = channels_next(channels, c));) {
-		struct json_object *object = channel_to_json(c);
-
-		if (!object || json_object_array_add(array, object) < 0) {
-			json_object_put(object);
-			return NULL;
-		}
-	}
-	return TAKE_PTR(state);
+	put_values(t, c);
+	if (is_set(c, CHANNEL_FIELD_PROPERTIES))
+		put_properties(t, c);
+	put(t, BYTES_LIT("}"));
 }
 
-/* Returns 0 and *@out, or -EBADMSG, -ENOMEM. */
-static int state_parse(struct bytes text, struct json_object **out)
+static void put_state(struct text *t, struct channels *channels)
 {
-	_cleanup_(json_tokener_free_ptr) struct json_tokener *tok = json_tokener_new_ex(DEPTH_MAX);
-	JSON *state = NULL;
-
-	if (!tok)
-		return -ENOMEM;
-	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-	state = json_tokener_parse_ex(tok, (const char *)text.data, (int)text.len);
-	if (json_tokener_get_parse_end(tok) != text.len || !json_object_is_type(state, json_type_object))
-		return -EBADMSG;
-	*out = TAKE_PTR(state);
-	return 0;
-}
-
-/* json-c leaves out what it has no memory for. */
-static bool is_text_of(struct bytes text, struct json_object *state)
-{
-	JSON *back = NULL;
-
-	return state_parse(text, &back) == 0 && json_object_equal(state, back);
+	put(t, BYTES_LIT("{\"channels\":["));
+	/* The first one is number 0. */
+	for (struct channel *c = NULL; (c = channels_next(channels, c));)
+		put_channel(t, c);
+	put(t, BYTES_LIT("]"));
+	put_number(t, "next", channels->next_number);
+	put(t, BYTES_LIT("}"));
 }
 
 int channels_encode(struct channels *channels, uint8_t **out, size_t *len)
 {
-	JSON *state = channels_to_json(channels);
-	const char *text;
-	char *file;
-	size_t n = 0;
-	int r;
+	struct text t = {0};
+	char head[HEAD_LEN + 1];
+	struct bytes state;
 
-	text = state ? json_object_to_json_string_length(state, STATE_JSON, &n) : NULL;
-	if (!text || !is_text_of(BYTES(text, n), state))
-		return -ENOMEM;
-	r = asprintf(&file, HEAD "%s" TAIL, crc32c(0, text, n), text);
-	if (r < 0)
-		return -ENOMEM;
-	*out = (uint8_t *)file;
-	*len = (size_t)r;
+	buf_init(&t.buf, FILE_MAX);
+	snprintf(head, sizeof(head), HEAD, UINT32_C(0));
+	put(&t, BYTES(head, HEAD_LEN));
+	put_state(&t, channels);
+	put(&t, BYTES_LIT(TAIL));
+	if (t.error) {
+		buf_deinit(&t.buf);
+		return t.error;
+	}
+	*len = buf_len(&t.buf);
+	*out = TAKE_PTR(t.buf.data);
+	state = BYTES(*out + HEAD_LEN, *len - HEAD_LEN - TAIL_LEN);
+	snprintf(head, sizeof(head), HEAD, crc32c(0, state.data, state.len));
+	memcpy(*out, head, HEAD_LEN);
 	return 0;
 }
 
@@ -211,6 +212,26 @@ struct kept {
 	struct json_object *array; /* of the channels; NULL = nothing was kept */
 	size_t n_dropped;          /* values nobody could have set */
 };
+
+/* Returns 0 and *@out, or -EBADMSG, -ENOMEM. */
+static int state_parse(struct bytes text, struct json_object **out)
+{
+	_cleanup_(json_tokener_free_ptr) struct json_tokener *tok = json_tokener_new_ex(DEPTH_MAX);
+	JSON *state = NULL;
+
+	if (!tok)
+		return -ENOMEM;
+	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	state = json_tokener_parse_ex(tok, (const char *)text.data, (int)text.len);
+	/* No error and nothing read: this is how it says that there is no memory. */
+	if (!state && json_tokener_get_error(tok) == json_tokener_success &&
+	    json_tokener_get_parse_end(tok) < text.len)
+		return -ENOMEM;
+	if (json_tokener_get_parse_end(tok) != text.len || !json_object_is_type(state, json_type_object))
+		return -EBADMSG;
+	*out = TAKE_PTR(state);
+	return 0;
+}
 
 static int file_decode(struct bytes file, struct json_object **out)
 {
