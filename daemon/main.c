@@ -163,7 +163,8 @@ static int run(const struct config *config, struct log *log, int ready_fd)
 		return EXIT_FAILED;
 	tell_ready(ready_fd);
 	r = app_run(app);
-	app_free(app);
+	if (app_free(app))
+		r = -EIO;
 	return r ? EXIT_FAILED : EXIT_OK;
 }
 

@@ -36,6 +36,7 @@
 #include "flow/twin.h"
 #include "flow/twin_files.h"
 #include "flow/twin_name.h"
+#include "flow/twin_store.h"
 #include "fuse/dev.h"
 #include "fuse/mount.h"
 #include "journal/journal.h"
@@ -46,6 +47,8 @@
 /* Longest name of the device in that of a file, between `twin-` and `.json.new`; longest identity of a twin. */
 #define TWIN_ID_MAX       240
 #define TWIN_IDENTITY_MAX 255
+
+_Static_assert(TWIN_STORE_END_NS <= APP_SETTLE_NS, "the store has said whose file it is");
 
 struct app {
 	const struct config *config;
@@ -444,7 +447,7 @@ int app_new(struct app **out, const struct config *config, struct log *log)
 	if (!r)
 		r = app_start_files(app);
 	if (r) {
-		app_free(app);
+		(void)app_free(app);
 		return r;
 	}
 	*out = app;
@@ -535,20 +538,27 @@ int app_run(struct app *app)
 	return app->result;
 }
 
-/* Ends what is in flight. Returns 0 or the error of the loop: then nothing that it serves can be freed. */
+/* Ends what is in flight; whose disk does not answer has said so by then. Returns 0, -ETIMEDOUT, or the error of the
+ * loop: then nothing that it serves can be freed. */
 static int app_settle(struct app *app)
 {
+	uint64_t end_ns = loop_now_ns(app->loop) + APP_SETTLE_NS;
 	int r = 0;
 
-	while (!r && loop_n_in_flight(app->loop) > 0)
-		r = loop_turn(app->loop, TIME_NEVER);
+	while (!r && loop_n_in_flight(app->loop) > 0) {
+		uint64_t now_ns = loop_now_ns(app->loop);
+
+		r = now_ns < end_ns ? loop_turn(app->loop, end_ns - now_ns) : -ETIMEDOUT;
+	}
 	return r;
 }
 
-void app_free(struct app *app)
+int app_free(struct app *app)
 {
+	int r;
+
 	if (!app)
-		return;
+		return 0;
 	if (app->loop)
 		app_stop_files(app);
 	twin_free(app->twin);
@@ -561,9 +571,11 @@ void app_free(struct app *app)
 	resolver_free(app->resolver);
 	events_free(app->events);
 	loop_signals_free(app->signals);
-	if (app->loop && app_settle(app))
-		return;
+	r = app->loop ? app_settle(app) : 0;
+	if (r)
+		return r;
 	tls_context_free(app->tls);
 	loop_free(app->loop);
 	free(app);
+	return 0;
 }

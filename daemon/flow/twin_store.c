@@ -236,12 +236,14 @@ struct twin_store {
 	size_t len, n_written;
 	struct loop_op op;
 	struct loop_deferred begin;
+	struct loop_timer end; /* armed: closing, and the disk may still answer in time */
 	struct log_once logged;
 	char text[160]; /* of the last error */
 };
 
 static void store_on_op(struct loop_op *op, int res);
 static void store_on_begin(struct loop_deferred *deferred);
+static void store_on_end(struct loop_timer *timer, uint64_t now_ns);
 
 static int store_set_names(struct twin_store *s, const char *path)
 {
@@ -263,6 +265,7 @@ static void store_destroy(struct twin_store *s)
 	assert(s->step == STEP_IDLE);
 	twin_store_state_deinit(&s->next);
 	loop_undefer(&s->begin);
+	loop_timer_disarm(&s->end);
 	free(s->path);
 	free(s->dir);
 	free(s->name);
@@ -288,6 +291,7 @@ int twin_store_new(struct twin_store **out, struct loop *loop, struct log *log, 
 	s->fd = -1;
 	loop_op_init(&s->op, store_on_op);
 	loop_deferred_init(&s->begin, store_on_begin);
+	loop_timer_init(&s->end, store_on_end);
 	s->identity = strdup(identity);
 	if (!s->identity || store_set_names(s, path)) {
 		store_destroy(s);
@@ -523,6 +527,14 @@ void twin_store_save(struct twin_store *s, const struct twin_store_state *state,
 		loop_defer(s->loop, &s->begin);
 }
 
+static void store_on_end(struct loop_timer *timer, uint64_t now_ns)
+{
+	const struct twin_store *s = container_of(timer, struct twin_store, end);
+
+	(void)now_ns;
+	log_error(s->log, "cannot write %s: the disk does not answer; the last changes may be lost", s->path);
+}
+
 void twin_store_free(struct twin_store *s)
 {
 	if (!s)
@@ -530,6 +542,7 @@ void twin_store_free(struct twin_store *s)
 	s->closing = true;
 	loop_undefer(&s->begin);
 	if (s->step != STEP_IDLE || (s->next.desired && store_begin(s)))
-		return;
-	store_destroy(s);
+		loop_timer_arm(s->loop, &s->end, loop_now_ns(s->loop) + TWIN_STORE_END_NS);
+	else
+		store_destroy(s);
 }

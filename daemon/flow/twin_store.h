@@ -12,6 +12,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/time.h"
 #include "loop/loop.h"
 
 struct json_object;
@@ -50,6 +51,9 @@ int twin_store_new(struct twin_store **out, struct loop *loop, struct log *log, 
 
 /* @fn is called from the loop for each state that was tried, until twin_store_free(). */
 void twin_store_watch(struct twin_store *s, twin_store_fn fn, void *userdata);
+
+/* A disk that has not answered this long after twin_store_free() is said not to; whoever turns the loop may give up. */
+#define TWIN_STORE_END_NS (5 * NSEC_PER_SEC)
 
 /*
  * Stops when what is to be saved is on the disk: the loop has operations in flight until then, and the object frees
