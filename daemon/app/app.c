@@ -44,8 +44,8 @@
 #include "net/resolver.h"
 #include "net/tls.h"
 
-/* Longest name of the device in that of a file, between `twin-` and `.json.new`; longest identity of a twin. */
-#define TWIN_ID_MAX       240
+/* Longest name of the device in that of a file, between `twin-` and `.json.bad.4`; longest identity of a twin. */
+#define TWIN_ID_MAX       239
 #define TWIN_IDENTITY_MAX 255
 
 _Static_assert(TWIN_STORE_END_NS <= APP_SETTLE_NS, "the store has said whose file it is");

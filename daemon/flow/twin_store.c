@@ -17,7 +17,9 @@
  *              marks that twin_doc.h describes
  *
  * A file is valid when it has exactly 44 + I + D + R + P bytes, the checksum holds, either both versions or none is
- * 0, and the texts are such objects. Anything else, a file cut off anywhere or with a bit changed, is set aside.
+ * 0, and the texts are such objects. Anything else, a file cut off anywhere or with a bit changed, is set aside, and so
+ * is another identity's: as <path>.bad, or <path>.bad.1 to .4 when that name is taken. A sixth one replaces the oldest
+ * without a patch, or else, if it has one itself, the oldest.
  *
  * Saving is a chain of operations, each started by the one before: the directory is opened, then <path>.new is
  * opened, written, synced and closed, renamed, the directory synced and closed. The state to save waits in `next`;
@@ -27,6 +29,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -41,7 +44,9 @@
 #define MAGIC       "IOHTWIN1"
 #define CHECKED_AT  12 /* first byte under the checksum */
 #define HEADER_SIZE 44
-#define FILE_MAX    (HEADER_SIZE + TWIN_STORE_IDENTITY_MAX + 3 * HUB_TWIN_TEXT_BYTES_MAX)
+/* Files set aside that are kept. */
+#define N_ASIDE  5
+#define FILE_MAX (HEADER_SIZE + TWIN_STORE_IDENTITY_MAX + 3 * HUB_TWIN_TEXT_BYTES_MAX)
 
 void twin_store_state_deinit(struct twin_store_state *state)
 {
@@ -170,13 +175,11 @@ static int decode_texts(const struct texts *t, struct twin_store_state *state)
 	return r;
 }
 
-int twin_store_decode(struct bytes file, struct bytes identity, struct twin_store_state *out)
+/* Up to the texts, of which nothing is known yet. */
+static int decode_header(struct bytes file, struct twin_store_state *state, struct texts *t)
 {
-	struct twin_store_state state = {0};
 	struct reader r = reader_init(file);
 	uint32_t checksum, identity_len, desired_len, reported_len, pending_len;
-	struct texts t;
-	int error;
 
 	if (!bytes_equal(reader_take(&r, sizeof(MAGIC) - 1), BYTES_LIT(MAGIC)))
 		return -EBADMSG;
@@ -184,18 +187,29 @@ int twin_store_decode(struct bytes file, struct bytes identity, struct twin_stor
 	if (r.error || checksum != crc32c(BYTES(r.pos, reader_left(&r))))
 		return -EBADMSG;
 	identity_len = reader_u32(&r);
-	state.desired_version = reader_u64(&r);
-	state.reported_version = reader_u64(&r);
+	state->desired_version = reader_u64(&r);
+	state->reported_version = reader_u64(&r);
 	desired_len = reader_u32(&r);
 	reported_len = reader_u32(&r);
 	pending_len = reader_u32(&r);
-	t.identity = reader_take(&r, identity_len);
-	t.desired = reader_take(&r, desired_len);
-	t.reported = reader_take(&r, reported_len);
-	t.pending = reader_take(&r, pending_len);
-	if (r.error || reader_left(&r) || !state.desired_version != !state.reported_version ||
-	    state.desired_version == UINT64_MAX || state.reported_version == UINT64_MAX)
+	t->identity = reader_take(&r, identity_len);
+	t->desired = reader_take(&r, desired_len);
+	t->reported = reader_take(&r, reported_len);
+	t->pending = reader_take(&r, pending_len);
+	if (r.error || reader_left(&r) || !state->desired_version != !state->reported_version ||
+	    state->desired_version == UINT64_MAX || state->reported_version == UINT64_MAX)
 		return -EBADMSG;
+	return 0;
+}
+
+int twin_store_decode(struct bytes file, struct bytes identity, struct twin_store_state *out)
+{
+	struct twin_store_state state = {0};
+	struct texts t;
+	int error = decode_header(file, &state, &t);
+
+	if (error)
+		return error;
 	if (!bytes_equal(t.identity, identity))
 		return -ESTALE;
 	error = decode_texts(&t, &state);
@@ -222,7 +236,7 @@ struct twin_store {
 	struct loop *loop;
 	struct log *log;
 	char *path;
-	char *dir, *name, *new_name, *bad_name; /* of the file, those beside it without the directory */
+	char *dir, *name, *new_name; /* of the file, those beside it without the directory */
 	char *identity;
 	struct twin_store_state next;         /* to be saved; no desired properties: nothing is */
 	bool closing;                         /* free with the end of the chain */
@@ -255,9 +269,7 @@ static int store_set_names(struct twin_store *s, const char *path)
 	s->dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
 	if (asprintf(&s->new_name, "%s.new", name) < 0)
 		s->new_name = NULL;
-	if (asprintf(&s->bad_name, "%s.bad", name) < 0)
-		s->bad_name = NULL;
-	return s->path && s->name && s->dir && s->new_name && s->bad_name ? 0 : -ENOMEM;
+	return s->path && s->name && s->dir && s->new_name ? 0 : -ENOMEM;
 }
 
 static void store_destroy(struct twin_store *s)
@@ -270,7 +282,6 @@ static void store_destroy(struct twin_store *s)
 	free(s->dir);
 	free(s->name);
 	free(s->new_name);
-	free(s->bad_name);
 	free(s->identity);
 	free(s);
 }
@@ -343,16 +354,85 @@ static int read_file(int dir_fd, const char *name, uint8_t **out, size_t *len)
 	return 0;
 }
 
+/* Whether the file has something that is nowhere else. */
+static bool file_has_patch(int dir_fd, const char *name)
+{
+	_cleanup_(free_ptr) uint8_t *data = NULL;
+	struct twin_store_state state;
+	struct texts texts;
+	size_t len;
+
+	return read_file(dir_fd, name, &data, &len) == 0 &&
+	       decode_header(BYTES(data, len), &state, &texts) == 0 && texts.pending.len > 0;
+}
+
+/* One that was set aside. */
+struct aside {
+	char name[NAME_MAX + 1];
+	bool is_there, has_patch;
+	struct timespec since;
+};
+
+static bool is_better(const struct aside *a, const struct aside *b)
+{
+	if (a->has_patch != b->has_patch)
+		return !a->has_patch;
+	if (a->since.tv_sec != b->since.tv_sec)
+		return a->since.tv_sec < b->since.tv_sec;
+	return a->since.tv_nsec < b->since.tv_nsec;
+}
+
+/* A name for one more: 0, or -EEXIST when what is there cannot be replaced. */
+static int aside_choose(const struct twin_store *s, int dir_fd, struct aside *out)
+{
+	int r = -EEXIST;
+
+	for (unsigned int i = 0; i < N_ASIDE; ++i) {
+		struct aside aside = {.is_there = true};
+		struct stat st;
+		int n = i ? snprintf(aside.name, sizeof(aside.name), "%s.bad.%u", s->name, i)
+			  : snprintf(aside.name, sizeof(aside.name), "%s.bad", s->name);
+
+		if (n < 0 || (size_t)n >= sizeof(aside.name))
+			return -ENAMETOOLONG;
+		if (fstatat(dir_fd, aside.name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+			aside.is_there = false;
+			*out = aside;
+			return errno == ENOENT ? 0 : -errno;
+		}
+		if (!S_ISREG(st.st_mode))
+			continue;
+		aside.has_patch = file_has_patch(dir_fd, aside.name);
+		aside.since = st.st_ctim;
+		if (r == 0 && !is_better(&aside, out))
+			continue;
+		*out = aside;
+		r = 0;
+	}
+	return r;
+}
+
 static void store_set_aside(struct twin_store *s, int dir_fd, int error)
 {
 	const char *why = error == -ESTALE ? "is the twin of another device" : "is damaged";
+	bool has_patch = file_has_patch(dir_fd, s->name);
+	struct aside aside;
+	int r = aside_choose(s, dir_fd, &aside);
 
-	if (renameat(dir_fd, s->name, dir_fd, s->bad_name) < 0)
+	/* The hub has all that is in this one. */
+	if (!r && !has_patch && aside.has_patch)
+		r = -EEXIST;
+	if (!r && renameat(dir_fd, s->name, dir_fd, aside.name) < 0)
+		r = -errno;
+	if (r)
 		log_error(s->log, "%s %s, and cannot be set aside: %s; starting without a known twin",
-			  s->path, why, strerror(errno));
+			  s->path, why, strerror(-r));
 	else
-		log_error(s->log, "%s %s: set aside as %s; starting without a known twin", s->path, why,
-			  s->bad_name);
+		log_error(s->log, "%s %s%s: set aside as %s%s; starting without a known twin", s->path, why,
+			  has_patch ? ", with properties that were not sent" : "", aside.name,
+			  !aside.is_there   ? ""
+			  : aside.has_patch ? ", in place of an older one that had such, too"
+					    : ", in place of an older one");
 }
 
 int twin_store_load(struct twin_store *s, struct twin_store_state *out)

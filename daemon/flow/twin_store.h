@@ -63,8 +63,8 @@ void twin_store_free(struct twin_store *s);
 
 /*
  * Reads the file; this may block. Returns 0 and references in *@out, or a negative errno after which the daemon starts
- * without: -ENOENT, there is none; -EBADMSG, -ESTALE, it cannot be used and is now called <path>.bad; or the disk's
- * error. All but -ENOENT are logged.
+ * without: -ENOENT, there is none; -EBADMSG, -ESTALE, it cannot be used and is now called <path>.bad, or
+ * <path>.bad.1 to <path>.bad.4; or the disk's error. All but -ENOENT are logged.
  */
 int twin_store_load(struct twin_store *s, struct twin_store_state *out);
 
