@@ -163,8 +163,9 @@ static int run(const struct config *config, struct log *log, int ready_fd)
 		return EXIT_FAILED;
 	tell_ready(ready_fd);
 	r = app_run(app);
+	/* The kernel still uses what is in flight: nothing else is taken down. */
 	if (app_free(app))
-		r = -EIO;
+		_exit(EXIT_FAILED);
 	return r ? EXIT_FAILED : EXIT_OK;
 }
 
