@@ -12,8 +12,8 @@
  *     open FILE   an operation is open(2) and close(2): on a FUSE file one more request, for which nobody waits
  *
  * All are done one after the other, N times over, so that what the machine does meanwhile hits all of them. Prints for
- * each `NAME NS`, what an operation cost: of each one the median over the N times, so that those during which something
- * else ran do not count, and of these the mean.
+ * each `NAME NS`, what an operation cost: of each one the lower quartile of the N times, so that those during which
+ * something else ran do not count, and of these the mean.
  */
 
 #include <dirent.h>
@@ -197,7 +197,7 @@ static double cell_op_ns(const struct cell *cell, size_t n)
 		for (size_t i = 0; i < n; ++i)
 			times_ns[i] = cell->op_ns[i * OPERATIONS_MAX + o];
 		qsort(times_ns, n, sizeof(*times_ns), compare_u64);
-		sum_ns += times_ns[n / 2];
+		sum_ns += times_ns[n / 4];
 	}
 	return cell->n_operations ? (double)sum_ns / (double)cell->n_operations : 0;
 }
