@@ -177,7 +177,9 @@ static int run(const struct config *config, struct log *log, int ready_fd)
 	}
 	tell_ready(ready_fd);
 	r = app_run(app);
-	app_free(app);
+	/* The kernel still uses what is in flight: nothing else is taken down. */
+	if (app_free(app))
+		_exit(EXIT_FAILED);
 	return r ? EXIT_FAILED : EXIT_OK;
 }
 

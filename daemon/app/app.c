@@ -35,6 +35,7 @@
 #include "flow/methods.h"
 #include "flow/rejected.h"
 #include "flow/status.h"
+#include "flow/store.h"
 #include "flow/telemetry.h"
 #include "flow/telemetry_files.h"
 #include "flow/twin.h"
@@ -45,6 +46,8 @@
 #include "loop/loop.h"
 #include "net/resolver.h"
 #include "net/tls.h"
+
+_Static_assert(STORE_END_NS <= APP_SETTLE_NS, "the store has said whose file it is");
 
 struct app {
 	const struct config *config;
@@ -565,7 +568,7 @@ int app_new(struct app **out, const struct config *config, struct log *log, stru
 	if (!r)
 		r = app_start_files(app);
 	if (r) {
-		app_free(app);
+		(void)app_free(app);
 		return r;
 	}
 	*out = app;
@@ -673,20 +676,27 @@ int app_run(struct app *app)
 	return app->result;
 }
 
-/* Ends what is in flight. Returns 0 or the error of the loop: then nothing that it serves can be freed. */
+/* Ends what is in flight; whose disk does not answer has said so by then. Returns 0, -ETIMEDOUT, or the error of the
+ * loop: then nothing that it serves can be freed. */
 static int app_settle(struct app *app)
 {
+	uint64_t end_ns = loop_now_ns(app->loop) + APP_SETTLE_NS;
 	int r = 0;
 
-	while (!r && loop_n_in_flight(app->loop) > 0)
-		r = loop_turn(app->loop, TIME_NEVER);
+	while (!r && loop_n_in_flight(app->loop) > 0) {
+		uint64_t now_ns = loop_now_ns(app->loop);
+
+		r = now_ns < end_ns ? loop_turn(app->loop, end_ns - now_ns) : -ETIMEDOUT;
+	}
 	return r;
 }
 
-void app_free(struct app *app)
+int app_free(struct app *app)
 {
+	int r;
+
 	if (!app)
-		return;
+		return 0;
 	if (app->loop)
 		app_stop_files(app);
 	twin_free(app->twin);
@@ -702,11 +712,13 @@ void app_free(struct app *app)
 	resolver_free(app->resolver);
 	events_free(app->events);
 	loop_signals_free(app->signals);
-	if (app->loop && app_settle(app))
-		return;
+	r = app->loop ? app_settle(app) : 0;
+	if (r)
+		return r;
 	journal_free(app->journal);
 	storage_deinit(&app->storage);
 	tls_context_free(app->tls);
 	loop_free(app->loop);
 	free(app);
+	return 0;
 }

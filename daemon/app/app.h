@@ -27,6 +27,9 @@ int app_new(struct app **out, const struct config *config, struct log *log, stru
 #define APP_DRAIN_NS          NSEC_PER_SEC
 #define APP_DRAIN_VOLATILE_NS (5 * NSEC_PER_SEC)
 
+/* What is on its way to a disk, this long to arrive. */
+#define APP_SETTLE_NS (5 * NSEC_PER_SEC)
+
 /*
  * Tells the service manager that the files are there, connects, and runs until SIGTERM, SIGINT, SIGHUP, SIGQUIT or
  * the loss of the mount. Then files take nothing new (ESHUTDOWN), what is queued gets APP_DRAIN_NS (or the other) if the hub is
@@ -35,7 +38,10 @@ int app_new(struct app **out, const struct config *config, struct log *log, stru
  */
 int app_run(struct app *app);
 
-/* NULL is fine. */
-void app_free(struct app *app);
+/*
+ * What is on its way to a disk gets APP_SETTLE_NS to arrive. Returns 0, or an error after which what is in flight could
+ * not be freed, and the process should end: -ETIMEDOUT, or that of the loop. NULL is fine.
+ */
+int app_free(struct app *app);
 
 #endif

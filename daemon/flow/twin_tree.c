@@ -63,6 +63,7 @@ static int node_add(struct twin_tree *tree, struct fuse_node **out, struct fuse_
 		.gid = tree->access.gid,
 		.transient = tree->root != NULL,
 		.tells_changes = tree->root != NULL,
+		.writers_wait = !is_dir && tree->writable,
 		.ops = is_dir ? NULL : &twin_leaf_ops,
 		.dir_ops = !is_dir          ? NULL
 			   : tree->writable ? &twin_dir_ops

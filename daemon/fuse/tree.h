@@ -112,6 +112,9 @@ struct fuse_node_options {
 	uid_t uid;
 	gid_t gid;
 	bool record; /* stream or record file: direct-io, non-seekable, no flush, parallel writes */
+	/* Another file, a document, of which a write or fsync may wait for long: the kernel is shown it as several, so that
+	 * who waits holds up nobody else, see inode.c. */
+	bool writers_wait;
 	/* The daemon removes it by itself: the kernel asks each time whether it is still there. */
 	bool transient;
 	/* fuse_node_changed() is called when what stat(2) shows of the file is another: the kernel need not ask each time,

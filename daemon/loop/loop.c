@@ -265,6 +265,8 @@ void loop_op_openat(struct loop *loop, struct loop_op *op, int dir_fd, const cha
 	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, dir_fd);
 
 	io_uring_prep_openat(sqe, dir_fd, path, flags, mode);
+	/* Of a filesystem behind a network or a process even an open that may not block does. */
+	io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
 	io_uring_sqe_set_data(sqe, op);
 }
 

@@ -86,7 +86,8 @@ static inline uint64_t fuse_line_request(struct fuse_line *line, uint32_t opcode
 		.opcode = opcode,
 		.unique = line->unique += 2,
 		.nodeid = node_id,
-		.pid = 77,
+		/* A thread without a number is not sent to another inode: the file is open on the node it was asked for. */
+		.pid = opcode == FUSE_OPEN ? 0 : 77,
 	};
 
 	ASSERT_LE(header.len, sizeof(line->request));
