@@ -7,9 +7,10 @@
  * sequence, and a lane that is made again begins behind all indexes it ever had: a file of its earlier life that a
  * crash brings back sorts before everything new.
  *
- * The last segment of a recovered lane is gone on with. That is safe: it was either ended by a daemon, or scanned to
- * the end of the file, and nothing behind its head was a record. Appending changes only bytes at the head; what lies
- * behind stays what it was, no record, until it is overwritten.
+ * The last segment of a recovered lane is gone on with when nothing behind its head is a record. Appending changes only
+ * bytes at the head, so what lies behind stays what it was, no record, until it is overwritten, and a later recovery finds
+ * nothing there. There can be records behind the end that a state tells: a power cut may keep them, and not the newer
+ * state; their numbers are given again.
  */
 
 #include <assert.h>
@@ -240,6 +241,12 @@ static bool segment_may_have_hole(const struct journal_segment *segment)
 	       segment->state.stored_offset < segment->head;
 }
 
+static bool segment_ends_at_head(const struct journal_segment *segment)
+{
+	return journal_record_find(segment_bytes(segment), segment->identity.id, segment->head) ==
+	       segment->identity.size;
+}
+
 /* The last segment of a recovered lane takes records again, if it has room. */
 static bool lane_reopen(struct journal_lane *lane, uint64_t n_bytes)
 {
@@ -251,12 +258,14 @@ static bool lane_reopen(struct journal_lane *lane, uint64_t n_bytes)
 		return false;
 	end = segment->state.end_offset;
 	segment->state.end_offset = 0;
-	if (segment->is_private || lane_write_state(lane, segment)) {
-		segment->state.end_offset = end;
-		return false;
+	if (!segment->is_private && segment_ends_at_head(segment) && !lane_write_state(lane, segment)) {
+		lane->active = segment;
+		return true;
 	}
-	lane->active = segment;
-	return true;
+	segment->state.end_offset = end;
+	if (segment != lane->next.segment)
+		lane_unhold(segment);
+	return false;
 }
 
 static int lane_make_segment(struct journal_lane *lane, uint64_t size, struct journal_segment **out)

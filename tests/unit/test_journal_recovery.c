@@ -489,6 +489,44 @@ TEST_F(recovery, a_file_that_comes_back)
 	EXPECT_EQ(n_damaged(box), 0u);
 }
 
+/* Appends in a process that is killed. */
+static void append_and_die(const struct journal_box *box, unsigned int n)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct journal_box copy = *box;
+
+		if (box_open(&copy))
+			_exit(1);
+		while (n-- > 0)
+			if (box_append(&copy, box_lane(&copy, 0, 5, 0), 30, 300))
+				_exit(2);
+		raise(SIGKILL);
+	}
+	waitpid(pid, &status, 0);
+	ASSERT_TRUE(WIFSIGNALED(status));
+}
+
+/* A power cut may keep records and lose the state that was written before them. */
+TEST_F(recovery, a_header_that_is_older_than_the_records)
+{
+	struct journal_box *box = &self->box;
+
+	for (int i = 0; i < 5; ++i)
+		ASSERT_EQ(box_append(box, box_lane(box, 0, 5, 0), 30, 300), 0);
+	box_close(box);
+	run(box->dir, "head -c 4096 *.segment > header");
+	append_and_die(box, 5);
+	run(box->dir, "dd if=header of=$(echo *.segment) bs=4096 conv=notrunc status=none");
+	append_and_die(box, 1);
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_EQ(journal_appended(box->j), 6u);
+	EXPECT_EQ(box_drain(box), 6u);
+	EXPECT_EQ(n_damaged(box), 0u);
+}
+
 TEST_F(recovery, a_directory_full_of_strange_things)
 {
 	struct journal_box *box = &self->box;
