@@ -49,8 +49,8 @@ size_t telemetry_payload_max(const struct telemetry *t, const struct channel *ch
 
 /*
  * Makes sure that @n_messages with @n_bytes of payload together, and @n_held bytes that will be held, fit into the
- * queue now; with `drop-oldest` at the cost of the channel's oldest messages. Returns 0; -ENOSPC: the queue or the disk is full;
- * or another error of the disk.
+ * queue now; with `drop-oldest` at the cost of the channel's oldest messages. Returns 0; -ENOSPC: the queue or the
+ * disk is full; or another error of the disk.
  */
 int telemetry_reserve(struct telemetry *t, struct channel *channel, uint64_t n_messages, uint64_t n_bytes,
 		      uint64_t n_held);

@@ -4,12 +4,13 @@
  * withdrawn. One that is in the air at that moment goes, and what the hub says about it concerns nobody.
  *
  * Expiry. All records of a lane live equally long, so only the first of each lane matters: one timer is armed for
- * the earliest of them. What is behind a message in the air is looked at, too; what stands in the way of nobody is found
- * when it would be sent.
+ * the earliest of them. What is behind a message in the air is looked at, too; what stands in the way of nobody is
+ * found when it would be sent.
  *
- * Records have the wall clock's time, so that they age while no daemon runs. But a machine without a clock of its own starts
- * in the past, and is set right when it is online: what was written meanwhile must not be old all at once. So steps
- * of the clock are noted, and do not count for the records of this daemon that were there before them.
+ * Records have the wall clock's time, so that they age while no daemon runs. But a machine without a clock of its
+ * own starts in the past, and is set right when it is online: what was written meanwhile must not be old all at
+ * once. So steps of the clock are noted, and do not count for the records of this daemon that were there before
+ * them.
  *
  * `events` is told of drops and expiries once a second, with their number.
  */

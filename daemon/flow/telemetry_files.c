@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Telemetry files, see telemetry_files.h: opening and closing, what a write waits for, and polling. How bytes become messages
- * is in telemetry_framing.c.
+ * Telemetry files, see telemetry_files.h: opening and closing, what a write waits for, and polling. How bytes
+ * become messages is in telemetry_framing.c.
  *
- * A write that finds the queue full on a channel that blocks is parked with a copy of its bytes. Blocked writes go on in the order
- * they came, whatever their channel, and none on such a channel overtakes them.
+ * A write that finds the queue full on a channel that blocks is parked with a copy of its bytes. Blocked writes go
+ * on in the order they came, whatever their channel, and none on such a channel overtakes them.
  *
  * The rest of a line at its file's last close was promised room in the queue, but the disk can fail: such files are
  * `late`, keep their rest, and try again when there is room.
  *
  * Closed files are kept for reuse with their buffer, so that opening, writing and closing, which is what every
- * `echo` does, allocates nothing. Files that found no room, when they were written or asked by poll(2), are in `full`: an
- * edge-triggered epoll asks again only when it was woken.
+ * `echo` does, allocates nothing. Files that found no room, when they were written or asked by poll(2), are in
+ * `full`: an edge-triggered epoll asks again only when it was woken.
  */
 
 #include <errno.h>

@@ -13,10 +13,10 @@
  *
  * Every channel has these three, in its directory; those of the default one are in the root.
  *
- * A write is whole or an error: EMSGSIZE over the hub's packet limit, ENOSPC when the queue or the disk is full, EIO or
- * EROFS when the disk fails. After EMSGSIZE the rest of that line (or file) is refused as well; after the others too,
- * unless the writer repeats the write. The channel's `when-full` says what happens when the queue is full: `reject` is ENOSPC;
- * `block` waits, or EAGAIN with O_NONBLOCK; `drop-oldest` makes room.
+ * A write is whole or an error: EMSGSIZE over the hub's packet limit, ENOSPC when the queue or the disk is full,
+ * EIO or EROFS when the disk fails. After EMSGSIZE the rest of that line (or file) is refused as well; after the
+ * others too, unless the writer repeats the write. The channel's `when-full` says what happens when the queue is
+ * full: `reject` is ENOSPC; `block` waits, or EAGAIN with O_NONBLOCK; `drop-oldest` makes room.
  *
  * When a write returns is said by the channel's `ack`, and by O_DSYNC (`stored`) and O_SYNC (`hub`); what waits
  * longest counts. A write that waits fails with the error of the messages it completed, the disk's or the hub's; these
@@ -38,16 +38,17 @@ struct telemetry_nodes;
 
 /* Returns 0 or -ENOMEM. */
 int telemetry_files_new(struct telemetry_files **out, struct telemetry *telemetry, struct log *log);
-/* After the tree, before the channels. What could not be written to the queue at a last close gets its last chance. NULL is
- * fine. */
+/* After the tree, before the channels. What could not be written to the queue at a last close gets its last chance.
+ * NULL is fine. */
 void telemetry_files_free(struct telemetry_files *files);
 
 /*
- * Adds the channel's files to @dir; their modes and owners from @access, by enum config_file. The channel outlives them, and is
- * referenced by those who have one open. Returns 0, -ENOMEM, or as fuse_node_add(): nothing was added then.
+ * Adds the channel's files to @dir; their modes and owners from @access, by enum config_file. The channel outlives
+ * them, and is referenced by those who have one open. Returns 0, -ENOMEM, or as fuse_node_add(): nothing was added
+ * then.
  *
- * The files go with their directory, and @out, which may be NULL, with them: telemetry_files_remove() is for when the directory
- * stays. Open files go on until they are closed.
+ * The files go with their directory, and @out, which may be NULL, with them: telemetry_files_remove() is for when
+ * the directory stays. Open files go on until they are closed.
  */
 int telemetry_files_add(struct telemetry_files *files, struct channel *channel, struct fuse_node *dir,
 			const struct config_access *access, struct telemetry_nodes **out);

@@ -3,12 +3,12 @@
  * How what is written to a telemetry file is cut into messages.
  *
  * Between writes an open file has a `partial` message: the rest of a line, or a file so far. While it is not empty,
- * `held` bytes of the queue are promised to it. `refusing` is the error of everything up to the end of that line or file;
- * partial is empty then.
+ * `held` bytes of the queue are promised to it. `refusing` is the error of everything up to the end of that line or
+ * file; partial is empty then.
  *
- * A write that was not taken though it was good (the queue was full, the disk failed) is remembered: only who repeats it goes
- * on with the message it belongs to. Who ignores the error, as a shell's echo does, writes what comes next, and a
- * message with a hole would be worse than none.
+ * A write that was not taken though it was good (the queue was full, the disk failed) is remembered: only who
+ * repeats it goes on with the message it belongs to. Who ignores the error, as a shell's echo does, writes what
+ * comes next, and a message with a hole would be worse than none.
  */
 
 #include <assert.h>

@@ -3,8 +3,9 @@
 #define FLOW_TELEMETRY_INTERNAL_H
 
 /*
- * The inside of telemetry, shared by its files: telemetry.c (append, room, levels), telemetry_send.c (flights, outcomes,
- * connections), telemetry_discard.c (messages that leave the queue without an outcome: dropped, expired, withdrawn).
+ * The inside of telemetry, shared by its files: telemetry.c (append, room, levels), telemetry_send.c (flights,
+ * outcomes, connections), telemetry_discard.c (messages that leave the queue without an outcome: dropped, expired,
+ * withdrawn).
  */
 
 #include "base/list.h"
@@ -79,7 +80,8 @@ struct telemetry {
 	unsigned int n_resend;
 	unsigned int n_refusals; /* in a row */
 	struct loop_timer retry;
-	/* The oldest message in the air when the hub ended the connection for a message's sake, and how often in a row. */
+	/* The oldest message in the air when the hub ended the connection for a message's sake, and how often in a
+	 * row. */
 	uint64_t suspect;
 	unsigned int n_suspected;
 	bool careful; /* one message in the air at a time, until those of that connection are through */

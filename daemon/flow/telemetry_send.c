@@ -3,16 +3,16 @@
  * The hub's side of telemetry, see telemetry.h, in the order of a message's life: send_next, on_puback, done; and
  * what becomes of messages in the air when connections come and go.
  *
- * A flight is in the air (SENT, or ABANDONED when its message was dropped meanwhile), or waits to be sent again (RESEND).
- * Invariants: a flight that is not ABANDONED has a record that was sent and is not done; `air` is in the order of
- * sending; each list of `resend` is in the order of sequences.
+ * A flight is in the air (SENT, or ABANDONED when its message was dropped meanwhile), or waits to be sent again
+ * (RESEND). Invariants: a flight that is not ABANDONED has a record that was sent and is not done; `air` is in the
+ * order of sending; each list of `resend` is in the order of sequences.
  *
  * Order: whatever waits to be sent again goes before what was never sent, unless that has a higher priority; while the
  * retry timer is armed nothing goes. So messages of one priority keep their order over refusals and reconnects.
  *
- * A message the hub does not refuse but ends the connection for would do so for ever. When the hub says that a packet of ours
- * was the reason, those in the air go out one at a time until all have their outcome: then it is known which one
- * it is, and the third time it is rejected.
+ * A message the hub does not refuse but ends the connection for would do so for ever. When the hub says that a
+ * packet of ours was the reason, those in the air go out one at a time until all have their outcome: then it is
+ * known which one it is, and the third time it is rejected.
  */
 
 #include <assert.h>

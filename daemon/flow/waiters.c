@@ -2,10 +2,10 @@
 /*
  * Origins and waiters, see waiters.h.
  *
- * A waiter waits for the hub, for the disk, or for room. All that wait for an outcome do so equally long, so the list
- * of them is in order of deadline and one timer serves it; each is in its origin's list, too. Those of them that wait
- * for the disk are in a third one, by the last record they wait for: a commit answers the first so many. Blocked writes are
- * in a list of their own, in the order they came, and in no other.
+ * A waiter waits for the hub, for the disk, or for room. All that wait for an outcome do so equally long, so the
+ * list of them is in order of deadline and one timer serves it; each is in its origin's list, too. Those of them
+ * that wait for the disk are in a third one, by the last record they wait for: a commit answers the first so many.
+ * Blocked writes are in a list of their own, in the order they came, and in no other.
  *
  * Waiters and origins are kept for reuse: after the first of their kind nothing is allocated, but for the bytes of
  * blocked writes.

@@ -3,9 +3,9 @@
 #define FLOW_WAITERS_H
 
 /*
- * Who wrote, and who waits: open files as the queue knows them (origins), and their parked requests. A write waits until
- * its records are stored or until the hub has them, an fsync likewise for everything written so far, and a write that was not taken
- * waits for room (blocked), with a copy of its bytes.
+ * Who wrote, and who waits: open files as the queue knows them (origins), and their parked requests. A write waits
+ * until its records are stored or until the hub has them, an fsync likewise for everything written so far, and a
+ * write that was not taken waits for room (blocked), with a copy of its bytes.
  *
  * An origin's id is in every record its file wrote. It stays meaningful after the file was closed: it then
  * names nobody, and an outcome that comes later has nobody to be told to.

@@ -3,8 +3,8 @@
 #define TESTS_SUPPORT_FILES_LINE_H
 
 /*
- * The telemetry files with their queue, behind a tree without a kernel (fuse_line.h), on a real journal in memory's file system,
- * and in front of a hub that is the test (link_line.h).
+ * The telemetry files with their queue, behind a tree without a kernel (fuse_line.h), on a real journal in memory's
+ * file system, and in front of a hub that is the test (link_line.h).
  */
 
 #include "flow/telemetry_files.h"
@@ -50,7 +50,8 @@ struct channel *files_line_add(struct files_line *f, const char *name);
 /* The node id of a file of it. */
 uint64_t files_line_lookup(struct files_line *f, const char *channel, const char *name);
 
-/* Writes @text with @flags to a fresh open of the file and closes it, as echo does; the result. The write may not wait. */
+/* Writes @text with @flags to a fresh open of the file and closes it, as echo does; the result. The write may not
+ * wait. */
 int files_line_echo(struct files_line *f, uint64_t node_id, const char *text);
 
 /* Turns the loop until everything that is due has been done, or once more than there is. */
@@ -70,7 +71,8 @@ void files_line_disconnect(struct files_line *f, uint8_t reason, const char *sta
 bool files_line_next(struct files_line *f, struct mqtt_packet *out);
 /* The hub's answer. @status: "0501", or NULL. */
 void files_line_puback(struct files_line *f, uint16_t packet_id, uint8_t reason, const char *status);
-/* Takes the next message, which is expected to have that payload, and acknowledges it unless @keep. Returns its packet id. */
+/* Takes the next message, which is expected to have that payload, and acknowledges it unless @keep. Returns its
+ * packet id. */
 uint16_t files_line_expect(struct files_line *f, const char *payload, bool keep);
 void files_line_expect_none(struct files_line *f);
 

@@ -258,8 +258,8 @@ TEST_F(telemetry, a_message_appended_again_has_the_properties_it_had)
 
 /* --- the hub ends the connection for a message's sake ------------------------------------------ */
 
-/* The hub ends the connection for the message `bad` whenever it gets it; it acknowledges others late, or at once. Returns how often
- * it did. */
+/* The hub ends the connection for the message `bad` whenever it gets it; it acknowledges others late, or at once.
+ * Returns how often it did. */
 static unsigned int hub_dislikes(struct fixture_telemetry *self, uint8_t reason, const char *status,
 				 bool at_once)
 {
@@ -333,8 +333,8 @@ TEST_F(telemetry, a_hub_that_is_busy_blames_no_message)
 
 static char block[BLOCK];
 
-/* Writes blocks that begin with a number each, from @first on, until the queue is full. Returns the number of the first that was
- * refused. */
+/* Writes blocks that begin with a number each, from @first on, until the queue is full. Returns the number of the
+ * first that was refused. */
 static unsigned int fill(struct fixture_telemetry *self, uint64_t node, unsigned int first, int error)
 {
 	uint64_t fh = fuse_line_open(&self->rig.line, node, O_WRONLY);
