@@ -193,7 +193,8 @@ torture: export IOTHUB_KILLS = 1000
 torture: export IOTHUB_CUTS = 500
 torture: export IOTHUB_MALLOC = 0
 torture: export IOTHUB_SEQUENCES = 1000
-torture: export IOTHUB_TORTURE = 1
+torture: export IOTHUB_FLIPS = 10000
+torture: export IOTHUB_TORN_SAMPLES = 10000
 torture: deps
 	@+$(parallel) tests
 	@tests/run.sh $(BUILD) $(filter $(BUILD)/tests/crash/%,$(test_bin)); status=$$?; \
