@@ -45,7 +45,8 @@ FIXTURE(torn)
 	uint64_t n_stored; /* the last number of the commit */
 	uint64_t n_appended;
 	uint64_t n_samples;
-	bool goes_on; /* more is written after the recovery */
+	bool goes_on;         /* more is written after the recovery: */
+	uint64_t last_number; /* two records up to this number */
 	char sample[256];
 };
 
@@ -88,17 +89,23 @@ static void end_one(struct fixture_torn *self, enum fate fate)
 	self->fates[at.sequence] = fate;
 }
 
-/* The last commit has ended. */
-static void take_before(struct fixture_torn *self)
+/* The files have records up to @n_stored, all of them stored. */
+static void note_before(struct fixture_torn *self, uint64_t n_stored)
 {
-	box_turn(&self->box);
-	ASSERT_EQ(box_sync(&self->box), 0);
-	self->n_stored = journal_appended(self->box.j);
+	self->n_stored = n_stored;
 	for (uint64_t n = 1; n <= self->n_stored; ++n)
 		if (self->fates[n] == FATE_UNKNOWN)
 			self->fates[n] = FATE_STORED;
 	image_take(&self->before, self->dir);
 	self->n_old_files = self->before.n;
+}
+
+/* The last commit has ended. */
+static void take_before(struct fixture_torn *self)
+{
+	box_turn(&self->box);
+	ASSERT_EQ(box_sync(&self->box), 0);
+	note_before(self, journal_appended(self->box.j));
 }
 
 /* Sectors of a file that is there at both moments, or later only: then it had nothing but zeros. */
@@ -170,6 +177,7 @@ static void go_on(struct fixture_torn *self)
 	ASSERT_EQ(box_append(&self->box, lane, 10, 100), 0);
 	ASSERT_EQ(box_append(&self->box, lane, 10, 700), 0);
 	ASSERT_EQ(box_sync(&self->box), 0);
+	self->last_number = journal_appended(self->box.j);
 	image_take(&killed, self->dir);
 	box_close(&self->box);
 	image_put(&killed, self->dir);
@@ -179,7 +187,7 @@ static void go_on(struct fixture_torn *self)
 
 static void check(struct fixture_torn *self, const struct image *image)
 {
-	uint64_t last[10] = {0}, n_come = 0, n_stored = 0;
+	uint64_t last[10] = {0}, n_come = 0, n_stored = 0, n_new = 0;
 	struct journal_stats stats;
 	struct journal_cursor at;
 
@@ -190,6 +198,7 @@ static void check(struct fixture_torn *self, const struct image *image)
 	while (box_send(&self->box, &at)) {
 		check_record(self, &at, last);
 		n_come += self->fates[at.sequence] == FATE_STORED;
+		n_new += self->goes_on && at.sequence + 1 >= self->last_number;
 		journal_mark_done(self->box.j, &at);
 	}
 	for (uint64_t n = 1; n <= self->n_stored; ++n)
@@ -197,6 +206,7 @@ static void check(struct fixture_torn *self, const struct image *image)
 	journal_stats(self->box.j, &stats);
 	box_close(&self->box);
 	ASSERT_EQ(n_come, n_stored);
+	ASSERT_EQ(n_new, self->goes_on ? 2u : 0u);
 	ASSERT_EQ(stats.n_damaged, 0u);
 	++self->n_samples;
 }
@@ -326,6 +336,24 @@ TEST_F_TIMEOUT(torn, after_a_restart, 1200)
 	for (int i = 0; i < 6; ++i)
 		append(self, lane, 100 + test_random() % 400);
 	take_after(self);
+	try_everything(self);
+}
+
+/* Behind the end that an earlier daemon wrote: that it is none any more may be lost, too. */
+TEST_F_TIMEOUT(torn, behind_an_end, 1200)
+{
+	struct journal_lane *lane = box_lane(&self->box, 0, 5, 0);
+
+	for (int i = 0; i < 20; ++i)
+		append(self, lane, test_random() % 300);
+	box_close(&self->box);
+	note_before(self, 20);
+	ASSERT_EQ(box_open(&self->box), 0);
+	lane = box_lane(&self->box, 0, 5, 0);
+	for (int i = 0; i < 6; ++i)
+		append(self, lane, 100 + test_random() % 400);
+	take_after(self);
+	self->goes_on = true;
 	try_everything(self);
 }
 
