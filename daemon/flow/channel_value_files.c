@@ -221,6 +221,9 @@ static int value_change(struct fuse_node *node, struct bytes text)
 
 	if (r)
 		return value_refuse(node, r, channel_value_reason(v->which, r));
+	/* Writes that wait for room may have it now, or are to wait no more. */
+	if (v->which == CHANNEL_VALUE_WHEN_FULL)
+		telemetry_files_on_room(v->dir->owner->options.telemetry_files);
 	fuse_node_changed(node);
 	return 0;
 }
@@ -432,8 +435,8 @@ static struct queued queued_count(struct journal *journal, const struct channel 
 {
 	struct queued q = {.oldest_ms = UINT64_MAX};
 	struct journal_lane_key key;
-	struct journal_record record;
 	struct journal_cursor at;
+	uint64_t time_ms;
 
 	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(journal, lane));) {
 		journal_lane_key(lane, &key);
@@ -441,9 +444,9 @@ static struct queued queued_count(struct journal *journal, const struct channel 
 			continue;
 		q.n_records += journal_lane_n_records(lane);
 		q.n_bytes += journal_lane_n_bytes(lane);
-		if (journal_first(lane, &at) && journal_read(&at, &record) == 0 &&
-		    record.time_ms < q.oldest_ms)
-			q.oldest_ms = record.time_ms;
+		time_ms = journal_first(lane, &at) ? journal_time_ms(&at) : 0;
+		if (time_ms && time_ms < q.oldest_ms)
+			q.oldest_ms = time_ms;
 	}
 	return q;
 }

@@ -195,6 +195,8 @@ bool journal_is_sent(const struct journal_cursor *at);
  * -EBADMSG.
  */
 int journal_read(const struct journal_cursor *at, struct journal_record *out);
+/* When the record was appended, 0 = it cannot be read now: nothing is counted, and it is not nearer to being given up. */
+uint64_t journal_time_ms(const struct journal_cursor *at);
 
 /* The record is done with: sent ones in any order, of those not sent the first of the lane only. Frees what can be freed. */
 void journal_mark_done(struct journal *j, const struct journal_cursor *at);

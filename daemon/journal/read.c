@@ -150,6 +150,13 @@ int journal_read(const struct journal_cursor *at, struct journal_record *out)
 	return 0;
 }
 
+uint64_t journal_time_ms(const struct journal_cursor *at)
+{
+	struct lane_found found;
+
+	return cursor_look(at, &found) ? 0 : found.header.time_ms;
+}
+
 /* --- ending ----------------------------------------------------------------------------------- */
 
 void journal_withdraw(struct journal *j, const struct journal_cursor *at)
