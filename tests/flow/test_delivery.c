@@ -255,6 +255,22 @@ TEST_F(delivery, a_channel_that_blocks)
 	EXPECT_EQ(lab_status_number(&self->lab, "queued"), 0u);
 }
 
+TEST_F(delivery, a_channel_that_blocks_no_more_lets_them_go_on)
+{
+	pid_t writer;
+	int status;
+
+	start_without_hub(&self->lab, "\"queue-bytes\": 1048576");
+	shell(&self->lab, "echo block > $M/channels/default/when-full");
+	fill(&self->lab);
+	writer = write_in_a_process(&self->lab, "x");
+	await_blocked(&self->lab);
+	shell(&self->lab, "echo drop-oldest > $M/channels/default/when-full");
+	ASSERT_EQ(waitpid(writer, &status, 0), writer);
+	EXPECT_EQ(status, 0);
+	EXPECT_GT(stats_number(&self->lab, "default", "dropped"), 0u);
+}
+
 TEST_F(delivery, a_stop_ends_blocked_writers)
 {
 	pid_t writer;
