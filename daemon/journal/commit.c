@@ -161,11 +161,7 @@ static void commit_end(struct journal *j)
 			j->sync_error = 0;
 	}
 	disk_update(j);
-	if (j->is_stopped) {
-		commit_start(j);
-		return;
-	}
-	if (j->ops && j->ops->on_stored)
+	if (j->ops && j->ops->on_stored && !j->is_stopped)
 		j->ops->on_stored(j->userdata, j->commit_sequence, error);
 	if (j->is_sync_wanted)
 		loop_defer(j->loop, &j->turn_end);

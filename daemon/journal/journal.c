@@ -32,7 +32,7 @@ static void journal_on_turn_end(struct loop_deferred *deferred)
 	commit_start(j);
 	if (j->has_freed) {
 		j->has_freed = false;
-		if (j->ops && j->ops->on_room)
+		if (j->ops && j->ops->on_room && !j->is_stopped)
 			j->ops->on_room(j->userdata);
 	}
 }

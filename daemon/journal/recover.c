@@ -44,12 +44,15 @@ void journal_save_sequence(struct journal *j)
 
 void journal_load_sequence(struct journal *j)
 {
-	char text[64] = "";
-	uint64_t sequence = 0;
+	char text[64] = "", *at;
 
-	if (j->lock_fd >= 0 && pread(j->lock_fd, text, sizeof(text) - 1, 0) > 0 &&
-	    sscanf(text, "%*d %" SCNu64, &sequence) == 1)
-		j->appended = sequence;
+	if (j->lock_fd >= 0 && pread(j->lock_fd, text, sizeof(text) - 1, 0) > 0) {
+		strtoull(text, &at, 10);
+		j->appended = strtoull(at, NULL, 10);
+		/* Nobody has appended so much: it is somebody else's text. */
+		if (j->appended >= INT64_MAX)
+			j->appended = 0;
+	}
 	/* With this process's number, whatever the last record is. */
 	j->saved = UINT64_MAX;
 	journal_save_sequence(j);
