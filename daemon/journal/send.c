@@ -11,6 +11,7 @@
  */
 
 #include <assert.h>
+#include <errno.h>
 
 #include "base/time.h"
 #include "journal/internal.h"
@@ -97,6 +98,34 @@ static enum lane_next lane_pass_hole(struct journal_lane *lane, uint64_t offset,
 
 /* --- next ------------------------------------------------------------------------------------- */
 
+/* Somebody deleted the file while it was not mapped. */
+static void lane_lose_segment(struct journal_lane *lane, struct journal_segment *segment)
+{
+	bool is_next = segment == lane->next.segment;
+
+	log_error(lane->journal->log, "%s of the journal is gone", segment->name);
+	damage_note(lane->journal, segment, 0, 0, segment->n_records);
+	segment->is_failed = true;
+	lane_release(lane, segment);
+	segment = lane_first(lane);
+	if (is_next && segment)
+		lane->next = (struct journal_place){.segment = segment,
+						    .offset = segment->state.done_offset,
+						    .index = segment->state.done_index};
+}
+
+/* LANE_READY: it is held, or gone. */
+static enum lane_next lane_enter(struct journal_lane *lane, struct journal_segment *segment)
+{
+	int r = lane_hold(segment);
+
+	if (r == -ENOENT)
+		lane_lose_segment(lane, segment);
+	else if (r)
+		disk_on_read(lane->journal, r);
+	return r && r != -ENOENT ? LANE_BLOCKED : LANE_READY;
+}
+
 /* Moves next from the end of a segment to the beginning of the next one. */
 static enum lane_next lane_next_segment(struct journal_lane *lane)
 {
@@ -110,10 +139,10 @@ static enum lane_next lane_next_segment(struct journal_lane *lane)
 	lane_advance(lane);
 	if (after->state.done_index != segment->next_index && lane_in_flight(lane))
 		return LANE_BLOCKED;
-	if (lane_hold(after)) {
-		disk_on_read(lane->journal, disk_error_now(lane->journal));
+	if (lane_enter(lane, after) != LANE_READY)
 		return LANE_BLOCKED;
-	}
+	if (after != lane_after(lane, segment))
+		return LANE_READY;
 	lane_forget(lane, after->state.done_index);
 	*next = (struct journal_place){
 		.segment = after, .offset = after->state.done_offset, .index = after->state.done_index};
@@ -201,8 +230,8 @@ enum lane_next lane_resolve(struct journal_lane *lane)
 			return LANE_READY;
 		if (next->offset >= next->segment->head)
 			r = lane_next_segment(lane);
-		else if (lane_hold(next->segment))
-			r = LANE_BLOCKED;
+		else if (!next->segment->is_held)
+			r = lane_enter(lane, next->segment);
 		else
 			r = lane_resolve_one(lane);
 		if (r != LANE_READY)

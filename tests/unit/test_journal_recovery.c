@@ -489,6 +489,26 @@ TEST_F(recovery, a_file_that_comes_back)
 	EXPECT_EQ(n_damaged(box), 0u);
 }
 
+TEST_F(recovery, files_that_are_deleted)
+{
+	struct journal_box *box = &self->box;
+	uint64_t n = 0, n_sent;
+
+	for (; journal_n_bytes(box->j) < 4u << 20; ++n)
+		ASSERT_EQ(box_append(box, box_lane(box, 0, 5, 0), 30, 3000), 0);
+	ASSERT_EQ(box_sync(box), 0);
+	box_close(box);
+	ASSERT_EQ(box_open(box), 0);
+	/* The first one, and one in the middle. */
+	run(box->dir, "rm $(find . -size 128 -name '*.segment') $(find . -size 1024 -name '*.segment')");
+	n_sent = box_drain(box);
+	EXPECT_GT(n_sent, 500u);
+	EXPECT_GT(n_damaged(box), 100u);
+	EXPECT_EQ(n_sent + n_damaged(box), n);
+	EXPECT_EQ(journal_n_bytes(box->j), 0u);
+	EXPECT_TRUE(box_wait_event(box, "journal-damaged"));
+}
+
 /* Appends in a process that is killed. */
 static void append_and_die(const struct journal_box *box, unsigned int n)
 {
