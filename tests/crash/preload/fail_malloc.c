@@ -20,10 +20,6 @@ extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t n, size_t size);
 extern void *__libc_realloc(void *p, size_t size);
 
-void *malloc(size_t size);
-void *calloc(size_t n, size_t size);
-void *realloc(void *p, size_t size);
-
 static struct fail_malloc before_init;
 static struct fail_malloc *control = &before_init;
 static uintptr_t text_start, text_end; /* of the program */
