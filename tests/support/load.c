@@ -87,6 +87,7 @@ bool load_write(struct load *load, unsigned int number, int fd)
 	struct load_writer *w = &load->writers[number];
 	char payload[PAYLOAD_MAX];
 	struct load_message *m;
+	uint32_t power = __atomic_load_n(&load->power, __ATOMIC_SEQ_CST);
 	uint8_t outcome;
 	size_t len;
 
@@ -95,6 +96,8 @@ bool load_write(struct load *load, unsigned int number, int fd)
 	__atomic_store_n(&m->outcome, LOAD_TRIED, __ATOMIC_RELAXED);
 	__atomic_store_n(&w->n_tried, w->n_tried + 1, __ATOMIC_RELEASE);
 	outcome = outcome_of(write(fd, payload, len), len);
+	if (outcome == LOAD_ACKED && (power % 2 || __atomic_load_n(&load->power, __ATOMIC_SEQ_CST) != power))
+		outcome = LOAD_TRIED;
 	__atomic_store_n(&m->outcome, outcome, __ATOMIC_RELEASE);
 	if (outcome == LOAD_ACKED)
 		__atomic_store_n(&w->n_acked, w->n_acked + 1, __ATOMIC_RELEASE);
@@ -116,6 +119,7 @@ __attribute__((noreturn)) static void writer_run(struct load *load, unsigned int
 			nap(AWAY_NS);
 			continue;
 		}
+		errno = 0;
 		if (!load_write(load, number, fd) && errno != ENOSPC) {
 			close(fd);
 			fd = -1;
@@ -169,6 +173,12 @@ void load_deinit(struct load *load)
 	for (unsigned int i = 0; i < LOAD_WRITERS_MAX; ++i)
 		reap(&load->writers[i].pid, SIGKILL);
 	reap(&load->judge, SIGKILL);
+}
+
+void load_power(struct load *load, bool on)
+{
+	ASSERT_EQ(load->power % 2, on ? 1u : 0u);
+	__atomic_add_fetch(&load->power, 1, __ATOMIC_SEQ_CST);
 }
 
 /* --- figures ---------------------------------------------------------------------------------- */

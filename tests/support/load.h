@@ -75,6 +75,7 @@ struct load {
 	size_t pad_max;    /* bytes behind the number, at most LOAD_PAD_MAX */
 	uint64_t seed;
 	bool stop;
+	uint32_t power; /* even: on; see load_power() */
 	pid_t judge;
 	int wake[2];
 	uint32_t fence; /* the last one delivered */
@@ -97,6 +98,11 @@ void load_stop(struct load *load);
 bool load_write(struct load *load, unsigned int writer, int fd);
 /* Kills what runs. Works with a zeroed load, and twice. */
 void load_deinit(struct load *load);
+
+/* The power is about to go, and is back. What is acknowledged in between, or to a write that began before, promises
+ * nothing: on a machine without power nobody would have seen it. (And a file system that was shut down while it syncs may
+ * call that a success.) */
+void load_power(struct load *load, bool on);
 
 /* Acknowledged so far; at a level, or of all. */
 uint32_t load_n_acked(const struct load *load, enum load_level level);
