@@ -194,13 +194,16 @@ static void command_goes_through(struct fixture_disk *self)
 
 /* --- errors of the device --------------------------------------------------------------------- */
 
-static void errors_for_a_second(struct fixture_disk *self)
+/* @in_doubt: what is acknowledged from then on promises nothing. */
+static void errors_for_a_second(struct fixture_disk *self, bool in_doubt)
 {
 	load_start(&self->load, &self->lab, N_WRITERS, false);
 	load_pause(NSEC_PER_SEC / 2);
 	/* What is stored stays on the disk only. */
 	load_hub_down(&self->lab);
 	load_pause(NSEC_PER_SEC / 4);
+	if (in_doubt)
+		load_power(&self->load, false);
 	disk_errors(&self->disk, true);
 	load_last(TROUBLE_NS);
 	expect_up(self);
@@ -212,7 +215,7 @@ TEST_F_TIMEOUT(disk, errors_of_the_device, 60)
 	/* Metadata that cannot be written ends writing for good where there is a journal. */
 	disk_init_errors(&self->disk, self->lab.dir, "device", DISK_MIB, "-O^has_journal");
 	begin(self);
-	errors_for_a_second(self);
+	errors_for_a_second(self, false);
 	expect_resumed(self);
 	expect_event(self, "disk-error");
 	load_pause(NSEC_PER_SEC / 2);
@@ -227,7 +230,12 @@ TEST_F_TIMEOUT(disk, errors_that_end_the_file_system, 60)
 {
 	disk_init_errors(&self->disk, self->lab.dir, "device", DISK_MIB, NULL);
 	begin(self);
-	errors_for_a_second(self);
+	/*
+	 * A sync of ext4 that waits for a commit of the file system's journal, while another one finds the commit
+	 * failed and ends the journal, may be called a success (seen on Linux 6.18, once in 200 runs): the records are in
+	 * extents that were to be converted with that commit.
+	 */
+	errors_for_a_second(self, true);
 	load_stop(&self->load);
 	expect_up(self);
 	expect_event(self, "disk-error");
