@@ -225,6 +225,12 @@ int journal_hold(struct journal *j, uint64_t n_bytes)
 	return 0;
 }
 
+void journal_lend(struct journal *j, uint64_t n_bytes)
+{
+	assert(n_bytes <= j->held);
+	j->held -= n_bytes;
+}
+
 void journal_unhold(struct journal *j, uint64_t n_bytes)
 {
 	assert(n_bytes <= j->held);

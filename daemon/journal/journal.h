@@ -92,6 +92,9 @@ bool journal_has_room(const struct journal *j, uint64_t n_records, uint64_t n_by
  * promises nothing. journal_hold() returns 0 or -ENOSPC. */
 int journal_hold(struct journal *j, uint64_t n_bytes);
 void journal_unhold(struct journal *j, uint64_t n_bytes);
+/* Gives promised room back to its owner, who uses it or holds it again before anybody else runs: on_room() does not
+ * follow. */
+void journal_lend(struct journal *j, uint64_t n_bytes);
 
 /* --- lanes ------------------------------------------------------------------------------------ */
 
