@@ -533,16 +533,26 @@ void loop_undefer(struct loop_deferred *deferred)
 	list_remove(&deferred->link);
 }
 
-static void loop_run_deferred(struct loop *loop)
+/* Runs what is deferred now, and nothing that comes meanwhile. */
+static void loop_run_deferred_round(struct loop *loop)
 {
-	struct list *link;
+	struct list round, *link;
 
-	while ((link = list_first(&loop->deferred))) {
+	list_init(&round);
+	list_splice(&round, &loop->deferred);
+	while ((link = list_first(&round))) {
 		struct loop_deferred *d = container_of(link, struct loop_deferred, link);
 
 		list_remove(link);
 		d->fn(d);
 	}
+}
+
+/* Bounded: functions that defer each other for ever must not keep the loop from everybody else. */
+static void loop_run_deferred(struct loop *loop)
+{
+	for (int n = 0; n < LOOP_DEFERRED_ROUNDS && !list_is_empty(&loop->deferred); ++n)
+		loop_run_deferred_round(loop);
 }
 
 /* --- turning ---------------------------------------------------------------------------------- */
@@ -582,6 +592,8 @@ int loop_turn(struct loop *loop, uint64_t timeout_ns)
 		if (left < wait_ns)
 			wait_ns = left;
 	}
+	if (!list_is_empty(&loop->deferred))
+		wait_ns = 0;
 	r = loop_enter(loop, wait_ns);
 	loop_read_clocks(loop);
 	loop_dispatch(loop);

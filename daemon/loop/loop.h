@@ -173,7 +173,9 @@ bool loop_timer_is_armed(const struct loop_timer *timer);
 /* --- end of turn ------------------------------------------------------------------------------ */
 
 /* Runs once at the end of this turn, before the next submission; deferring twice is the same as once. What a
- * deferred function defers runs in the same turn. */
+ * deferred function defers runs in the same turn, for so many rounds; what is left then runs in the next turn, which does
+ * not wait for anything. */
+#define LOOP_DEFERRED_ROUNDS 16
 void loop_deferred_init(struct loop_deferred *deferred, loop_deferred_fn fn);
 void loop_defer(struct loop *loop, struct loop_deferred *deferred);
 void loop_undefer(struct loop_deferred *deferred);

@@ -352,6 +352,41 @@ TEST_F(loop, deferred_runs_once_and_may_defer_again)
 	EXPECT_EQ(c.n_calls, 3);
 }
 
+static void endless_on_deferred(struct loop_deferred *d)
+{
+	struct chain *c = container_of(d, struct chain, deferred);
+
+	++c->n_calls;
+	loop_defer(c->loop, d);
+}
+
+struct stopping {
+	struct loop_timer timer;
+	struct loop *loop;
+};
+
+static void stop_on_timer(struct loop_timer *timer, uint64_t now_ns)
+{
+	(void)now_ns;
+	loop_stop(container_of(timer, struct stopping, timer)->loop);
+}
+
+TEST_F(loop, deferred_for_ever_stops_nobody)
+{
+	struct chain c = {.loop = self->loop};
+	struct stopping stopping = {.loop = self->loop};
+
+	loop_deferred_init(&c.deferred, endless_on_deferred);
+	loop_defer(self->loop, &c.deferred);
+	ASSERT_EQ(loop_turn(self->loop, TIME_NEVER), 0);
+	EXPECT_GE(c.n_calls, LOOP_DEFERRED_ROUNDS);
+	EXPECT_LE(c.n_calls, 2 * LOOP_DEFERRED_ROUNDS);
+	loop_timer_init(&stopping.timer, stop_on_timer);
+	loop_timer_arm(self->loop, &stopping.timer, loop_now_ns(self->loop));
+	EXPECT_EQ(loop_run(self->loop), 0);
+	loop_undefer(&c.deferred);
+}
+
 static void stop_on_signal(void *userdata, int signo)
 {
 	struct fixture_loop *self = userdata;
