@@ -38,12 +38,12 @@ static void journal_on_turn_end(struct loop_deferred *deferred)
 }
 
 /* The directory that has the journal's: its entry is to survive as well. */
-static void sync_parent(int dir_fd)
+static void sync_parent(const struct journal *j, const char *path)
 {
-	_cleanup_(close_fd) int fd = openat(dir_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(close_fd) int fd = openat(j->dir.fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd >= 0)
-		fsync(fd);
+	if (fd < 0 || fsync(fd) < 0)
+		log_warning(j->log, "cannot sync the directory of %s: %s", path, strerror(errno));
 }
 
 static int journal_open_dir(struct journal *j, const char *path)
@@ -61,8 +61,10 @@ static int journal_open_dir(struct journal *j, const char *path)
 		log_error(j->log, "cannot open %s: %s", path, strerror(-r));
 		return r;
 	}
-	if (!made && !j->dir.is_volatile)
-		sync_parent(j->dir.fd);
+	/* Who made it, or files in it, may have been killed before they were synced. */
+	j->dir.is_dirty = !j->dir.is_volatile;
+	if (!j->dir.is_volatile)
+		sync_parent(j, path);
 	return 0;
 }
 

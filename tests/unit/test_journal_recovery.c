@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
-#include "journal/journal.h"
+#include "journal/internal.h"
 #include "tests/harness.h"
 #include "tests/support/journal_box.h"
 
@@ -143,6 +143,44 @@ TEST_F(recovery, numbers_go_on_in_an_empty_journal)
 	lane = box_lane(box, 2, 5, 0);
 	ASSERT_EQ(box_append(box, lane, 5, 5), 0);
 	EXPECT_EQ(journal_appended(box->j), 11u);
+}
+
+/* Whoever made the files that are found may have been killed before it synced the directory. */
+TEST_F(recovery, the_first_sync_is_of_the_directory_too)
+{
+	struct journal_box *box = &self->box;
+
+	EXPECT_EQ(box_sync(box), 0);
+	EXPECT_FALSE(box->j->dir.is_dirty);
+	reopen(box);
+	EXPECT_TRUE(box->j->dir.is_dirty);
+	EXPECT_EQ(box_sync(box), 0);
+	EXPECT_FALSE(box->j->dir.is_dirty);
+	box_close(box);
+	box->is_volatile = true;
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_FALSE(box->j->dir.is_dirty);
+}
+
+TEST_F(recovery, a_number_nobody_has_counted_to)
+{
+	static const char *const numbers[] = {"9223372036854775807", "9300000000000000000",
+					      "18446744073709551615", "99999999999999999999"};
+	struct journal_box *box = &self->box;
+
+	box_close(box);
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); ++i) {
+		char command[64];
+
+		snprintf(command, sizeof(command), "echo 1 %s > lock", numbers[i]);
+		run(box->dir, command);
+		ASSERT_EQ(box_open(box), 0);
+		ASSERT_EQ(box_append(box, box_lane(box, 1, 5, 0), 5, 5), 0);
+		reopen(box);
+		EXPECT_EQ(box_drain(box), 1u);
+		EXPECT_EQ(n_damaged(box), 0u);
+		box_close(box);
+	}
 }
 
 /* Opens it in a process that then ends as if it were killed. */
