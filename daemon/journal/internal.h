@@ -154,6 +154,15 @@ static inline bool lane_in_flight(struct journal_lane *lane)
 	return first && (first != lane->next.segment || first->state.done_index != lane->next.index);
 }
 
+/* By what is there: how many records an earlier daemon left can be counted wrong. */
+static inline bool lane_is_empty(struct journal_lane *lane)
+{
+	struct journal_segment *segment = lane->next.segment;
+
+	return !lane_first(lane) || (!lane_in_flight(lane) && segment == lane_last(lane) &&
+				     lane->next.index == segment->next_index);
+}
+
 /* --- lane.c ----------------------------------------------------------------------------------- */
 
 /* The first one behind @after, which may be NULL. */
@@ -191,7 +200,9 @@ void lane_uncount(struct journal_lane *lane, struct journal_segment *segment, ui
 void lane_touch(struct journal_lane *lane, struct journal_segment *segment);
 /* Writes the states that changed. */
 void lane_flush_states(struct journal_lane *lane);
-/* The same; or frees the lane when nobody needs it. */
+/* Whether nothing is left in it. Moves next when that may be so. */
+bool lane_ends(struct journal_lane *lane);
+/* Writes the states; or frees the lane when nobody needs it. */
 void lane_flush(struct journal_lane *lane);
 /* Writes one state with the bits of done[] in it. Returns 0 or the error. */
 int lane_write_state(struct journal_lane *lane, struct journal_segment *segment);

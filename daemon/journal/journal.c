@@ -157,7 +157,9 @@ void journal_stop(struct journal *j)
 
 		lane_close(lane);
 		lane_flush_states(lane);
-		while (lane->n_records == 0 && !list_is_empty(&lane->segments))
+		if (!lane_ends(lane))
+			continue;
+		while (!list_is_empty(&lane->segments))
 			lane_release(lane, lane_first(lane));
 	}
 	loop_undefer(&j->turn_end);

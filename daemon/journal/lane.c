@@ -403,10 +403,19 @@ void lane_flush_states(struct journal_lane *lane)
 		lane_write_state(lane, lane->active);
 }
 
+bool lane_ends(struct journal_lane *lane)
+{
+	if (lane->n_records == 0) {
+		lane_resolve(lane);
+		lane_advance(lane);
+	}
+	return lane_is_empty(lane);
+}
+
 void lane_flush(struct journal_lane *lane)
 {
 	list_remove(&lane->dirty);
-	if (lane->n_refs == 0 && lane->n_records == 0)
+	if (lane->n_refs == 0 && lane_ends(lane))
 		lane_free(lane);
 	else
 		lane_flush_states(lane);

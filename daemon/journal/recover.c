@@ -151,16 +151,6 @@ static void segment_scan(struct journal_segment *segment)
 	}
 }
 
-/* Bits of records that are done with, before the end. */
-static uint64_t segment_n_done(const struct journal_segment *segment)
-{
-	uint64_t n = segment->next_index - segment->state.done_index, n_done = 0;
-
-	for (uint64_t i = 0; i < n && i < JOURNAL_WINDOW; ++i)
-		n_done += segment->state.done[i / 8] >> (i % 8) & 1;
-	return n_done;
-}
-
 /* Returns 0 or the error of mapping the file. */
 static int segment_recover(struct journal_segment *segment)
 {
@@ -180,7 +170,7 @@ static int segment_recover(struct journal_segment *segment)
 		segment_write_state(segment);
 	}
 	segment->recovered_head = segment->head;
-	segment->n_records = segment->next_index - state->done_index - segment_n_done(segment);
+	segment->n_records = segment->next_index - state->done_index;
 	segment->n_bytes = segment->head - state->done_offset;
 	return 0;
 }
@@ -206,20 +196,24 @@ static int segment_compare(const void *a, const void *b)
 	return p->made_ms < q->made_ms ? -1 : p->made_ms > q->made_ms;
 }
 
-/* What the segment's state says of single records, as far as the lane's window reaches. */
-static void lane_take_bits(struct journal_lane *lane, const struct journal_segment *segment)
+/* What the segment's state says of single records, as far as the lane's window reaches: the others go out once more.
+ * Returns how many are done with. */
+static uint64_t lane_take_bits(struct journal_lane *lane, const struct journal_segment *segment)
 {
 	const struct journal_state *state = &segment->state;
-	uint64_t front = lane_first(lane)->state.done_index;
+	uint64_t front = lane_first(lane)->state.done_index, n_done = 0;
 
 	for (uint64_t i = 0; i < JOURNAL_WINDOW; ++i) {
 		uint64_t index = state->done_index + i;
 
 		if (index >= segment->next_index || index - front >= JOURNAL_WINDOW)
-			return;
-		if (state->done[i / 8] >> (i % 8) & 1)
-			lane_set_bit(lane, index);
+			break;
+		if (!(state->done[i / 8] >> (i % 8) & 1))
+			continue;
+		lane_set_bit(lane, index);
+		++n_done;
 	}
+	return n_done;
 }
 
 /*
@@ -267,7 +261,7 @@ static void take_segment(struct journal *j, struct journal_segment *segment, str
 	if (segment->last_sequence > j->appended)
 		j->appended = segment->last_sequence;
 	lane_attach(lane, segment);
-	lane_take_bits(lane, segment);
+	lane_uncount(lane, segment, lane_take_bits(lane, segment), 0);
 	j->stats.n_recovered += segment->n_records;
 }
 

@@ -76,22 +76,51 @@ static bool hole_is_damage(const struct journal_segment *segment, uint64_t offse
 	return offset < segment->state.stored_offset || offset >= segment->recovered_head;
 }
 
+/* Records of a hole may have been withdrawn, and count no more already: what is left, from @offset on, is counted again. */
+static void lane_recount(struct journal_lane *lane, struct journal_segment *segment, uint64_t offset,
+			 uint64_t index)
+{
+	uint64_t n_records = segment->next_index - index, n_bytes = segment->head - offset;
+	struct lane_found found;
+
+	while ((offset = lane_search(lane, segment, offset, index, &found)) < segment->head) {
+		bool is_new = found.header.sequence > lane->journal->recovered;
+
+		if (lane_is_done(lane, found.header.index)) {
+			--n_records;
+		} else if (found.is_withdrawn && is_new) {
+			--n_records;
+			n_bytes -= found.size;
+		}
+		offset += found.size;
+		index = found.header.index + 1;
+	}
+	lane_uncount(lane, segment, n_records < segment->n_records ? segment->n_records - n_records : 0,
+		     n_bytes < segment->n_bytes ? segment->n_bytes - n_bytes : 0);
+}
+
 /* What is between next and @offset, with the indexes before @index, is gone. */
 static enum lane_next lane_pass_hole(struct journal_lane *lane, uint64_t offset, uint64_t index)
 {
 	struct journal_place *next = &lane->next;
 	struct journal_segment *segment = next->segment;
-	uint64_t n_missing;
+	uint64_t from = next->offset, n_missing;
+	bool has_withdrawn;
 
 	lane_advance(lane);
 	if (lane_in_flight(lane))
 		return LANE_BLOCKED;
 	n_missing = lane_forget(lane, index);
-	if (n_missing > 0 && hole_is_damage(segment, next->offset))
-		damage_note(lane->journal, segment, next->offset, offset, n_missing);
-	lane_uncount(lane, segment, n_missing, offset - next->offset);
+	if (n_missing > 0 && hole_is_damage(segment, from))
+		damage_note(lane->journal, segment, from, offset, n_missing);
+	/* Everything before next is done: it counts all that lies behind it, unless some of that was withdrawn. */
+	has_withdrawn = segment->n_bytes < segment->head - from;
 	segment->state.done_index = next->index = index;
 	segment->state.done_offset = next->offset = offset;
+	if (has_withdrawn)
+		lane_recount(lane, segment, offset, index);
+	else
+		lane_uncount(lane, segment, n_missing, offset - from);
 	lane_touch(lane, segment);
 	return LANE_READY;
 }

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The journal when the disk has less, or something older, than was written, when pages and files cannot be read, and when
+ * what is withdrawn piles up: what is queued is never thrown away, nothing is called stored that is not, no lane stands
+ * still for ever.
+ *
+ * A power cut, or a kill, is a copy of the directory that is changed and opened instead.
+ */
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/time.h"
+#include "journal/internal.h"
+#include "tests/harness.h"
+#include "tests/support/journal_box.h"
+
+/* As in main.c: the handler gets no argument. */
+static struct journal_guard guard;
+
+static void on_sigbus(int signo, siginfo_t *info, void *context)
+{
+	(void)context;
+	if (journal_guard_handle(&guard, info->si_addr))
+		return;
+	signal(signo, SIG_DFL);
+	raise(signo);
+}
+
+FIXTURE(trouble)
+{
+	struct journal_box box;
+	struct journal_box copy;
+	struct journal_lane *lane;
+};
+
+FIXTURE_SETUP(trouble)
+{
+	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+
+	sigemptyset(&action.sa_mask);
+	ASSERT_EQ(sigaction(SIGBUS, &action, NULL), 0);
+	box_init(&self->box);
+	box_init(&self->copy);
+	self->box.guard = self->copy.guard = &guard;
+	ASSERT_EQ(box_open(&self->box), 0);
+	self->lane = box_lane(&self->box, 1, 0, 0);
+}
+
+FIXTURE_TEARDOWN(trouble)
+{
+	if (!test_is_orphan()) {
+		box_close(&self->box);
+		box_close(&self->copy);
+	}
+	box_deinit(&self->box);
+	box_deinit(&self->copy);
+}
+
+static void append(struct fixture_trouble *self, unsigned int n, size_t n_bytes)
+{
+	while (n-- > 0)
+		ASSERT_EQ(box_append(&self->box, self->lane, 0, n_bytes), 0);
+}
+
+/* The copy's directory becomes as the journal's is now. */
+static void copy_dir(struct fixture_trouble *self)
+{
+	char command[500];
+
+	snprintf(command, sizeof(command), "rm -rf '%s' && cp -a '%s' '%s'", self->copy.dir, self->box.dir,
+		 self->copy.dir);
+	ASSERT_EQ(system(command), 0);
+}
+
+static struct journal_segment *segment_at(struct journal_lane *lane, unsigned int i)
+{
+	struct journal_segment *segment = lane_first(lane);
+
+	while (i-- > 0 && segment)
+		segment = lane_after(lane, segment);
+	ASSERT_TRUE(segment);
+	return segment;
+}
+
+static int open_segment(const struct journal_box *box, const char *name)
+{
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", box->dir, name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_TRUE(fd >= 0);
+	return fd;
+}
+
+/* --- what is older on the disk ---------------------------------------------------------------- */
+
+TEST_F(trouble, an_older_state_of_the_first_segment)
+{
+	uint8_t header[JOURNAL_HEADER_BYTES];
+	char name[JOURNAL_SEGMENT_NAME_SIZE];
+	_cleanup_(close_fd) int fd = -1, copy_fd = -1;
+	struct journal_cursor at;
+	uint64_t n_first, last = 0;
+
+	append(self, 1900, 40);
+	ASSERT_EQ(box_sync(&self->box), 0);
+	n_first = segment_at(self->lane, 0)->next_index - segment_at(self->lane, 0)->identity.first_index;
+	strcpy(name, segment_at(self->lane, 0)->name);
+	fd = open_segment(&self->box, name);
+	ASSERT_EQ(pread(fd, header, sizeof(header), 0), (ssize_t)sizeof(header));
+	/* Up to the second segment, but for one in the first. */
+	for (uint64_t i = 1; i <= 1500; ++i) {
+		ASSERT_TRUE(box_send(&self->box, &at));
+		if (i != n_first - 20)
+			journal_mark_done(self->box.j, &at);
+	}
+	box_turn(&self->box);
+	copy_dir(self);
+	copy_fd = open_segment(&self->copy, name);
+	ASSERT_EQ(pwrite(copy_fd, header, sizeof(header), 0), (ssize_t)sizeof(header));
+	ASSERT_EQ(box_open(&self->copy), 0);
+	while (box_send(&self->copy, &at)) {
+		last = at.sequence;
+		journal_mark_done(self->copy.j, &at);
+		if (last % 10 == 0)
+			box_turn(&self->copy);
+	}
+	EXPECT_EQ(last, 1900u);
+}
+
+TEST_F(trouble, what_was_withdrawn_and_is_damaged_then_counts_once)
+{
+	struct journal_box *box = &self->box;
+	struct journal_cursor at, withdrawn[5];
+
+	append(self, 10, 100);
+	for (unsigned int i = 0; i < 5; ++i) {
+		ASSERT_TRUE(journal_find(self->lane, i + 3, &withdrawn[i]));
+		journal_withdraw(box->j, &withdrawn[i]);
+	}
+	for (unsigned int i = 0; i < 5; ++i)
+		withdrawn[i].segment->map[withdrawn[i].offset + JOURNAL_RECORD_HEADER_BYTES] ^= 1;
+	for (unsigned int i = 0; i < 2; ++i) {
+		ASSERT_TRUE(box_send(box, &at));
+		journal_mark_done(box->j, &at);
+	}
+	append(self, 1, 100);
+	ASSERT_TRUE(box_send(box, &at));
+	EXPECT_EQ(at.sequence, 8u);
+	journal_mark_done(box->j, &at);
+	EXPECT_EQ(journal_lane_n_records(self->lane), 3u);
+	EXPECT_EQ(journal_lane_n_bytes(self->lane), 3 * journal_record_bytes(0, 100));
+	box_close(box);
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_EQ(box_drain(box), 3u);
+	EXPECT_EQ(journal_n_bytes(box->j), 0u);
+}
+
+TEST_HARNESS_MAIN
