@@ -28,11 +28,23 @@ static uint64_t tfile_hold_bytes(const struct tfile *f, size_t n_partial)
 		       : 0;
 }
 
-/* Gives the promised room back for a moment, of which nobody hears: to use it, or to hold it again. */
-static void tfile_lend(struct tfile *f)
+/* Gives the promised room back for a moment, of which nobody hears: to use it, or to hold it again. Who is told of room
+ * and finds none lends his own meanwhile: that must not be news of room. Returns the bytes in use before. */
+static uint64_t tfile_lend(struct tfile *f)
 {
-	journal_unhold(telemetry_journal(f->telemetry), f->held);
+	struct journal *journal = telemetry_journal(f->telemetry);
+	uint64_t n_bytes = journal_n_bytes(journal);
+
+	journal_lend(journal, f->held);
 	f->held = 0;
+	return n_bytes;
+}
+
+/* Less is in use than before the room was lent: that is news. */
+static void tfile_lent(struct tfile *f, uint64_t n_bytes_before)
+{
+	if (journal_n_bytes(telemetry_journal(f->telemetry)) < n_bytes_before)
+		telemetry_on_room(f->telemetry);
 }
 
 /* Only with room that was checked, or that was just given back. */
@@ -84,21 +96,22 @@ void tfile_note_undo(const struct tfile *f, struct bytes data, const struct take
 
 void tfile_undo(struct tfile *f, const struct wait_write *write, struct bytes payload, int error)
 {
-	uint64_t n_held = tfile_hold_bytes(f, write->head_len);
+	uint64_t n_held = tfile_hold_bytes(f, write->head_len), n_bytes;
 	int r = f->n_taken == write->number && payload.len >= write->head_len ? 0 : error;
 
 	buf_consume(&f->partial, buf_len(&f->partial));
 	/* Borrowed until the journal is asked for room. */
 	if (!r && write->head_len)
 		r = buf_append(&f->partial, BYTES(payload.data, write->head_len));
-	tfile_lend(f);
+	n_bytes = tfile_lend(f);
 	if (!r)
 		r = telemetry_hold(f->telemetry, n_held);
+	f->held = r ? 0 : n_held;
+	tfile_lent(f, n_bytes);
 	if (r) {
 		tfile_drop_partial(f, error);
 		return;
 	}
-	f->held = n_held;
 	f->refused = error;
 	f->refused_len = write->size;
 	f->refused_hash = write->hash;
@@ -116,19 +129,19 @@ void tfile_begin_write(struct tfile *f, struct bytes data)
 
 int tfile_finish(struct tfile *f)
 {
-	uint64_t held = f->held, sequence;
+	uint64_t held = f->held, sequence, n_bytes;
 	int r;
 
 	f->refused = 0;
 	if (buf_len(&f->partial)) {
-		tfile_lend(f);
+		n_bytes = tfile_lend(f);
 		r = telemetry_append(f->telemetry, f->channel, f->origin, buf_bytes(&f->partial),
 				     BYTES(NULL, 0), &sequence);
 		if (r) {
 			tfile_hold(f, held);
 			return r;
 		}
-		f->held = 0;
+		tfile_lent(f, n_bytes);
 	}
 	tfile_drop_partial(f, 0);
 	return 0;
@@ -210,7 +223,7 @@ static int lines_refuse(struct tfile *f, struct bytes data, int error)
 static int lines_take(struct tfile *f, struct bytes data, struct taken *taken)
 {
 	size_t n_partial = buf_len(&f->partial);
-	uint64_t held = f->held;
+	uint64_t held = f->held, n_bytes = journal_n_bytes(telemetry_journal(f->telemetry));
 	struct lines lines;
 	struct bytes rest;
 	uint8_t *at;
@@ -242,6 +255,7 @@ static int lines_take(struct tfile *f, struct bytes data, struct taken *taken)
 	if (lines.rest_at)
 		buf_consume(&f->partial, n_partial);
 	tfile_hold(f, taken->n_held);
+	tfile_lent(f, n_bytes);
 	r = buf_append(&f->partial, rest);
 	assert(r == 0);
 	return 0;
