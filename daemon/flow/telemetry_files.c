@@ -348,14 +348,9 @@ static bool files_retry_blocked(struct waiters *w)
 
 static void telemetry_file_interrupt(struct fuse_parked *parked)
 {
-	struct bytes data = waiters_blocked_bytes(parked);
-	struct tfile *f = tfile_of(parked->file);
-
 	/* A write that waits for room is not taken, and those behind it may need less. */
-	if (data.len) {
-		tfile_refuse(f, data, -EINTR);
-		telemetry_on_room(f->telemetry);
-	}
+	if (waiters_blocked_bytes(parked).len)
+		telemetry_on_room(tfile_of(parked->file)->telemetry);
 	waiters_interrupt(parked);
 }
 

@@ -55,7 +55,7 @@ void tfile_begin_write(struct tfile *f, struct bytes data);
 /* Takes a write, all of it or nothing. Returns 0; -EMSGSIZE; what the message was refused with before; or, with
  * @taken->is_good, as telemetry_reserve(). */
 int tfile_take(struct tfile *f, struct bytes data, struct taken *taken);
-/* A write that could be tried again is not: the writer was told the error. */
+/* A write that could be tried again is not: the writer was told the error. After -EAGAIN any write may be next. */
 void tfile_refuse(struct tfile *f, struct bytes data, int error);
 
 /* Fills in what tfile_undo() needs. */

@@ -8,7 +8,8 @@
  *
  * A write that was not taken though it was good (the queue was full, the disk failed) is remembered: only who
  * repeats it goes on with the message it belongs to. Who ignores the error, as a shell's echo does, writes what
- * comes next, and a message with a hole would be worse than none.
+ * comes next, and a message with a hole would be worse than none. EAGAIN and EINTR are no such errors: they ask to
+ * come again, and who does may have more to write by then.
  */
 
 #include <assert.h>
@@ -77,7 +78,7 @@ static uint64_t hash_bytes(struct bytes data)
 
 void tfile_refuse(struct tfile *f, struct bytes data, int error)
 {
-	if (f->framing == FRAMING_RAW)
+	if (f->framing == FRAMING_RAW || error == -EAGAIN)
 		return;
 	f->refused = error;
 	f->refused_len = data.len;

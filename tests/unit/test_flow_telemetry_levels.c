@@ -377,7 +377,60 @@ TEST_F(levels, an_interrupted_writer_leaves_nothing)
 	EXPECT_EQ(journal_n_bytes(self->rig.journal), 0u);
 }
 
-TEST_F(levels, a_killed_writer_of_lines_leaves_no_half_line)
+static int write_file(struct fixture_levels *self, uint64_t node, uint64_t fh, uint32_t flags,
+		      const char *text)
+{
+	return result(self,
+		      fuse_line_write(&self->rig.line, node, fh, O_WRONLY | flags, bytes_from_str(text)));
+}
+
+/* More than is promised to a small piece. */
+static const char *long_text(const char *head, const char *tail)
+{
+	static char text[8000];
+
+	snprintf(text, sizeof(text), "%s%06000d%s", head, 1, tail);
+	return text;
+}
+
+static void come_again(struct fixture_levels *self, uint64_t node)
+{
+	struct journal_record record;
+	struct journal_cursor at;
+	uint64_t fh, write;
+
+	fh = fuse_line_open(&self->rig.line, node, O_WRONLY);
+	EXPECT_EQ(write_file(self, node, fh, 0, "HEAD-"), 0);
+	fill(self);
+	EXPECT_EQ(write_file(self, node, fh, O_NONBLOCK, long_text("", "")), -EAGAIN);
+	EXPECT_EQ(write_file(self, node, fh, O_NONBLOCK, long_text("", "-two\n")), -EAGAIN);
+	write = fuse_line_write(&self->rig.line, node, fh, O_WRONLY, bytes_from_str(long_text("", "")));
+	EXPECT_EQ(result(self, write), FUSE_LINE_WAITS);
+	fuse_line_interrupt(&self->rig.line, write);
+	EXPECT_EQ(result(self, write), -EINTR);
+	files_line_take(&self->rig, UINT64_MAX);
+	EXPECT_EQ(write_file(self, node, fh, O_NONBLOCK, long_text("", "-two\n")), 0);
+	fuse_line_release(&self->rig.line, node, fh);
+	EXPECT_EQ(files_line_n_queued(&self->rig), 1u);
+	ASSERT_TRUE(journal_first(files_line_default(&self->rig)->lane, &at));
+	ASSERT_EQ(journal_read(&at, &record), 0);
+	EXPECT_TRUE(
+		bytes_equal_str(record.payload, long_text("HEAD-", node == self->lines ? "-two" : "-two\n")));
+}
+
+TEST_F(levels, who_comes_again_with_more_of_a_line_leaves_no_hole)
+{
+	rig(self, false, 0);
+	come_again(self, self->lines);
+}
+
+TEST_F(levels, who_comes_again_with_more_of_a_file_leaves_no_hole)
+{
+	rig(self, false, 0);
+	come_again(self, self->whole);
+}
+
+TEST_F(levels, an_interrupted_piece_of_a_line_was_not_written)
 {
 	uint64_t fh, write;
 
@@ -389,12 +442,9 @@ TEST_F(levels, a_killed_writer_of_lines_leaves_no_half_line)
 	fuse_line_interrupt(&self->rig.line, write);
 	EXPECT_EQ(result(self, write), -EINTR);
 	files_line_take(&self->rig, UINT64_MAX);
-	write = fuse_line_write(&self->rig.line, self->lines, fh, O_WRONLY, BYTES_LIT("second\n"));
-	EXPECT_EQ(result(self, write), -EINTR);
-	write = fuse_line_write(&self->rig.line, self->lines, fh, O_WRONLY, BYTES_LIT("third\n"));
-	EXPECT_EQ(result(self, write), 0);
+	EXPECT_EQ(write_file(self, self->lines, fh, 0, "second\n"), 0);
 	files_line_online(&self->rig, false);
-	files_line_expect(&self->rig, "third", false);
+	files_line_expect(&self->rig, "second", false);
 	files_line_expect_none(&self->rig);
 }
 
