@@ -49,6 +49,7 @@ struct journal_lane {
 	unsigned int n_refs;
 	struct list segments;           /* in order of index */
 	struct journal_segment *active; /* the last one, when it takes records; else NULL */
+	bool is_ended;                  /* the last one is not gone on with: that was tried */
 	uint64_t next_index;            /* of the next record */
 	uint64_t n_records;             /* not done with, and their bytes */
 	uint64_t n_bytes;
@@ -121,6 +122,7 @@ struct journal {
 	uint64_t damage_at_ns;  /* not before the next event */
 	uint64_t n_damage_told; /* records */
 	uint64_t n_files_aside; /* since the last event */
+	uint64_t n_files_left;  /* likewise, that cannot be read */
 	unsigned int n_copies;  /* since the last event */
 
 	struct journal_stats stats;
@@ -294,6 +296,8 @@ void damage_note(struct journal *j, struct journal_segment *segment, uint64_t fr
 		 uint64_t n_records);
 /* A file that is no segment goes to damaged/. */
 void damage_set_file_aside(struct journal *j, const char *name);
+/* A file that cannot be read stays where it is; it is not looked at again before the next start. */
+void damage_leave_file(struct journal *j, const char *name, int error);
 void damage_init(struct journal *j);
 
 #endif

@@ -159,6 +159,7 @@ void lane_attach(struct journal_lane *lane, struct journal_segment *segment)
 	struct journal *j = lane->journal;
 
 	segment->owner = lane;
+	lane->is_ended = false;
 	list_init(&segment->unsynced);
 	loop_op_init(&segment->sync, commit_on_synced);
 	list_append(&lane->segments, &segment->link);
@@ -241,28 +242,43 @@ static bool segment_may_have_hole(const struct journal_segment *segment)
 	       segment->state.stored_offset < segment->head;
 }
 
-static bool segment_ends_at_head(const struct journal_segment *segment)
+static bool segment_ends_at_head(struct journal_segment *segment)
 {
-	return journal_record_find(segment_bytes(segment), segment->identity.id, segment->head) ==
-	       segment->identity.size;
+	uint64_t end = journal_record_find(segment_bytes(segment), segment->identity.id, segment->head);
+
+	/* Zeros in the place of a page that could not be read say nothing. */
+	return end == segment->identity.size && !segment_was_hit(segment) && !segment->is_torn;
+}
+
+/* Neither state tells an end any more: what is appended is found with any one of them. */
+static int lane_write_no_end(struct journal_lane *lane, struct journal_segment *segment)
+{
+	uint64_t end = segment->state.end_offset;
+	int r;
+
+	segment->state.end_offset = 0;
+	r = lane_write_state(lane, segment);
+	if (!r)
+		r = lane_write_state(lane, segment);
+	if (r)
+		segment->state.end_offset = end;
+	return r;
 }
 
 /* The last segment of a recovered lane takes records again, if it has room. */
 static bool lane_reopen(struct journal_lane *lane, uint64_t n_bytes)
 {
 	struct journal_segment *segment = lane_last(lane);
-	uint64_t end;
 
-	if (!segment || segment->is_private || segment->is_failed || segment_may_have_hole(segment) ||
-	    segment->identity.size - segment->head < n_bytes || lane_hold(segment))
+	if (!segment || lane->is_ended || segment->is_private || segment->is_failed ||
+	    segment_may_have_hole(segment) || segment->identity.size - segment->head < n_bytes ||
+	    lane_hold(segment))
 		return false;
-	end = segment->state.end_offset;
-	segment->state.end_offset = 0;
-	if (!segment->is_private && segment_ends_at_head(segment) && !lane_write_state(lane, segment)) {
+	if (!segment->is_private && segment_ends_at_head(segment) && !lane_write_no_end(lane, segment)) {
 		lane->active = segment;
 		return true;
 	}
-	segment->state.end_offset = end;
+	lane->is_ended = true;
 	if (segment != lane->next.segment)
 		lane_unhold(segment);
 	return false;

@@ -68,7 +68,7 @@ static void append(struct fixture_trouble *self, unsigned int n, size_t n_bytes)
 /* The copy's directory becomes as the journal's is now. */
 static void copy_dir(struct fixture_trouble *self)
 {
-	char command[500];
+	char command[600];
 
 	snprintf(command, sizeof(command), "rm -rf '%s' && cp -a '%s' '%s'", self->copy.dir, self->box.dir,
 		 self->copy.dir);
@@ -158,6 +158,70 @@ TEST_F(trouble, what_was_withdrawn_and_is_damaged_then_counts_once)
 	ASSERT_EQ(box_open(box), 0);
 	EXPECT_EQ(box_drain(box), 3u);
 	EXPECT_EQ(journal_n_bytes(box->j), 0u);
+}
+
+/* One bit of the newest state is wrong. */
+static void spoil_state(const struct journal_box *box, const char *name, uint64_t id)
+{
+	uint8_t header[JOURNAL_HEADER_BYTES];
+	_cleanup_(close_fd) int fd = open_segment(box, name);
+	struct journal_state state;
+	off_t at;
+
+	ASSERT_EQ(pread(fd, header, sizeof(header), 0), (ssize_t)sizeof(header));
+	journal_state_get(header, id, &state);
+	at = (off_t)JOURNAL_STATE_AT(state.generation % 2) + 8;
+	header[at] ^= 1;
+	ASSERT_EQ(pwrite(fd, &header[at], 1, at), 1);
+}
+
+TEST_F(trouble, a_bit_of_the_state_after_going_on_with_a_segment)
+{
+	struct journal_box *box = &self->box;
+	struct journal_segment *segment;
+
+	append(self, 10, 100);
+	box_close(box);
+	ASSERT_EQ(box_open(box), 0);
+	self->lane = box_lane(box, 1, 0, 0);
+	append(self, 50, 100);
+	segment = segment_at(self->lane, 0);
+	ASSERT_TRUE(segment == self->lane->active);
+	copy_dir(self);
+	spoil_state(&self->copy, segment->name, segment->identity.id);
+	ASSERT_EQ(box_open(&self->copy), 0);
+	EXPECT_EQ(box_drain(&self->copy), 60u);
+}
+
+/* --- what cannot be read ---------------------------------------------------------------------- */
+
+/* Cuts the file of a segment, and makes it as long as it was again: pages that were read in between raised SIGBUS. */
+static void cut_and_read(struct journal_box *box, struct journal_segment *segment, off_t n_bytes)
+{
+	_cleanup_(close_fd) int fd = open_segment(box, segment->name);
+	volatile uint8_t *at = segment->map + n_bytes;
+
+	ASSERT_EQ(ftruncate(fd, n_bytes), 0);
+	(void)*at;
+	ASSERT_EQ(ftruncate(fd, (off_t)segment->identity.size), 0);
+}
+
+TEST_F(trouble, a_tail_that_cannot_be_read_is_not_gone_on_with)
+{
+	struct journal_box *box = &self->box;
+	struct journal_segment *segment;
+
+	append(self, 10, 100);
+	box_close(box);
+	ASSERT_EQ(box_open(box), 0);
+	self->lane = box_lane(box, 1, 0, 0);
+	segment = segment_at(self->lane, 0);
+	ASSERT_EQ(lane_hold(segment), 0);
+	cut_and_read(box, segment, 8192);
+	append(self, 1, 100);
+	EXPECT_TRUE(self->lane->active != segment);
+	EXPECT_EQ(box_sync(box), 0);
+	EXPECT_EQ(journal_stored(box->j), 11u);
 }
 
 TEST_HARNESS_MAIN
