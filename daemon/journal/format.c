@@ -145,9 +145,12 @@ void journal_state_put(const struct journal_state *state, uint64_t id,
 	put_u32(at + 508, crc_with_id(id, at, 508));
 }
 
+/* Generations are counted on from what is found. */
 static bool state_is_valid(const uint8_t *at, uint64_t id)
 {
-	return get_u64(at) != 0 && get_u32(at + 508) == crc_with_id(id, at, 508);
+	uint64_t generation = get_u64(at);
+
+	return generation != 0 && generation < INT64_MAX && get_u32(at + 508) == crc_with_id(id, at, 508);
 }
 
 void journal_state_get(const uint8_t header[static JOURNAL_HEADER_BYTES], uint64_t id,

@@ -31,8 +31,8 @@
  *       56  u8  length of the channel's name, 0 … 64
  *       57  64  the name, zeros behind it; zeros up to 255
  *
- * State: what changes while records go out. Valid when its CRC holds and its generation is not 0. When neither is
- * valid, nothing of the segment is known to be done: it is delivered once more.
+ * State: what changes while records go out. Valid when its CRC holds and its generation is not 0 and less than
+ * 2^63 - 1. When neither is valid, nothing of the segment is known to be done: it is delivered once more.
  *
  *        0  u64 generation, from 1 on
  *        8  u64 index of the first record that is not done with

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "base/cleanup.h"
 #include "base/crc32c.h"
 #include "journal/format.h"
 #include "tests/harness.h"
@@ -260,6 +261,21 @@ TEST_F(format, a_bad_state_leaves_the_one_before)
 	newest[0] ^= 1;
 	self->segment[JOURNAL_STATE_AT(1) + 511] ^= 1;
 	expect_state(self->segment, 0);
+}
+
+TEST_F(format, a_generation_nobody_has_counted_to)
+{
+	static const uint64_t generations[] = {INT64_MAX, UINT64_MAX - 1, UINT64_MAX};
+
+	put_state(self->segment, 4);
+	put_state(self->segment, 3);
+	for (size_t i = 0; i < ARRAY_SIZE(generations); ++i) {
+		put_state(self->segment, generations[i]);
+		expect_state(self->segment, generations[i] & 1 ? 4 : 3);
+		put_state(self->segment, 3 + (~generations[i] & 1));
+	}
+	put_state(self->segment, INT64_MAX - 1);
+	expect_state(self->segment, INT64_MAX - 1);
 }
 
 /* --- one record ------------------------------------------------------------------------------- */
