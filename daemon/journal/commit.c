@@ -190,7 +190,9 @@ void commit_on_synced(struct loop_op *op, int res)
 	struct journal_segment *segment = container_of(op, struct journal_segment, sync);
 	struct journal *j = container_of(segment->dir, struct journal, dir);
 	struct journal_lane *lane = segment->owner;
-	int error = res < 0 ? res : 0;
+	/* A page that is not the file's any more was not synced. */
+	bool is_torn = segment_was_hit(segment) || segment->is_torn;
+	int error = res < 0 ? res : is_torn ? disk_error_now(j) : 0;
 
 	segment_unmap(segment);
 	if (!lane) {

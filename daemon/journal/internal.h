@@ -191,7 +191,8 @@ void lane_unhold(struct journal_segment *segment);
 /* Maps the segment for a reader, until another one is pinned. Returns 0 or a negative errno. */
 int journal_pin(struct journal *j, struct journal_segment *segment);
 void journal_unpin(struct journal *j);
-/* Pages that were replaced after an error are the file's again, where that is possible now. */
+/* Pages that were replaced after an error are the file's again, where that is possible now. Nothing is appended to the
+ * segment any more, and what was not synced is not called stored. */
 void lane_remap(struct journal_lane *lane, struct journal_segment *segment);
 
 /* Records and bytes are not in use any more. */

@@ -373,7 +373,7 @@ int journal_commit(struct journal_lane *lane, uint64_t *sequence)
 	assert(j->appender == lane);
 	j->appender = NULL;
 	journal_record_publish(at, segment->identity.id);
-	if (segment_was_hit(segment)) {
+	if (segment_was_hit(segment) || segment->is_torn) {
 		/* What of it reached the file is no record, and its number is nobody's. */
 		memset(at, 0, JOURNAL_RECORD_HEADER_BYTES);
 		++j->appended;

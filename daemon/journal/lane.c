@@ -132,8 +132,12 @@ void journal_unpin(struct journal *j)
 void lane_remap(struct journal_lane *lane, struct journal_segment *segment)
 {
 	struct journal *j = lane->journal;
-	unsigned int n = segment->n_users;
+	unsigned int n;
 
+	/* What was written to such a page is nowhere, and no sync tells. */
+	if (!segment->is_failed && (lane->active == segment || list_is_linked(&segment->unsynced)))
+		commit_fail_segment(j, segment, disk_error_now(j));
+	n = segment->n_users;
 	/* A sync in flight needs the descriptor. */
 	if (n == 0 || !loop_op_is_idle(&segment->sync))
 		return;
@@ -323,6 +327,8 @@ int lane_make_room(struct journal_lane *lane, uint64_t n_bytes)
 	uint64_t size = power_of_two(JOURNAL_HEADER_BYTES + n_bytes);
 	int r;
 
+	if (segment && !segment->is_failed && (segment->is_torn || segment->is_private))
+		commit_fail_segment(lane->journal, segment, disk_error_now(lane->journal));
 	if (segment && !segment->is_failed && n_bytes <= segment->identity.size - segment->head)
 		return 0;
 	if (!segment && lane_reopen(lane, n_bytes)) {

@@ -224,4 +224,97 @@ TEST_F(trouble, a_tail_that_cannot_be_read_is_not_gone_on_with)
 	EXPECT_EQ(journal_stored(box->j), 11u);
 }
 
+/* The sender meets a page that cannot be read, in the segment that is appended to. What an append answers, and what a
+ * sync of it answers, is true. */
+static void append_after_a_hit(struct fixture_trouble *self)
+{
+	struct journal_box *box = &self->box;
+	bool is_there = false;
+	struct journal_cursor at;
+	uint64_t last;
+
+	if (box_append(box, self->lane, 0, 200))
+		return;
+	last = journal_appended(box->j);
+	do
+		if (box_sync(box))
+			return;
+	while (journal_stored(box->j) < last);
+	copy_dir(self);
+	ASSERT_EQ(box_open(&self->copy), 0);
+	for (; journal_next_unsent(self->copy.j, &at); journal_mark_sent(self->copy.j, &at))
+		is_there |= at.sequence == last;
+	EXPECT_TRUE(is_there);
+}
+
+TEST_F(trouble, a_page_that_the_sender_cannot_read_while_a_sync_is_in_flight)
+{
+	struct journal_box *box = &self->box;
+	struct journal_segment *segment;
+	struct journal_cursor at;
+
+	append(self, 6, 1000);
+	ASSERT_EQ(box_sync(box), 0);
+	while (box_send(box, &at))
+		;
+	segment = self->lane->active;
+	append(self, 1, 100);
+	/* It is read, as one of an earlier daemon. */
+	self->lane->next.is_resolved = false;
+	journal_sync(box->j);
+	for (int i = 0; i < 100 && loop_op_is_idle(&segment->sync); ++i)
+		box_turn(box);
+	ASSERT_FALSE(loop_op_is_idle(&segment->sync));
+	cut_and_read(box, segment, 4096);
+	EXPECT_FALSE(journal_next_unsent(box->j, &at));
+	append_after_a_hit(self);
+}
+
+TEST_F(trouble, a_page_that_only_a_walk_read_while_a_sync_is_in_flight)
+{
+	struct journal_box *box = &self->box;
+	struct journal_segment *segment = NULL;
+
+	append(self, 6, 1000);
+	segment = self->lane->active;
+	journal_sync(box->j);
+	for (int i = 0; i < 100 && loop_op_is_idle(&segment->sync); ++i)
+		box_turn(box);
+	ASSERT_FALSE(loop_op_is_idle(&segment->sync));
+	cut_and_read(box, segment, 4096);
+	EXPECT_LT(box_sync(box), 0);
+	EXPECT_EQ(journal_stored(box->j), 0u);
+	append_after_a_hit(self);
+}
+
+TEST_F(trouble, a_page_that_the_sender_cannot_read_and_a_file_that_cannot_be_written)
+{
+	struct journal_box *box = &self->box;
+	struct journal_segment *segment;
+	struct journal_cursor at;
+	char path[256];
+	bool is_root = geteuid() == 0;
+
+	append(self, 6, 1000);
+	ASSERT_EQ(box_sync(box), 0);
+	while (box_send(box, &at))
+		;
+	segment = self->lane->active;
+	append(self, 1, 100);
+	ASSERT_EQ(box_sync(box), 0);
+	self->lane->next.is_resolved = false;
+	cut_and_read(box, segment, 4096);
+	snprintf(path, sizeof(path), "%s/%s", box->dir, segment->name);
+	ASSERT_EQ(chmod(path, 0444), 0);
+	ASSERT_EQ(chmod(box->dir, 0755), 0);
+	if (is_root)
+		ASSERT_EQ(setresuid(65534, 65534, 0), 0);
+	EXPECT_FALSE(journal_next_unsent(box->j, &at));
+	EXPECT_TRUE(segment->is_private && segment->is_failed);
+	if (is_root)
+		ASSERT_EQ(setresuid(0, 0, 0), 0);
+	ASSERT_EQ(chmod(path, 0600), 0);
+	append_after_a_hit(self);
+}
+
 TEST_HARNESS_MAIN
