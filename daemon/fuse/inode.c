@@ -15,7 +15,7 @@
  *
  * When an inode is taken, for the next OPEN:
  *  - its node is apart, and a file is open on it. A node is apart while a WRITE or FSYNC of it waits, and
- *    APART_NS after the last one was answered or a file was opened with O_SYNC or O_DSYNC;
+ *    APART_NS after the last one was answered, a file was opened with O_SYNC or O_DSYNC, or its owner said so;
  *  - otherwise, when a file has been open on it for LINGER_NS: before any request waits the ones that stay,
  *    who may begin to, are apart from the ones that come, and `echo x > file` beside them still costs OPEN,
  *    WRITE and RELEASE. Only files opened within that time of each other share an inode, and can hold each
@@ -299,6 +299,11 @@ void inode_closed(struct fuse_inode *inode, bool locks)
 void node_waits(struct fuse_node *node)
 {
 	node->n_waiting++;
+}
+
+void fuse_node_keep_apart(struct fuse_node *node)
+{
+	node->apart_until_ns = tree_now_ns(node->tree) + APART_NS;
 }
 
 void node_answered(struct fuse_node *node)

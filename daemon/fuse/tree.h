@@ -179,6 +179,9 @@ int fuse_node_move(struct fuse_node *node, struct fuse_node *dir, const char *na
 /* The document changed: sets mtime and ctime, tells the kernel to drop what it cached, wakes poll(2) with
  * POLLPRI. */
 void fuse_node_changed(struct fuse_node *node);
+/* A record or document whose writers may come to wait for one another: for some minutes from now on, files that are
+ * opened share no inode with one that is open. */
+void fuse_node_keep_apart(struct fuse_node *node);
 /* Poll events of open files of @node may have changed: wakes everybody who polls one of them. */
 void fuse_node_poll_wake(struct fuse_node *node);
 void fuse_file_poll_wake(struct fuse_file *file);
