@@ -76,9 +76,11 @@ struct waiters *telemetry_waiters(struct telemetry *t)
 
 void telemetry_close(struct telemetry *t)
 {
+	struct blocked_write blocked;
+
 	t->closed = true;
-	while (waiters_has_blocked(t->waiters))
-		waiters_answer_blocked(t->waiters, -ESHUTDOWN);
+	while (waiters_next_blocked(t->waiters, NULL, &blocked))
+		waiters_answer_blocked(&blocked, -ESHUTDOWN);
 	tallies_tell(t);
 }
 
@@ -119,6 +121,44 @@ bool telemetry_can_fit(const struct telemetry *t, const struct channel *channel,
 {
 	return messages_bytes(channel, n_messages, n_bytes) + n_messages * JOURNAL_RECORD_OVERHEAD + n_held <=
 	       journal_max_bytes(t->journal);
+}
+
+bool telemetry_has_room(const struct telemetry *t, const struct channel *channel, uint64_t n_messages,
+			uint64_t n_bytes, uint64_t n_held)
+{
+	return journal_has_room(t->journal, n_messages,
+				messages_bytes(channel, n_messages, n_bytes) + n_held);
+}
+
+bool telemetry_has_queued(const struct telemetry *t)
+{
+	struct journal_lane_key key;
+
+	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(t->journal, lane));) {
+		journal_lane_key(lane, &key);
+		if (key.kind == JOURNAL_KIND_QUEUE && journal_lane_n_records(lane) > 0)
+			return true;
+	}
+	return false;
+}
+
+uint64_t telemetry_promised(const struct telemetry *t)
+{
+	uint64_t n = journal_n_bytes(t->journal);
+
+	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(t->journal, lane));)
+		n -= journal_lane_n_bytes(lane);
+	return n;
+}
+
+void telemetry_tell_stuck(struct telemetry *t, const struct channel *channel)
+{
+	char text[192];
+
+	snprintf(text, sizeof(text),
+		 "a write to channel %s failed: only messages that are not complete are in its way",
+		 channel->name);
+	telemetry_event(t, "queue-full", text);
 }
 
 static int telemetry_full(struct telemetry *t)

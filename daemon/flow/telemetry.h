@@ -62,6 +62,15 @@ bool telemetry_is_writable(struct telemetry *t, struct channel *channel);
 bool telemetry_can_fit(const struct telemetry *t, const struct channel *channel, uint64_t n_messages,
 		       uint64_t n_bytes, uint64_t n_held);
 
+/* Whether it fits now, as far as the bound goes. */
+bool telemetry_has_room(const struct telemetry *t, const struct channel *channel, uint64_t n_messages,
+			uint64_t n_bytes, uint64_t n_held);
+/* Whether there are messages in the queue: room comes when they go. */
+bool telemetry_has_queued(const struct telemetry *t);
+/* Bytes promised to messages that come in pieces, all together. */
+uint64_t telemetry_promised(const struct telemetry *t);
+/* Tells `events` that a blocked write failed, because no room would ever come. */
+void telemetry_tell_stuck(struct telemetry *t, const struct channel *channel);
 /* What has to be held for one message besides its payload. */
 static inline uint64_t telemetry_overhead(const struct channel *channel)
 {

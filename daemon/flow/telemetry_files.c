@@ -4,7 +4,11 @@
  * become messages is in telemetry_framing.c.
  *
  * A write that finds the queue full on a channel that blocks is parked with a copy of its bytes. Blocked writes go
- * on in the order they came, whatever their channel, and none on such a channel overtakes them.
+ * on in the order they came, whatever their channel, and none on such a channel overtakes them, but for those that
+ * need no more room than was promised to their message before.
+ *
+ * While messages are in the queue, room comes when they go. When none is, it only comes from messages under way, and
+ * these may be under way in blocked writes: then one of those fails, since all would wait for ever.
  *
  * The rest of a line at its file's last close was promised room in the queue, but the disk can fail: such files are
  * `late`, keep their rest, and try again when there is room.
@@ -37,6 +41,7 @@ struct telemetry_files {
 	struct list late;
 	size_t late_bytes;
 	struct list full;
+	uint64_t walk; /* over the blocked writes */
 	struct log_once logged;
 };
 
@@ -119,6 +124,9 @@ static int telemetry_file_open(struct fuse_file *file, enum framing framing)
 	f->channel = nodes->channel;
 	channel_ref(f->channel);
 	file->data = f;
+	/* Who waits for room may wait for who has the same file open: the kernel must not make that one wait for him. */
+	if (f->channel->when_full == CHANNEL_FULL_BLOCK)
+		fuse_node_keep_apart(file->node);
 	return 0;
 }
 
@@ -290,7 +298,29 @@ static ssize_t write_block(struct tfile *f, struct fuse_file *file, struct fuse_
 
 	if (!(file->write_flags & O_NONBLOCK))
 		r = waiters_park_blocked(tfile_waiters(f), file, req, data);
-	return r == FUSE_PARKED ? r : write_refused(f, data, &good, r);
+	if (r != FUSE_PARKED)
+		return write_refused(f, data, &good, r);
+	/* Nothing that leaves the queue will say that there is room. */
+	if (!telemetry_has_queued(f->telemetry))
+		telemetry_on_room(f->telemetry);
+	return r;
+}
+
+/* Whether a write has to wait behind those that wait already. */
+static bool write_stands_in_line(const struct tfile *f, const struct fuse_file *file, struct bytes data)
+{
+	struct waiters *w = tfile_waiters(f);
+	struct blocked_write at;
+	bool more;
+
+	if (f->channel->when_full != CHANNEL_FULL_BLOCK || f->refusing || !waiters_has_blocked(w))
+		return false;
+	if (!tfile_is_promised(f, data))
+		return true;
+	/* Nor does one overtake those of the same open file. */
+	for (more = waiters_next_blocked(w, NULL, &at); more && at.file != file;)
+		more = waiters_next_blocked(w, at.parked, &at);
+	return more;
 }
 
 static ssize_t telemetry_file_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset,
@@ -305,9 +335,7 @@ static ssize_t telemetry_file_write(struct fuse_file *file, struct fuse_request 
 	if (r || !data.len)
 		return r;
 	tfile_begin_write(f, data);
-	/* Nobody overtakes those who wait. */
-	if (f->channel->when_full == CHANNEL_FULL_BLOCK && !f->refusing &&
-	    waiters_has_blocked(tfile_waiters(f)))
+	if (write_stands_in_line(f, file, data))
 		return write_block(f, file, req, data);
 	r = tfile_take(f, data, &taken);
 	if (r && write_blocks(f, r, &taken))
@@ -320,29 +348,93 @@ static ssize_t telemetry_file_write(struct fuse_file *file, struct fuse_request 
 	return FUSE_PARKED;
 }
 
-/* The first blocked write again. False: it still finds no room. */
-static bool files_retry_blocked(struct waiters *w)
+/* A blocked write again. False: it still finds no room. */
+static bool write_retry(const struct blocked_write *blocked, struct taken *taken)
 {
-	struct fuse_file *file;
+	struct tfile *f = tfile_of(blocked->file);
+	int r = tfile_take(f, blocked->data, taken);
 	struct wait_write wait;
-	struct taken taken;
-	struct bytes data;
-	struct tfile *f;
-	uint32_t flags;
-	int r;
 
-	if (!waiters_first_blocked(w, &file, &flags, &data))
-		return false;
-	f = tfile_of(file);
-	r = tfile_take(f, data, &taken);
-	if (r && write_blocks(f, r, &taken))
+	if (r && write_blocks(f, r, taken))
 		return false;
 	if (r)
-		waiters_answer_blocked(w, write_refused(f, data, &taken, r));
-	else if (write_waits(f, flags, &taken, data, &wait))
-		waiters_take_blocked(w, f->origin, &wait);
+		waiters_answer_blocked(blocked, write_refused(f, blocked->data, taken, r));
+	else if (write_waits(f, blocked->flags, taken, blocked->data, &wait))
+		waiters_take_blocked(blocked, f->origin, &wait);
 	else
-		waiters_answer_blocked(w, (ssize_t)data.len);
+		waiters_answer_blocked(blocked, (ssize_t)blocked->data.len);
+	return true;
+}
+
+static bool files_retry_first(struct waiters *w)
+{
+	struct blocked_write first;
+	struct taken taken;
+
+	return waiters_next_blocked(w, NULL, &first) && write_retry(&first, &taken);
+}
+
+static void write_give_up(const struct blocked_write *blocked)
+{
+	struct tfile *f = tfile_of(blocked->file);
+
+	telemetry_tell_stuck(f->telemetry, f->channel);
+	telemetry_count_full(f->telemetry);
+	tfile_give_up(f, blocked->data);
+	waiters_answer_blocked(blocked, -ENOSPC);
+}
+
+/* What a walk over the blocked writes found. */
+struct blocked_walk {
+	bool went_on; /* one of them did, or had an error */
+	bool is_disk; /* they wait for the disk */
+	uint64_t n_held;
+	struct blocked_write victim; /* the first one that holds room, or the first */
+};
+
+static struct blocked_walk files_walk_blocked(struct telemetry_files *files)
+{
+	struct waiters *w = telemetry_waiters(files->telemetry);
+	struct blocked_walk walk = {.victim = {.parked = NULL}};
+	struct blocked_write at, next;
+	struct taken taken;
+	bool more, has_next;
+
+	++files->walk;
+	for (more = waiters_next_blocked(w, NULL, &at); more; more = has_next, at = next) {
+		struct tfile *f = tfile_of(at.file);
+
+		has_next = waiters_next_blocked(w, at.parked, &next);
+		if (f->walk == files->walk)
+			continue;
+		if (write_retry(&at, &taken)) {
+			walk.went_on = true;
+			continue;
+		}
+		/* Behind it there may be more of the same open file. */
+		f->walk = files->walk;
+		walk.is_disk |= taken.is_disk;
+		if (!walk.victim.parked || (f->held && !walk.n_held))
+			walk.victim = at;
+		walk.n_held += f->held;
+	}
+	return walk;
+}
+
+/* The first one finds no room, and none comes from the queue: whoever can goes on, or somebody has to give up. False:
+ * they wait for who is not blocked. */
+static bool files_unblock(struct telemetry_files *files)
+{
+	struct blocked_walk walk;
+
+	if (telemetry_has_queued(files->telemetry) || !list_is_empty(&files->late))
+		return false;
+	walk = files_walk_blocked(files);
+	if (walk.went_on)
+		return true;
+	if (!walk.victim.parked || walk.is_disk || walk.n_held < telemetry_promised(files->telemetry))
+		return false;
+	write_give_up(&walk.victim);
 	return true;
 }
 
@@ -381,6 +473,8 @@ static int telemetry_file_fsync(struct fuse_file *file, struct fuse_request *req
 
 static bool tfile_is_writable(const struct tfile *f)
 {
+	if (tfile_is_promised_all(f))
+		return !telemetry_is_closed(f->telemetry);
 	if (f->channel->when_full == CHANNEL_FULL_BLOCK && waiters_has_blocked(tfile_waiters(f)))
 		return false;
 	return telemetry_is_writable(f->telemetry, f->channel);
@@ -411,7 +505,7 @@ static void files_wake(struct telemetry_files *files)
 void telemetry_files_on_room(struct telemetry_files *files)
 {
 	files_retry_late(files);
-	while (files_retry_blocked(telemetry_waiters(files->telemetry)))
+	while (files_retry_first(telemetry_waiters(files->telemetry)) || files_unblock(files))
 		;
 	files_wake(files);
 }

@@ -31,6 +31,7 @@ struct tfile {
 	struct buf partial;
 	uint64_t held;
 	uint64_t n_taken; /* writes */
+	uint64_t walk;    /* over the blocked writes, the last that came to one of its */
 	int refusing;     /* 0 or negative */
 	int refused; /* the error of the write that was not taken and can be repeated; 0 = none since one that was */
 	size_t refused_len; /* of its bytes */
@@ -44,6 +45,7 @@ struct taken {
 	bool is_split;        /* a part of them, or of the next one, is of another write */
 	size_t head_len;      /* of the first, bytes that were there before */
 	bool is_good;         /* it can be tried again: only the queue or the disk is in its way */
+	bool is_disk;         /* the queue is not */
 	uint64_t n_messages;  /* what was asked of the queue */
 	uint64_t n_bytes, n_held;
 };
@@ -57,6 +59,13 @@ void tfile_begin_write(struct tfile *f, struct bytes data);
 int tfile_take(struct tfile *f, struct bytes data, struct taken *taken);
 /* A write that could be tried again is not: the writer was told the error. After -EAGAIN any write may be next. */
 void tfile_refuse(struct tfile *f, struct bytes data, int error);
+
+/* The same, of one that holds room others wait for: it cannot be repeated, and nothing is held any more. */
+void tfile_give_up(struct tfile *f, struct bytes data);
+/* Whether what is promised is enough for the write. */
+bool tfile_is_promised(const struct tfile *f, struct bytes data);
+/* Whether that is so for any write that may follow. */
+bool tfile_is_promised_all(const struct tfile *f);
 
 /* Fills in what tfile_undo() needs. */
 void tfile_note_undo(const struct tfile *f, struct bytes data, const struct taken *taken,

@@ -149,15 +149,18 @@ int tfile_finish(struct tfile *f)
 }
 
 /* Room for what @taken asks, in place of what the file holds; which it holds again, unless this returns 0. */
-static int tfile_reserve(struct tfile *f, const struct taken *taken)
+static int tfile_reserve(struct tfile *f, struct taken *taken)
 {
 	uint64_t held = f->held;
 	int r;
 
 	tfile_lend(f);
 	r = telemetry_reserve(f->telemetry, f->channel, taken->n_messages, taken->n_bytes, taken->n_held);
-	if (r)
+	if (r) {
+		taken->is_disk = telemetry_has_room(f->telemetry, f->channel, taken->n_messages,
+						    taken->n_bytes, taken->n_held);
 		tfile_hold(f, held);
+	}
 	return r;
 }
 
@@ -273,13 +276,25 @@ static int raw_take(struct tfile *f, struct bytes data, struct taken *taken)
 	taken->is_good = true;
 	taken->n_messages = 1;
 	taken->n_bytes = data.len;
-	r = telemetry_reserve(f->telemetry, f->channel, 1, data.len, 0);
+	r = tfile_reserve(f, taken);
 	if (r)
 		return r;
 	return telemetry_append(f->telemetry, f->channel, f->origin, data, BYTES(NULL, 0), &taken->last);
 }
 
 /* --- telemetry.file: open to close ------------------------------------------------------------ */
+
+/* On a channel that blocks, a file has room to its end from its first write on: files that have some of it, and wait for
+ * more, would wait for one another. */
+static uint64_t file_hold_bytes(const struct tfile *f, size_t len)
+{
+	uint64_t overhead = telemetry_overhead(f->channel);
+	size_t max = telemetry_payload_max(f->telemetry, f->channel);
+
+	if (len + overhead <= f->held)
+		return f->held;
+	return f->channel->when_full == CHANNEL_FULL_BLOCK ? max + overhead : tfile_hold_bytes(f, len);
+}
 
 static int file_take(struct tfile *f, struct bytes data, struct taken *taken)
 {
@@ -292,7 +307,7 @@ static int file_take(struct tfile *f, struct bytes data, struct taken *taken)
 	if (f->refusing)
 		return f->refusing;
 	taken->is_good = true;
-	taken->n_held = tfile_hold_bytes(f, len);
+	taken->n_held = file_hold_bytes(f, len);
 	r = buf_reserve(&f->partial, data.len, &at);
 	if (!r)
 		r = tfile_reserve(f, taken);
@@ -320,6 +335,36 @@ static int framing_take(struct tfile *f, struct bytes data, struct taken *taken)
 		break;
 	}
 	return -EINVAL;
+}
+
+bool tfile_is_promised(const struct tfile *f, struct bytes data)
+{
+	size_t n_partial = buf_len(&f->partial), max = telemetry_payload_max(f->telemetry, f->channel);
+	struct lines lines;
+
+	if (f->framing == FRAMING_FILE)
+		return n_partial + data.len + telemetry_overhead(f->channel) <= f->held;
+	if (f->framing == FRAMING_RAW || !f->held)
+		return false;
+	lines = lines_scan(data, n_partial, max);
+	return !lines.too_long &&
+	       lines.n_bytes + lines.n_messages * telemetry_overhead(f->channel) +
+			       tfile_hold_bytes(f,
+						data.len - lines.rest_at + (lines.rest_at ? 0 : n_partial)) <=
+		       f->held;
+}
+
+bool tfile_is_promised_all(const struct tfile *f)
+{
+	return f->framing == FRAMING_FILE &&
+	       f->held >= telemetry_payload_max(f->telemetry, f->channel) + telemetry_overhead(f->channel);
+}
+
+void tfile_give_up(struct tfile *f, struct bytes data)
+{
+	if (f->framing != FRAMING_RAW)
+		tfile_drop_partial(
+			f, f->framing == FRAMING_LINES && data.data[data.len - 1] == '\n' ? 0 : -ENOSPC);
 }
 
 int tfile_take(struct tfile *f, struct bytes data, struct taken *taken)

@@ -338,32 +338,36 @@ struct bytes waiters_blocked_bytes(struct fuse_parked *parked)
 	return BYTES(waiter->data, waiter->len);
 }
 
-bool waiters_first_blocked(struct waiters *w, struct fuse_file **file, uint32_t *flags, struct bytes *data)
+bool waiters_next_blocked(struct waiters *w, struct fuse_parked *after, struct blocked_write *out)
 {
-	struct list *link = list_first(&w->blocked);
+	struct list *link = after ? container_of(after, struct waiter, parked)->link.next : w->blocked.next;
 	struct waiter *waiter;
 
-	if (!link)
+	if (link == &w->blocked)
 		return false;
 	waiter = container_of(link, struct waiter, link);
-	*file = waiter->parked.file;
-	*flags = waiter->flags;
-	*data = BYTES(waiter->data, waiter->len);
+	*out = (struct blocked_write){
+		.parked = &waiter->parked,
+		.file = waiter->parked.file,
+		.flags = waiter->flags,
+		.data = BYTES(waiter->data, waiter->len),
+	};
 	return true;
 }
 
-void waiters_answer_blocked(struct waiters *w, ssize_t result)
+void waiters_answer_blocked(const struct blocked_write *blocked, ssize_t result)
 {
-	waiter_answer(container_of(list_first(&w->blocked), struct waiter, link), result);
+	waiter_answer(container_of(blocked->parked, struct waiter, parked), result);
 }
 
-void waiters_take_blocked(struct waiters *w, struct origin *origin, const struct wait_write *write)
+void waiters_take_blocked(const struct blocked_write *blocked, struct origin *origin,
+			  const struct wait_write *write)
 {
-	struct waiter *waiter = container_of(list_first(&w->blocked), struct waiter, link);
+	struct waiter *waiter = container_of(blocked->parked, struct waiter, parked);
 
 	free(waiter->data);
 	waiter->data = NULL;
-	w->n_blocked_bytes -= waiter->len;
+	waiter->owner->n_blocked_bytes -= waiter->len;
 	waiter->len = 0;
 	waiter->kind = WAITER_WRITE;
 	list_remove(&waiter->link);

@@ -101,11 +101,20 @@ bool waiters_has_blocked(const struct waiters *w);
 /* The bytes of a blocked write; none when the request waits for something else. */
 struct bytes waiters_blocked_bytes(struct fuse_parked *parked);
 
-/* The first blocked write. @flags: those of the write. False: there is none. Borrowed until it is answered. */
-bool waiters_first_blocked(struct waiters *w, struct fuse_file **file, uint32_t *flags, struct bytes *data);
+/* Borrowed until it is answered. */
+struct blocked_write {
+	struct fuse_parked *parked;
+	struct fuse_file *file;
+	uint32_t flags; /* those of the write */
+	struct bytes data;
+};
+
+/* The blocked write that came after @after, NULL: the first. False: there is none. */
+bool waiters_next_blocked(struct waiters *w, struct fuse_parked *after, struct blocked_write *out);
 /* Answers it; or lets it wait as any other write, now that it was taken. */
-void waiters_answer_blocked(struct waiters *w, ssize_t result);
-void waiters_take_blocked(struct waiters *w, struct origin *origin, const struct wait_write *write);
+void waiters_answer_blocked(const struct blocked_write *blocked, ssize_t result);
+void waiters_take_blocked(const struct blocked_write *blocked, struct origin *origin,
+			  const struct wait_write *write);
 
 /* --- outcomes --------------------------------------------------------------------------------- */
 

@@ -104,7 +104,7 @@ static void await_blocked(struct lab *lab)
 }
 
 /* Begins a line, and writes the rest of one and the beginning of the next until it is killed. */
-static pid_t write_lines_in_a_process(struct lab *lab)
+static pid_t write_lines_in_a_process(struct lab *lab, const char *name)
 {
 	static char rest[1002];
 	char path[LAB_PATH_MAX];
@@ -112,7 +112,7 @@ static pid_t write_lines_in_a_process(struct lab *lab)
 
 	memset(rest, 'y', sizeof(rest));
 	rest[1000] = '\n';
-	snprintf(path, sizeof(path), "%s", lab_path(lab, "telemetry"));
+	snprintf(path, sizeof(path), "%s", lab_path(lab, name));
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
@@ -134,7 +134,7 @@ TEST_F(room, who_waits_in_the_middle_of_a_line_keeps_nobody_busy)
 
 	start_without_hub(&self->lab, QUEUE_1_MIB);
 	shell(&self->lab, "echo block > $M/channels/default/when-full");
-	pid = write_lines_in_a_process(&self->lab);
+	pid = write_lines_in_a_process(&self->lab, "telemetry");
 	await_blocked(&self->lab);
 	expect_quiet(&self->lab);
 	n = lab_status_number(&self->lab, "written");
@@ -142,6 +142,46 @@ TEST_F(room, who_waits_in_the_middle_of_a_line_keeps_nobody_busy)
 	/* It goes on. */
 	lab_await_state(&self->lab, "connected");
 	while (lab_status_number(&self->lab, "written") < n + 1000)
+		;
+	ASSERT_EQ(kill(pid, SIGKILL), 0);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+}
+
+TEST_F(room, files_larger_than_the_queue_together)
+{
+	struct lab *lab = &self->lab;
+
+	lab_start_emulator(lab, NULL);
+	lab_configure(lab, QUEUE_1_MIB);
+	lab_start_daemon(lab);
+	lab_await_state(lab, "connected");
+	shell(lab, "echo block > $M/channels/default/when-full");
+	shell(lab, "for i in 1 2 3 4 5 6 7 8; do\n"
+		   "	dd if=/dev/zero bs=10000 count=24 of=$M/telemetry.file status=none & pids+=($!)\n"
+		   "done\n"
+		   "for pid in ${pids[@]}; do wait $pid || exit; done");
+	EXPECT_EQ(lab_status_number(lab, "written"), 8u);
+}
+
+/* The directory of a channel goes while somebody waits in it. */
+TEST_F(room, a_channel_is_removed_under_its_writer)
+{
+	struct lab *lab = &self->lab;
+	unsigned long n;
+	int status;
+	pid_t pid;
+
+	start_without_hub(lab, QUEUE_1_MIB);
+	shell(lab, "echo block > $M/channels/default/when-full; mkdir $M/channels/c; "
+		   "echo block > $M/channels/c/when-full");
+	pid = write_lines_in_a_process(lab, "channels/c/telemetry");
+	await_blocked(lab);
+	shell(lab, "rmdir $M/channels/c");
+	expect_quiet(lab);
+	n = lab_status_number(lab, "written");
+	lab_start_emulator(lab, NULL);
+	lab_await_state(lab, "connected");
+	while (lab_status_number(lab, "acknowledged") < n)
 		;
 	ASSERT_EQ(kill(pid, SIGKILL), 0);
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);

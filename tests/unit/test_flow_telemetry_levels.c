@@ -448,6 +448,105 @@ TEST_F(levels, an_interrupted_piece_of_a_line_was_not_written)
 	files_line_expect_none(&self->rig);
 }
 
+/* --- blocked, with nothing in the queue ------------------------------------------------------- */
+
+static char piece[250000];
+
+static uint64_t open_blocking(struct fixture_levels *self, uint64_t node)
+{
+	EXPECT_EQ(channel_set_when_full(files_line_default(&self->rig), CHANNEL_FULL_BLOCK), 0);
+	return fuse_line_open(&self->rig.line, node, O_WRONLY);
+}
+
+static uint64_t write_piece(struct fixture_levels *self, uint64_t node, uint64_t fh, size_t len)
+{
+	uint64_t write;
+
+	memset(piece, 'p', sizeof(piece));
+	write = fuse_line_write(&self->rig.line, node, fh, O_WRONLY, BYTES(piece, len));
+	files_line_turn(&self->rig);
+	return write;
+}
+
+TEST_F(levels, files_that_block_do_not_wait_for_one_another)
+{
+	uint64_t fh[5], writes[5];
+
+	rig(self, false, 0);
+	for (int i = 0; i < 5; ++i) {
+		fh[i] = open_blocking(self, self->whole);
+		writes[i] = write_piece(self, self->whole, fh[i], 10000);
+	}
+	for (int i = 0; i < 3; ++i) {
+		EXPECT_EQ(result(self, writes[i]), 0);
+		EXPECT_NE(fuse_line_poll(&self->rig.line, self->whole, fh[i]) & POLLOUT, 0u);
+		EXPECT_EQ(result(self, write_piece(self, self->whole, fh[i], 240000)), 0);
+	}
+	EXPECT_EQ(result(self, writes[3]), FUSE_LINE_WAITS);
+	EXPECT_EQ(result(self, writes[4]), FUSE_LINE_WAITS);
+	for (int i = 0; i < 3; ++i)
+		fuse_line_release(&self->rig.line, self->whole, fh[i]);
+	files_line_take(&self->rig, UINT64_MAX);
+	files_line_turn(&self->rig);
+	for (int i = 3; i < 5; ++i) {
+		EXPECT_EQ(result(self, writes[i]), 0);
+		fuse_line_release(&self->rig.line, self->whole, fh[i]);
+	}
+	files_line_take(&self->rig, UINT64_MAX);
+	EXPECT_EQ(journal_n_bytes(self->rig.journal), 0u);
+}
+
+TEST_F(levels, of_lines_that_wait_for_one_another_one_fails)
+{
+	uint64_t fh[5], writes[5];
+
+	rig(self, false, 0);
+	for (int i = 0; i < 5; ++i) {
+		fh[i] = open_blocking(self, self->lines);
+		writes[i] = write_piece(self, self->lines, fh[i], i == 4 ? 240000 : 200000);
+		EXPECT_EQ(result(self, writes[i]), 0);
+	}
+	for (int i = 0; i < 5; ++i) {
+		writes[i] = write_piece(self, self->lines, fh[i], 10000);
+		if (i < 4)
+			EXPECT_EQ(result(self, writes[i]), FUSE_LINE_WAITS);
+	}
+	EXPECT_EQ(result(self, writes[0]), -ENOSPC);
+	EXPECT_TRUE(strstr(self->rig.events, "queue-full: a write to channel default failed") != NULL);
+	for (int i = 1; i < 5; ++i)
+		EXPECT_EQ(result(self, writes[i]), 0);
+	/* Up to the end of that line, and then it goes on. */
+	EXPECT_EQ(write_file(self, self->lines, fh[0], 0, "end\n"), -ENOSPC);
+	EXPECT_EQ(write_file(self, self->lines, fh[0], 0, "good\n"), 0);
+	for (int i = 0; i < 5; ++i)
+		fuse_line_release(&self->rig.line, self->lines, fh[i]);
+	EXPECT_EQ(files_line_n_queued(&self->rig), 5u);
+	files_line_take(&self->rig, UINT64_MAX);
+	EXPECT_EQ(journal_n_bytes(self->rig.journal), 0u);
+}
+
+TEST_F(levels, who_waits_for_a_message_under_way_holds_up_nobody)
+{
+	uint64_t fh[4], large, small;
+
+	rig(self, false, 0);
+	for (int i = 0; i < 4; ++i) {
+		fh[i] = open_blocking(self, self->lines);
+		EXPECT_EQ(result(self, write_piece(self, self->lines, fh[i], 250000)), 0);
+	}
+	large = write_piece(self, self->raw, open_raw(self), 100000);
+	EXPECT_EQ(result(self, large), FUSE_LINE_WAITS);
+	small = write_raw(self, open_raw(self), 0, "x");
+	files_line_turn(&self->rig);
+	EXPECT_EQ(result(self, small), 0);
+	EXPECT_EQ(result(self, large), FUSE_LINE_WAITS);
+	/* The end of a message needs no more room than it has. */
+	EXPECT_EQ(write_file(self, self->lines, fh[0], 0, "\n"), 0);
+	files_line_take(&self->rig, UINT64_MAX);
+	files_line_turn(&self->rig);
+	EXPECT_EQ(result(self, large), 0);
+}
+
 TEST_F(levels, what_never_fits_does_not_wait)
 {
 	static char lines[290000];
