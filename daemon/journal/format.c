@@ -15,6 +15,8 @@
 
 #define JOURNAL_VERSION      1
 #define JOURNAL_PRIORITY_MAX 9
+/* Bytes of CRC for each byte that is passed. By chance it is 21 at most, see format.h. */
+#define JOURNAL_CRC_PER_BYTE 64
 
 static const uint8_t identity_magic[8] = {'I', 'O', 'T', 'H', 'U', 'B', 'J', '1'};
 
@@ -263,9 +265,9 @@ void journal_record_withdraw(uint8_t *at)
 	commit_store(at, commit_load(at) ^ JOURNAL_COMMIT_PUBLISHED ^ JOURNAL_COMMIT_WITHDRAWN);
 }
 
-/* What is at @at, with @left bytes from there to the end of the segment, at least a header; @word: its commit word
- * without the mask. *@out: its lengths, unless NOTHING. */
-static enum journal_found record_check(const uint8_t *at, uint64_t left, uint64_t id, uint32_t word,
+/* What may be at @at, with @left bytes from there to the end of the segment, at least a header; @word: its commit word
+ * without the mask. *@out: its lengths, unless NOTHING. Its CRC is still to be computed. */
+static enum journal_found record_guess(const uint8_t *at, uint64_t left, uint32_t word,
 				       struct record_lengths *out)
 {
 	enum journal_found found = commit_meaning(word);
@@ -273,10 +275,27 @@ static enum journal_found record_check(const uint8_t *at, uint64_t left, uint64_
 	if (found == JOURNAL_FOUND_NOTHING || at[46] > JOURNAL_PRIORITY_MAX || at[47] != 0)
 		return JOURNAL_FOUND_NOTHING;
 	*out = lengths_load(at);
-	if (journal_record_bytes(out->properties, out->payload) > left ||
-	    get_u32(at + 4) != record_crc(id, at, *out))
-		return JOURNAL_FOUND_NOTHING;
-	return found;
+	return journal_record_bytes(out->properties, out->payload) > left ? JOURNAL_FOUND_NOTHING : found;
+}
+
+static bool record_is_whole(const uint8_t *at, uint64_t id, struct record_lengths lengths)
+{
+	return get_u32(at + 4) == record_crc(id, at, lengths);
+}
+
+static void record_header(const uint8_t *at, struct record_lengths lengths, struct journal_header *out)
+{
+	*out = (struct journal_header){
+		.properties_len = lengths.properties,
+		.payload_len = lengths.payload,
+		.sequence = get_u64(at + 16),
+		.index = get_u64(at + 24),
+		.time_ms = get_u64(at + 32),
+		.ttl_s = get_u32(at + 40),
+		.channel = get_u16(at + 44),
+		.priority = at[46],
+		.origin = get_u64(at + 48),
+	};
 }
 
 enum journal_found journal_record_at(struct bytes segment, uint64_t id, uint64_t offset,
@@ -290,25 +309,35 @@ enum journal_found journal_record_at(struct bytes segment, uint64_t id, uint64_t
 	    segment.len - offset < JOURNAL_RECORD_HEADER_BYTES)
 		return JOURNAL_FOUND_NOTHING;
 	at = segment.data + offset;
-	found = record_check(at, segment.len - offset, id, commit_load(at) ^ commit_mask(id), &lengths);
-	if (found == JOURNAL_FOUND_NOTHING)
-		return found;
-	*out = (struct journal_header){
-		.properties_len = lengths.properties,
-		.payload_len = lengths.payload,
-		.sequence = get_u64(at + 16),
-		.index = get_u64(at + 24),
-		.time_ms = get_u64(at + 32),
-		.ttl_s = get_u32(at + 40),
-		.channel = get_u16(at + 44),
-		.priority = at[46],
-		.origin = get_u64(at + 48),
-	};
-	*out_size = journal_record_bytes(out->properties_len, out->payload_len);
+	found = record_guess(at, segment.len - offset, commit_load(at) ^ commit_mask(id), &lengths);
+	if (found == JOURNAL_FOUND_NOTHING || !record_is_whole(at, id, lengths))
+		return JOURNAL_FOUND_NOTHING;
+	record_header(at, lengths, out);
+	*out_size = journal_record_bytes(lengths.properties, lengths.payload);
 	return found;
 }
 
-uint64_t journal_record_find(struct bytes segment, uint64_t id, uint64_t offset)
+/* The record at @at, which may take that much budget; what it takes for nothing is taken off. */
+static bool record_try(const uint8_t *at, uint64_t left, uint64_t id, uint32_t mask, uint64_t *budget,
+		       struct record_lengths *out)
+{
+	uint32_t word = commit_load(at);
+	uint64_t size;
+
+	if (word == JOURNAL_COMMIT_RESERVED ||
+	    record_guess(at, left, word ^ mask, out) == JOURNAL_FOUND_NOTHING)
+		return false;
+	size = journal_record_bytes(out->properties, out->payload);
+	if (size > *budget)
+		return false;
+	if (record_is_whole(at, id, *out))
+		return true;
+	*budget -= size;
+	return false;
+}
+
+uint64_t journal_record_next(struct bytes segment, uint64_t id, uint64_t offset, uint64_t *budget,
+			     struct journal_header *out, uint64_t *out_size)
 {
 	uint32_t mask = commit_mask(id);
 
@@ -320,11 +349,21 @@ uint64_t journal_record_find(struct bytes segment, uint64_t id, uint64_t offset)
 	for (; offset + JOURNAL_RECORD_HEADER_BYTES <= segment.len; offset += JOURNAL_ALIGNMENT) {
 		const uint8_t *at = segment.data + offset;
 		struct record_lengths lengths;
-		uint32_t word = commit_load(at);
 
-		if (word != JOURNAL_COMMIT_RESERVED && record_check(at, segment.len - offset, id, word ^ mask,
-								    &lengths) != JOURNAL_FOUND_NOTHING)
+		if (record_try(at, segment.len - offset, id, mask, budget, &lengths)) {
+			record_header(at, lengths, out);
+			*out_size = journal_record_bytes(lengths.properties, lengths.payload);
 			return offset;
+		}
+		*budget += JOURNAL_CRC_PER_BYTE * JOURNAL_ALIGNMENT;
 	}
 	return segment.len;
+}
+
+uint64_t journal_record_find(struct bytes segment, uint64_t id, uint64_t offset)
+{
+	struct journal_header header;
+	uint64_t budget = segment.len, size;
+
+	return journal_record_next(segment, id, offset, &budget, &header, &size);
 }

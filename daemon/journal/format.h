@@ -6,7 +6,7 @@
  * What a journal's segment is on the disk, byte by byte. Pure: bytes in, bytes out.
  *
  * A segment is one file, `ID.segment` with ID in 16 hexadecimal digits, of a fixed size: a power of two from
- * 64 KiB on. All numbers are little-endian.
+ * 64 KiB to 4 GiB. All numbers are little-endian.
  *
  *        0  identity   256 bytes, written before the first record and never changed
  *      512  state 0    512 bytes ┐ written in turn; the valid one with the larger generation counts, so that
@@ -40,7 +40,7 @@
  *       24  u64 records before this offset are stored
  *       32  u64 end: 0 while records may be added; then the offset behind the last one
  *       40  u64 index behind the last record, valid with end
- *       48  u64 sequence of the last record, valid with end; 0 = there is none
+ *       48  u64 sequence of the last record when the state was written; 0 = there is none
  *       56  128 bit i (of byte i / 8, from the lowest): the record `first not done + i` is done with too
  *      184  zeros up to 507
  *      508  u32 CRC-32C of bytes 0 to 507, started with the 8 bytes of the id
@@ -95,6 +95,7 @@
 #define JOURNAL_RECORD_HEADER_BYTES 56
 #define JOURNAL_ALIGNMENT           8
 #define JOURNAL_SEGMENT_BYTES_MIN   (UINT64_C(64) << 10)
+#define JOURNAL_SEGMENT_BYTES_MAX   (UINT64_C(4) << 30)
 #define JOURNAL_CHANNEL_NAME_MAX    64
 /* Records that can be done with before one that is not. */
 #define JOURNAL_WINDOW           1024
@@ -189,5 +190,13 @@ enum journal_found journal_record_at(struct bytes segment, uint64_t id, uint64_t
 /* The first place at or behind @offset with a RECORD or WITHDRAWN; segment.len when there is none. Takes time in proportion to
  * what it passes, see above. */
 uint64_t journal_record_find(struct bytes segment, uint64_t id, uint64_t offset);
+
+/*
+ * The same, for who looks at one record after the other: @out and @out_size are of what is there. *@budget: the bytes
+ * of CRC that may still be computed for nothing, segment.len at first; it grows with what is passed. Only who knows the id can
+ * use it up, with what looks like many long records: then those that are longer are no records.
+ */
+uint64_t journal_record_next(struct bytes segment, uint64_t id, uint64_t offset, uint64_t *budget,
+			     struct journal_header *out, uint64_t *out_size);
 
 #endif

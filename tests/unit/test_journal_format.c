@@ -617,4 +617,43 @@ TEST(a_hostile_payload_is_passed_in_time)
 	free(data);
 }
 
+/* Who knows the id can make each place look like a long record. */
+TEST(a_hostile_file_is_passed_in_time)
+{
+	struct journal_identity identity = usual;
+	struct segment_make make;
+	struct journal_header header;
+	struct timespec start, end;
+	uint64_t budget, size, at;
+	uint32_t word;
+
+	identity.size = (uint64_t)8 << 20;
+	make.data = aligned_alloc(4096, identity.size);
+	ASSERT_TRUE(make.data != NULL);
+	memset(make.data, 0, identity.size);
+	segment_make_init(&make, make.data, &identity, 1);
+	segment_make_add(&make, BYTES("", 0), BYTES("first", 5));
+	memcpy(&word, make.data + JOURNAL_HEADER_BYTES, sizeof(word));
+	for (at = make.head; at < identity.size; at += 16) {
+		uint32_t lengths[4] = {word, 0, htole32((uint32_t)(identity.size - at) / 2), 0x90000};
+
+		memcpy(make.data + at, lengths, 16);
+	}
+	make.head = identity.size - 4096;
+	at = segment_make_add(&make, BYTES("", 0), BYTES("last", 4));
+	budget = identity.size;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &start);
+	EXPECT_EQ(journal_record_next(segment_make_bytes(&make), usual.id, 0, &budget, &header, &size),
+		  (uint64_t)JOURNAL_HEADER_BYTES);
+	EXPECT_EQ(header.sequence, 1u);
+	EXPECT_EQ(journal_record_next(segment_make_bytes(&make), usual.id, JOURNAL_HEADER_BYTES + size,
+				      &budget, &header, &size),
+		  at);
+	EXPECT_EQ(header.sequence, 2u);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
+	TEST_LOG("%ld ms", (end.tv_sec - start.tv_sec) * 1000 + (end.tv_nsec - start.tv_nsec) / 1000000);
+	EXPECT_LT(end.tv_sec - start.tv_sec, 5);
+	free(make.data);
+}
+
 TEST_HARNESS_MAIN
