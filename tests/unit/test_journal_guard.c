@@ -76,6 +76,7 @@ TEST_F(guard, what_is_cut_reads_as_zeros)
 	volatile const uint8_t *map = self->map;
 
 	EXPECT_EQ(map[self->len - 1], 'x');
+	EXPECT_EQ(journal_guard_hit_end(self->range), 0u);
 	EXPECT_FALSE(journal_guard_take_hit(self->range));
 	ASSERT_EQ(ftruncate(self->fd, (off_t)self->page_bytes), 0);
 	EXPECT_EQ(map[0], 'x');
@@ -85,6 +86,7 @@ TEST_F(guard, what_is_cut_reads_as_zeros)
 	EXPECT_EQ(map[3 * self->page_bytes], 0);
 	EXPECT_EQ(map[self->len - 100], 0);
 	expect_hit(self, 3);
+	EXPECT_EQ(journal_guard_hit_end(self->range), (uintptr_t)self->map + self->len);
 	/* Those pages are there now. */
 	EXPECT_EQ(map[self->page_bytes], 0);
 	EXPECT_EQ(n_signals, 3);
@@ -100,6 +102,7 @@ TEST_F(guard, what_is_cut_can_be_written)
 	memcpy(self->map + self->page_bytes - 100, text, sizeof(text));
 	expect_hit(self, 2);
 	EXPECT_MEMEQ(self->map + self->page_bytes - 100, text, sizeof(text));
+	EXPECT_EQ(journal_guard_hit_end(self->range), (uintptr_t)self->map + 2 * self->page_bytes);
 	EXPECT_EQ(lseek(self->fd, 0, SEEK_END), 0);
 }
 
@@ -197,6 +200,7 @@ TEST(no_guard_and_no_range_are_fine)
 	EXPECT_TRUE(!journal_guard_add(NULL, &byte, 1));
 	journal_guard_remove(NULL);
 	EXPECT_FALSE(journal_guard_take_hit(NULL));
+	EXPECT_EQ(journal_guard_hit_end(NULL), 0u);
 }
 
 TEST_HARNESS_MAIN
