@@ -125,15 +125,19 @@ static void damage_on_timer(struct loop_timer *timer, uint64_t now_ns)
 {
 	struct journal *j = container_of(timer, struct journal, damage_timer);
 	uint64_t n_records = j->stats.n_damaged - j->n_damage_told;
-	char text[160];
+	char text[240];
+	int n = snprintf(text, sizeof(text),
+			 "damage in the journal: records lost: %" PRIu64 ", files set aside: %" PRIu64
+			 "; what is left of them is in its directory damaged",
+			 n_records, j->n_files_aside);
 
-	snprintf(text, sizeof(text),
-		 "damage in the journal: records lost: %" PRIu64 ", files set aside: %" PRIu64
-		 "; what is left of them is in its directory damaged",
-		 n_records, j->n_files_aside);
+	if (j->n_files_left)
+		snprintf(text + n, sizeof(text) - (size_t)n,
+			 "; files that cannot be read, left until the next start: %" PRIu64, j->n_files_left);
 	log_error(j->log, "%s", text);
 	j->n_damage_told = j->stats.n_damaged;
 	j->n_files_aside = 0;
+	j->n_files_left = 0;
 	j->n_copies = 0;
 	j->damage_at_ns = now_ns + EVENT_EVERY_NS;
 	journal_event(j, "journal-damaged", text);
@@ -174,6 +178,13 @@ void damage_set_file_aside(struct journal *j, const char *name)
 	damaged_make_room(dir_fd, (uint64_t)st.st_blocks * 512);
 	if (renameat(j->dir.fd, name, dir_fd, name) < 0)
 		log_warning(j->log, "cannot move %s to damaged: %s", name, strerror(errno));
+}
+
+void damage_leave_file(struct journal *j, const char *name, int error)
+{
+	log_error(j->log, "cannot read %s of the journal: %s", name, strerror(-error));
+	++j->n_files_left;
+	damage_tell_later(j);
 }
 
 void damage_init(struct journal *j)

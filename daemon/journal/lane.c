@@ -405,6 +405,8 @@ int lane_write_state(struct journal_lane *lane, struct journal_segment *segment)
 	for (uint64_t i = 0; i < n; ++i)
 		if (lane_bit(lane, state->done_index + i))
 			state->done[i / 8] |= (uint8_t)(1u << (i % 8));
+	/* When all are done with, recovery looks at none of them. */
+	state->last_sequence = segment->last_sequence;
 	segment->is_dirty = false;
 	return segment_write_state(segment);
 }

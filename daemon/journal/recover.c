@@ -118,55 +118,90 @@ static int names_read(struct journal *j, struct names *names)
 
 /* --- one segment ------------------------------------------------------------------------------ */
 
+/* A checksum says that somebody wrote it, not that it makes sense: counting goes on from these. No more records come
+ * before it than there is room for. */
+static bool record_is_sane(const struct journal_segment *segment, const struct journal_header *header,
+			   uint64_t offset)
+{
+	return header->sequence < INT64_MAX &&
+	       header->index - segment->identity.first_index <=
+		       (offset - JOURNAL_HEADER_BYTES) / JOURNAL_RECORD_HEADER_BYTES;
+}
+
 /*
  * Finds the records of a segment without an end. What was stored behind the last good one is a hole, of one record at
- * least: the sender meets it and counts it.
+ * least: the sender meets it and counts it. Returns the offset behind the last good one.
  */
-static void segment_scan(struct journal_segment *segment)
+static uint64_t segment_scan(struct journal_segment *segment)
 {
-	struct bytes all = segment_bytes(segment);
-	uint64_t offset = segment->state.done_offset, id = segment->identity.id, size;
+	struct bytes used = BYTES(segment->map, segment->file_bytes);
+	uint64_t offset = segment->state.done_offset, id = segment->identity.id, budget = used.len, size, end;
 	struct journal_header header;
 
 	segment->head = segment->state.done_offset;
 	segment->next_index = segment->state.done_index;
+	segment->last_sequence = segment->state.last_sequence;
 	segment->is_whole = true;
-	while (offset < all.len) {
-		if (journal_record_at(all, id, offset, &header, &size) == JOURNAL_FOUND_NOTHING) {
-			offset = journal_record_find(all, id, offset + JOURNAL_ALIGNMENT);
-			continue;
-		}
-		offset += size;
-		if (header.index < segment->next_index)
+	for (;; offset += size) {
+		offset = journal_record_next(used, id, offset, &budget, &header, &size);
+		if (offset >= used.len)
+			break;
+		if (!record_is_sane(segment, &header, offset))
+			fprintf(stderr, "INSANE first %lu index %lu offset %lu seq %lu\n",
+				segment->identity.first_index, header.index, offset, header.sequence);
+		if (header.index < segment->next_index || !record_is_sane(segment, &header, offset))
 			continue;
 		segment->is_whole &= header.index == segment->next_index;
-		segment->head = offset;
+		segment->head = offset + size;
 		segment->next_index = header.index + 1;
-		segment->last_sequence = header.sequence;
+		if (header.sequence > segment->last_sequence)
+			segment->last_sequence = header.sequence;
 	}
-	if (segment->head < segment->state.stored_offset) {
+	end = segment->head;
+	if (end < segment->state.stored_offset) {
 		segment->head = segment->state.stored_offset;
 		++segment->next_index;
 		segment->is_whole = false;
 	}
+	return end;
 }
 
-/* Returns 0 or the error of mapping the file. */
+/*
+ * The same for a file on a disk that may not read: a page of zeros would be taken for the end. Returns 0; 1: there is a
+ * good record behind all that cannot be read, so the end is right for now; -EIO: nobody knows where it ends; or the error of
+ * mapping the file.
+ */
+static int segment_try_scan(struct journal_segment *segment)
+{
+	uint64_t end, hit_end;
+	int r = segment_map(segment);
+
+	if (r)
+		return r;
+	end = segment_scan(segment);
+	hit_end = segment_was_hit(segment) ? segment_hit_end(segment) : 0;
+	segment_unmap(segment);
+	if (!hit_end)
+		return 0;
+	return end >= hit_end ? 1 : -EIO;
+}
+
+/* Returns 0 or the error, after which the file is as it was. */
 static int segment_recover(struct journal_segment *segment)
 {
 	struct journal_state *state = &segment->state;
-	int r;
+	int r = state->end_offset ? 0 : segment_try_scan(segment);
 
-	if (!state->end_offset) {
-		r = segment_map(segment);
-		if (r)
-			return r;
-		segment_scan(segment);
-		segment_unmap(segment);
+	/* Once more: it may have been for a moment. */
+	if (r == 1 || r == -EIO)
+		r = segment_try_scan(segment);
+	if (r < 0)
+		return r;
+	/* An end that is not sure, or cannot be written, is found again next time. */
+	if (!state->end_offset && r == 0) {
 		state->end_offset = segment->head;
 		state->end_index = segment->next_index;
 		state->last_sequence = segment->last_sequence;
-		/* When it cannot be written it is scanned again next time. */
 		segment_write_state(segment);
 	}
 	segment->recovered_head = segment->head;
@@ -243,10 +278,9 @@ static int lane_of(struct journal *j, const struct journal_segment *segment, str
 	return r;
 }
 
-/* The file stays; it is not looked at again before the next start. */
 static void leave_alone(struct journal *j, struct journal_segment *segment, int error)
 {
-	log_error(j->log, "cannot read %s of the journal: %s", segment->name, strerror(-error));
+	damage_leave_file(j, segment->name, error);
 	segment_free(segment);
 }
 
@@ -323,7 +357,7 @@ static ssize_t open_all(struct journal *j, const struct names *names, struct jou
 		else if (r == -ENOMEM)
 			goto fail;
 		else if (r)
-			log_error(j->log, "cannot open %s of the journal: %s", names->at[i], strerror(-r));
+			damage_leave_file(j, names->at[i], r);
 		else if (segment->identity.kind == JOURNAL_KIND_SPARE)
 			spares_give(j->spares, segment);
 		else

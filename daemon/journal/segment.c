@@ -6,8 +6,8 @@
  * fault finds room on a full disk. The header is written with pwrite(2), which reports an error that a mapping could only
  * report as a signal. Then the file is mapped, shared, and everything goes through the mapping.
  *
- * Invariants: map and fd are there exactly while n_users > 0; the file's length is identity.size or less, and a
- * file of less is made longer or its missing end is covered with zeros before anybody sees the mapping.
+ * Invariants: map and fd are there exactly while n_users > 0. The missing end of a file that was cut is covered with
+ * zeros before anybody sees the mapping; it is never made longer, because its size is only what its header says.
  *
  * What is left behind by a crash of the machine: a file that segment_new() made and nobody synced may be missing, empty
  * or without its header. The owner syncs file and directory before it calls anything in it stored, so such a file
@@ -50,7 +50,8 @@ int segment_disk_error(int error)
 
 static bool size_is_valid(uint64_t size)
 {
-	return size >= JOURNAL_SEGMENT_BYTES_MIN && size <= PTRDIFF_MAX && (size & (size - 1)) == 0;
+	return size >= JOURNAL_SEGMENT_BYTES_MIN && size <= JOURNAL_SEGMENT_BYTES_MAX &&
+	       (size & (size - 1)) == 0;
 }
 
 int segment_random_id(uint64_t *id)
@@ -185,16 +186,37 @@ void segment_begin(struct journal_segment *segment, const struct journal_identit
 
 /* --- mapping ---------------------------------------------------------------------------------- */
 
-/* Pages behind the end of a file that was cut, and cannot be made longer, are zeros. */
-static int cover_missing(uint8_t *map, uint64_t file_bytes, uint64_t size)
+static uint64_t page_round_up(uint64_t n)
 {
 	uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
-	uint64_t from = (file_bytes + page_bytes - 1) & ~(page_bytes - 1);
 
+	return (n + page_bytes - 1) / page_bytes * page_bytes;
+}
+
+/* As far as there is more than zeros: the last page of a file is whole in memory. */
+static void set_file_bytes(struct journal_segment *segment, const struct stat *st)
+{
+	uint64_t n = page_round_up((uint64_t)st->st_size);
+
+	segment->file_bytes = n < segment->identity.size ? n : segment->identity.size;
+}
+
+/* Pages behind the end of a file that was cut are zeros. */
+static int cover_missing(uint8_t *map, uint64_t from, uint64_t size)
+{
 	if (from < size && mmap(map + from, (size_t)(size - from), PROT_READ | PROT_WRITE,
-				MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
+				MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED)
 		return -errno;
 	return 0;
+}
+
+/* Returns 0, or -EMFILE: there is a guard, and it has no place left. */
+static int guard_map(struct journal_segment *segment, uint8_t *map)
+{
+	struct journal_guard *guard = segment->dir->guard;
+
+	segment->range = journal_guard_add(guard, map, (size_t)segment->identity.size);
+	return guard && !segment->range ? -EMFILE : 0;
 }
 
 /* Maps the file open as @fd, which is the segment's when this returns 0. */
@@ -203,25 +225,24 @@ static int map_file(struct journal_segment *segment, int fd, bool is_private)
 	uint64_t size = segment->identity.size;
 	struct stat st;
 	uint8_t *map;
-	int r = 0;
+	int r;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if ((uint64_t)st.st_size < size && !is_private && !allocate(fd, size))
-		st.st_size = (off_t)size;
 	map = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, is_private ? MAP_PRIVATE : MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
 		return -errno;
-	if ((uint64_t)st.st_size < size)
-		r = cover_missing(map, (uint64_t)st.st_size, size);
+	set_file_bytes(segment, &st);
+	r = cover_missing(map, segment->file_bytes, size);
+	if (!r)
+		r = guard_map(segment, map);
 	if (r) {
 		munmap(map, (size_t)size);
 		return r;
 	}
-	segment->range = journal_guard_add(segment->dir->guard, map, (size_t)size);
 	segment->map = map;
 	segment->fd = fd;
-	segment->is_private = is_private;
+	segment->is_private = is_private || (uint64_t)st.st_size < size;
 	return 0;
 }
 
@@ -272,6 +293,13 @@ bool segment_was_hit(struct journal_segment *segment)
 
 	segment->is_torn |= hit;
 	return hit;
+}
+
+uint64_t segment_hit_end(const struct journal_segment *segment)
+{
+	uintptr_t end = journal_guard_hit_end(segment->range);
+
+	return end ? end - (uintptr_t)segment->map : 0;
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -348,8 +376,7 @@ void segment_free(struct journal_segment *segment)
 
 void segment_free_tail(const struct journal_segment *segment)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	uint64_t from = (segment->head + page - 1) / page * page;
+	uint64_t from = page_round_up(segment->head);
 
 	/* Read as zeros afterwards, which are no record. When it fails, the space is free when the segment is. */
 	if (segment->n_users > 0 && !segment->is_private && from < segment->identity.size)
@@ -400,7 +427,8 @@ static int read_identity(const uint8_t header[static JOURNAL_HEADER_BYTES], cons
 
 	if (is_zeros(header, JOURNAL_HEADER_BYTES))
 		return -ENODATA;
-	if (journal_identity_get(header, identity) || !size_is_valid(identity->size))
+	if (journal_identity_get(header, identity) || !size_is_valid(identity->size) ||
+	    identity->first_index >= INT64_MAX)
 		return -EBADMSG;
 	segment_name(identity->id, expected);
 	return strcmp(name, expected) == 0 || identity->kind == JOURNAL_KIND_SPARE ? 0 : -EBADMSG;
@@ -412,17 +440,43 @@ static bool offset_is_valid(const struct journal_segment *segment, uint64_t offs
 	       offset % JOURNAL_ALIGNMENT == 0;
 }
 
+/* Whether so many records fit before the offset. */
+static bool index_is_valid(const struct journal_segment *segment, uint64_t index, uint64_t offset)
+{
+	uint64_t first = segment->identity.first_index;
+
+	return index >= first &&
+	       index - first <= (offset - JOURNAL_HEADER_BYTES) / JOURNAL_RECORD_HEADER_BYTES;
+}
+
+static bool end_is_valid(const struct journal_segment *segment)
+{
+	const struct journal_state *state = &segment->state;
+
+	return offset_is_valid(segment, state->end_offset) && state->done_offset <= state->end_offset &&
+	       state->done_index <= state->end_index &&
+	       index_is_valid(segment, state->end_index, state->end_offset);
+}
+
 /* A checksum says that somebody wrote it, not that it makes sense. */
 static bool state_is_valid(const struct journal_segment *segment)
 {
 	const struct journal_state *state = &segment->state;
 
-	return state->generation != 0 && state->done_index >= segment->identity.first_index &&
+	return state->generation != 0 && state->last_sequence < INT64_MAX &&
+	       index_is_valid(segment, state->done_index, segment->identity.size) &&
 	       offset_is_valid(segment, state->done_offset) &&
 	       offset_is_valid(segment, state->stored_offset) &&
-	       (state->end_offset == 0 ||
-		(offset_is_valid(segment, state->end_offset) && state->done_offset <= state->end_offset &&
-		 state->done_index <= state->end_index));
+	       (state->end_offset == 0 || end_is_valid(segment));
+}
+
+static void offset_cut(const struct journal_segment *segment, uint64_t *offset)
+{
+	uint64_t end =
+		segment->file_bytes > JOURNAL_HEADER_BYTES ? segment->file_bytes : JOURNAL_HEADER_BYTES;
+
+	if (*offset > end)
+		*offset = end;
 }
 
 static void segment_take_state(struct journal_segment *segment,
@@ -437,6 +491,9 @@ static void segment_take_state(struct journal_segment *segment,
 		*state = first_state(&segment->identity);
 		state->generation = generation;
 	}
+	offset_cut(segment, &state->done_offset);
+	offset_cut(segment, &state->stored_offset);
+	offset_cut(segment, &state->end_offset);
 	if (state->end_offset) {
 		segment->head = state->end_offset;
 		segment->next_index = state->end_index;
@@ -446,18 +503,17 @@ static void segment_take_state(struct journal_segment *segment,
 
 /* The header of the regular file with that name, zeros where there is nothing. Returns 0 or the error, -EBADMSG for anything but a file. */
 static int load_header(const struct journal_segment *probe, uint8_t header[static JOURNAL_HEADER_BYTES],
-		       bool *is_private)
+		       bool *is_private, struct stat *st)
 {
 	_cleanup_(close_fd) int fd = open_file(probe, is_private);
-	struct stat st;
 	int r;
 
 	memset(header, 0, JOURNAL_HEADER_BYTES);
 	if (fd < 0)
 		return fd == -ELOOP || fd == -EISDIR || fd == -ENXIO ? -EBADMSG : fd;
-	if (fstat(fd, &st) < 0)
+	if (fstat(fd, st) < 0)
 		return -errno;
-	if (!S_ISREG(st.st_mode))
+	if (!S_ISREG(st->st_mode))
 		return -EBADMSG;
 	r = read_header(fd, header);
 	return r < 0 ? r : 0;
@@ -467,6 +523,7 @@ int segment_open(struct journal_segment **out, struct journal_dir *dir, const ch
 {
 	uint8_t header[JOURNAL_HEADER_BYTES];
 	struct journal_segment *segment;
+	struct stat st;
 	int r;
 
 	if (strlen(name) >= JOURNAL_SEGMENT_NAME_SIZE)
@@ -475,13 +532,14 @@ int segment_open(struct journal_segment **out, struct journal_dir *dir, const ch
 	if (!segment)
 		return -ENOMEM;
 	strcpy(segment->name, name);
-	r = load_header(segment, header, &segment->is_private);
+	r = load_header(segment, header, &segment->is_private, &st);
 	if (!r)
 		r = read_identity(header, name, &segment->identity);
 	if (r) {
 		free(segment);
 		return r;
 	}
+	set_file_bytes(segment, &st);
 	segment_take_state(segment, header);
 	*out = segment;
 	return 0;

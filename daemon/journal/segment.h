@@ -37,9 +37,10 @@ struct journal_segment {
 	char name[JOURNAL_SEGMENT_NAME_SIZE]; /* of the file */
 	int fd;                               /* -1 while it is not mapped */
 	uint8_t *map;                         /* of the whole file; NULL: not mapped */
+	uint64_t file_bytes; /* of the file, as of when it was opened or mapped; behind them are zeros */
 	struct journal_guard_range *range;
 	unsigned int n_users; /* that need the mapping, see segment_map() */
-	bool is_private;      /* the file cannot be written: changes stay in memory and are lost */
+	bool is_private;      /* the file cannot be written, or not all of it: nothing is to be appended */
 	bool is_torn;         /* there was a hit: not every page of the mapping is the file's */
 	bool is_failed; /* a sync or a write failed: nothing is appended any more, nothing of it is called stored */
 	/* The owner's: */
@@ -72,7 +73,8 @@ int segment_new(struct journal_segment **out, struct journal_dir *dir, struct jo
 /*
  * Opens a file by name and reads its header; not mapped, and no descriptor is kept. The owner fills in head, next_index
  * and last_sequence unless the state has an end. A state that is impossible counts as none; without one nothing is
- * done, from the first record on. A file that was cut is accepted: what is missing is zeros. Returns 0;
+ * done, from the first record on. A file that was cut is accepted: what is missing is zeros, and where its state says
+ * that something is, the file ends. Returns 0;
  *  -ENODATA: empty, or a header of zeros: made just before a crash, and nothing in it was ever promised;
  *  -EBADMSG: no valid identity, or not the name of the id (a spare one may have another name, of its last use): not a
  *    segment that can be used;
@@ -82,12 +84,15 @@ int segment_open(struct journal_segment **out, struct journal_dir *dir, const ch
 
 /*
  * One user more and less of the mapping, which is there while it has any. A file that cannot be opened for writing is
- * opened for reading (is_private). A page that cannot be read or written is zeros from then on, whatever is written to it
+ * opened for reading (is_private); one that was cut is not made longer, and is private as well. With a guard that is full
+ * it is not mapped: -EMFILE. A page that cannot be read or written is zeros from then on, whatever is written to it
  * (guard.h); segment_was_hit() says so once. Returns 0 or a negative errno. The last user leaves when no sync is in flight.
  */
 int segment_map(struct journal_segment *segment);
 void segment_unmap(struct journal_segment *segment);
 bool segment_was_hit(struct journal_segment *segment);
+/* The offset behind the last page that was replaced since the file was mapped, 0: none was. */
+uint64_t segment_hit_end(const struct journal_segment *segment);
 
 /* All of the file; mapped. */
 static inline struct bytes segment_bytes(const struct journal_segment *segment)

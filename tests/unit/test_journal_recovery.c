@@ -6,16 +6,33 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/time.h"
 #include "journal/internal.h"
 #include "tests/harness.h"
 #include "tests/support/journal_box.h"
+#include "tests/support/segment_make.h"
+
+/* As in main.c: the handler gets no argument. */
+static struct journal_guard guard;
+
+static void on_sigbus(int signo, siginfo_t *info, void *context)
+{
+	(void)context;
+	if (journal_guard_handle(&guard, info->si_addr))
+		return;
+	signal(signo, SIG_DFL);
+	raise(signo);
+}
 
 FIXTURE(recovery)
 {
 	struct journal_box box;
+	bool is_mounted;
 };
 
 FIXTURE_SETUP(recovery)
@@ -28,6 +45,8 @@ FIXTURE_TEARDOWN(recovery)
 {
 	if (!test_is_orphan())
 		box_close(&self->box);
+	if (self->is_mounted && !test_is_orphan())
+		umount2(self->box.dir, MNT_DETACH);
 	box_deinit(&self->box);
 }
 
@@ -548,7 +567,7 @@ TEST_F(recovery, files_that_are_deleted)
 }
 
 /* Appends in a process that is killed. */
-static void append_and_die(const struct journal_box *box, unsigned int n)
+static void append_and_die(const struct journal_box *box, unsigned int n, size_t payload_len)
 {
 	int status;
 	pid_t pid = fork();
@@ -559,12 +578,39 @@ static void append_and_die(const struct journal_box *box, unsigned int n)
 		if (box_open(&copy))
 			_exit(1);
 		while (n-- > 0)
-			if (box_append(&copy, box_lane(&copy, 0, 5, 0), 30, 300))
+			if (box_append(&copy, box_lane(&copy, 0, 5, 0), 30, payload_len))
 				_exit(2);
 		raise(SIGKILL);
 	}
 	waitpid(pid, &status, 0);
 	ASSERT_TRUE(WIFSIGNALED(status));
+}
+
+/* The lane is still wanted, so nothing noted the last number but the state. */
+TEST_F(recovery, numbers_go_on_after_a_kill_when_all_is_done_with)
+{
+	struct journal_box *box = &self->box;
+	int status;
+	pid_t pid;
+
+	box_close(box);
+	pid = fork();
+	if (pid == 0) {
+		struct journal_box copy = *box;
+
+		if (box_open(&copy))
+			_exit(1);
+		for (int i = 0; i < 3; ++i)
+			if (box_append(&copy, box_lane(&copy, 0, 5, 0), 30, 300))
+				_exit(2);
+		box_drain(&copy);
+		raise(SIGKILL);
+	}
+	waitpid(pid, &status, 0);
+	ASSERT_TRUE(WIFSIGNALED(status));
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_EQ(journal_appended(box->j), 3u);
+	EXPECT_EQ(box_drain(box), 0u);
 }
 
 /* A power cut may keep records and lose the state that was written before them. */
@@ -576,13 +622,164 @@ TEST_F(recovery, a_header_that_is_older_than_the_records)
 		ASSERT_EQ(box_append(box, box_lane(box, 0, 5, 0), 30, 300), 0);
 	box_close(box);
 	run(box->dir, "head -c 4096 *.segment > header");
-	append_and_die(box, 5);
+	append_and_die(box, 5, 300);
 	run(box->dir, "dd if=header of=$(echo *.segment) bs=4096 conv=notrunc status=none");
-	append_and_die(box, 1);
+	append_and_die(box, 1, 300);
 	ASSERT_EQ(box_open(box), 0);
 	EXPECT_EQ(journal_appended(box->j), 6u);
 	EXPECT_EQ(box_drain(box), 6u);
 	EXPECT_EQ(n_damaged(box), 0u);
+}
+
+/* --- a disk that does not read ---------------------------------------------------------------- */
+
+/* A file system in memory without space gives no page for a hole: reading one in a mapping is as on a disk that fails. In a
+ * namespace of its own, so it goes away with the test. */
+static void mount_memory(struct fixture_recovery *self)
+{
+	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+
+	SKIP_IF(geteuid() != 0, "mounting needs root");
+	sigemptyset(&action.sa_mask);
+	ASSERT_EQ(sigaction(SIGBUS, &action, NULL), 0);
+	box_close(&self->box);
+	ASSERT_EQ(unshare(CLONE_NEWNS), 0);
+	ASSERT_EQ(mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL), 0);
+	ASSERT_EQ(mount("test", self->box.dir, "tmpfs", 0, "size=1m"), 0);
+	self->is_mounted = true;
+	self->box.guard = &guard;
+}
+
+/* Appends 50 records of a KiB each, of a daemon that is killed, takes the bytes of these pages from the file and all space from the
+ * file system. */
+static void lose_pages(struct fixture_recovery *self, const char *pages)
+{
+	char command[256];
+
+	append_and_die(&self->box, 50, 1000);
+	run(self->box.dir, "cp *.segment whole && sync");
+	snprintf(command, sizeof(command), "fallocate -p %s *.segment && cp --sparse=always *.segment before",
+		 pages);
+	run(self->box.dir, command);
+	run(self->box.dir, "dd if=/dev/zero of=filler bs=4096 status=none 2>/dev/null; true");
+}
+
+static const char unfill[] = "rm filler && cmp *.segment before && cat whole > $(echo *.segment)";
+
+TEST_F(recovery, an_end_that_cannot_be_read_is_not_written)
+{
+	struct journal_box *box = &self->box;
+
+	mount_memory(self);
+	lose_pages(self, "-o 8192 -l 57344");
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_EQ(box_drain(box), 0u);
+	EXPECT_TRUE(box_wait_event(box, "journal-damaged"));
+	box_close(box);
+	run(box->dir, unfill);
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_EQ(box_drain(box), 50u);
+	EXPECT_EQ(n_damaged(box), 0u);
+}
+
+TEST_F(recovery, a_page_that_cannot_be_read_before_a_good_record)
+{
+	struct journal_box *box = &self->box;
+	struct journal_cursor at;
+
+	mount_memory(self);
+	lose_pages(self, "-o 12288 -l 4096");
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_EQ(journal_lane_n_records(journal_next_lane(box->j, NULL)), 50u);
+	ASSERT_TRUE(box_send(box, &at));
+	run(box->dir, unfill);
+	/* The disk reads again. */
+	for (uint64_t n = 1; n < 50; n += box_send(box, &at))
+		ASSERT_EQ(loop_turn(box->loop, 10 * NSEC_PER_MSEC), 0);
+	EXPECT_EQ(at.sequence, 50u);
+	EXPECT_EQ(n_damaged(box), 0u);
+}
+
+/* --- files that somebody made ----------------------------------------------------------------- */
+
+/* Puts a segment's file of @n_bytes there. */
+static void put_segment(const struct journal_box *box, const struct segment_make *make, size_t n_bytes)
+{
+	char path[256], name[JOURNAL_SEGMENT_NAME_SIZE];
+	_cleanup_(close_fd) int fd = -1;
+
+	segment_name(make->identity.id, name);
+	snprintf(path, sizeof(path), "%s/%s", box->dir, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	ASSERT_EQ(write(fd, make->data, n_bytes), (ssize_t)n_bytes);
+}
+
+static struct segment_make made_by_hand(uint8_t *data, uint64_t size)
+{
+	struct journal_identity identity = {
+		.id = 77, .size = size, .made_ms = 1, .first_index = 1, .kind = JOURNAL_KIND_QUEUE};
+	struct segment_make make;
+
+	segment_make_init(&make, data, &identity, 1);
+	return make;
+}
+
+TEST_F(recovery, numbers_that_make_no_sense_are_no_records)
+{
+	static const uint64_t wrong[] = {100, INT64_MAX - 1, INT64_MAX, UINT64_MAX - 1, UINT64_MAX};
+	static _Alignas(8) uint8_t data[JOURNAL_SEGMENT_BYTES_MIN];
+	struct segment_make make = made_by_hand(data, sizeof(data));
+	struct journal_box *box = &self->box;
+	struct journal_cursor at;
+
+	box_close(box);
+	segment_make_add(&make, BYTES("", 0), BYTES("a", 1));
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(wrong); ++i) {
+		struct segment_make other = make;
+
+		if (i % 2)
+			other.index = wrong[i / 2];
+		else
+			other.sequence = wrong[i / 2] < INT64_MAX ? INT64_MAX : wrong[i / 2];
+		segment_make_add(&other, BYTES("", 0), BYTES("b", 1));
+		make.head = other.head;
+	}
+	segment_make_add(&make, BYTES("", 0), BYTES("c", 1));
+	put_segment(box, &make, sizeof(data));
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_EQ(journal_appended(box->j), 2u);
+	for (uint64_t i = 1; i <= 2; ++i) {
+		ASSERT_TRUE(journal_next_unsent(box->j, &at));
+		EXPECT_EQ(at.sequence, i);
+		journal_mark_sent(box->j, &at);
+		journal_mark_done(box->j, &at);
+	}
+	EXPECT_FALSE(journal_next_unsent(box->j, &at));
+	box_turn(box);
+	EXPECT_EQ(n_damaged(box), 0u);
+	EXPECT_EQ(journal_n_bytes(box->j), 0u);
+}
+
+TEST_F(recovery, a_small_file_that_says_it_is_large)
+{
+	static _Alignas(8) uint8_t data[JOURNAL_SEGMENT_BYTES_MIN];
+	struct segment_make make = made_by_hand(data, JOURNAL_SEGMENT_BYTES_MAX);
+	struct journal_state state = {.generation = 1,
+				      .done_index = 1,
+				      .done_offset = JOURNAL_HEADER_BYTES,
+				      .stored_offset = JOURNAL_SEGMENT_BYTES_MAX};
+	struct journal_box *box = &self->box;
+	uint64_t before = loop_now_ns(box->loop);
+
+	box_close(box);
+	journal_state_put(&state, make.identity.id, data);
+	put_segment(box, &make, JOURNAL_HEADER_BYTES);
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_EQ(box_drain(box), 0u);
+	EXPECT_LT(loop_now_ns(box->loop) - before, 2 * NSEC_PER_SEC);
+	run(box->dir, "test $(du -sk . | cut -f 1) -lt 1000");
+	ASSERT_EQ(box_append(box, box_lane(box, 0, 0, 0), 5, 5), 0);
+	EXPECT_EQ(box_drain(box), 1u);
 }
 
 TEST_F(recovery, a_directory_full_of_strange_things)

@@ -304,6 +304,22 @@ TEST_F(segment, a_copy_under_another_name_is_no_segment_unless_spare)
 	segment_free(segment);
 }
 
+TEST_F(segment, numbers_nobody_makes_are_no_segment)
+{
+	struct journal_segment *segment = make(self), *again;
+	struct journal_identity wrong[2];
+
+	wrong[0] = wrong[1] = segment->identity;
+	wrong[0].size = JOURNAL_SEGMENT_BYTES_MAX * 2;
+	wrong[1].first_index = INT64_MAX;
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); ++i) {
+		journal_identity_put(&wrong[i], segment->map + JOURNAL_IDENTITY_AT);
+		journal_identity_put(&wrong[i], segment->map + JOURNAL_IDENTITY_COPY_AT);
+		EXPECT_EQ(segment_open(&again, &self->dir, segment->name), -EBADMSG);
+	}
+	segment_delete(segment);
+}
+
 TEST_F(segment, one_damaged_identity_does_not_matter)
 {
 	static const size_t at[] = {JOURNAL_IDENTITY_AT + 20, JOURNAL_IDENTITY_COPY_AT + 20};
@@ -378,7 +394,8 @@ TEST_F(segment, that_is_cut_while_mapped_reads_as_zeros_and_says_so)
 	segment_delete(segment);
 }
 
-TEST_F(segment, that_was_cut_is_made_whole_with_zeros)
+/* It is not made longer: its size is only what its header says. */
+TEST_F(segment, that_was_cut_is_whole_with_zeros)
 {
 	static const off_t lengths[] = {JOURNAL_IDENTITY_BYTES, 4096, 5000, 40960, (off_t)SIZE - 1};
 	struct stat st;
@@ -397,10 +414,51 @@ TEST_F(segment, that_was_cut_is_made_whole_with_zeros)
 		again->map[SIZE - 1] = 1;
 		EXPECT_FALSE(segment_was_hit(again));
 		ASSERT_EQ(fstat(again->fd, &st), 0);
-		EXPECT_EQ(st.st_size, (off_t)SIZE);
+		EXPECT_EQ(st.st_size, lengths[i]);
+		EXPECT_TRUE(again->is_private);
+		EXPECT_EQ(again->file_bytes, ((uint64_t)lengths[i] + 4095) / 4096 * 4096);
 		segment_delete(again);
 		segment_free(segment);
 	}
+}
+
+TEST_F(segment, that_was_cut_ends_where_the_file_does)
+{
+	struct journal_segment *segment = make(self), *again;
+
+	segment->state.stored_offset = 16384;
+	segment->state.done_offset = 12288;
+	segment->state.end_offset = 16384;
+	segment->state.end_index = 99;
+	EXPECT_EQ(segment_write_state(segment), 0);
+	segment_unmap(segment);
+	cut_file(self, segment->name, 8000);
+	ASSERT_EQ(segment_open(&again, &self->dir, segment->name), 0);
+	EXPECT_EQ(again->state.done_offset, 8192u);
+	EXPECT_EQ(again->state.stored_offset, 8192u);
+	EXPECT_EQ(again->head, 8192u);
+	EXPECT_EQ(again->next_index, 99u);
+	segment_free(again);
+	segment_delete(segment);
+}
+
+TEST_F(segment, is_not_mapped_without_a_guard)
+{
+	static struct journal_guard full;
+	static uint8_t bytes[JOURNAL_GUARD_MAX];
+	struct journal_segment *segment = make(self), *other;
+
+	for (size_t i = 0; i < JOURNAL_GUARD_MAX; ++i)
+		ASSERT_TRUE(journal_guard_add(&full, bytes + i, 1));
+	segment_unmap(segment);
+	self->dir.guard = &full;
+	EXPECT_EQ(segment_map(segment), -EMFILE);
+	EXPECT_EQ(segment->n_users, 0u);
+	EXPECT_EQ(segment_new(&other, &self->dir, &self->identity), -EMFILE);
+	EXPECT_EQ(count_files(self), 1);
+	journal_guard_remove(&full.ranges[77]);
+	EXPECT_EQ(segment_map(segment), 0);
+	segment_delete(segment);
 }
 
 /* --- state ------------------------------------------------------------------------------------ */
@@ -484,6 +542,19 @@ TEST_F(segment, a_state_that_cannot_be_counts_as_none)
 		 .stored_offset = 4096,
 		 .end_offset = 6000,
 		 .end_index = 79},
+		/* More records than there is room for, and numbers nobody has counted to. */
+		{.done_index = 77 + SIZE / 56, .done_offset = 4104, .stored_offset = 4096},
+		{.done_index = 80,
+		 .done_offset = 4104,
+		 .stored_offset = 4096,
+		 .end_offset = 5000,
+		 .end_index = 77 + 17},
+		{.done_index = 80,
+		 .done_offset = 4104,
+		 .stored_offset = 4096,
+		 .end_offset = 6000,
+		 .end_index = 90,
+		 .last_sequence = INT64_MAX},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); ++i) {

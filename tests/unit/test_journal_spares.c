@@ -501,7 +501,7 @@ TEST_F_TIMEOUT(spares, a_kill_at_any_step_leaves_what_can_be_told_apart, 60)
 		pid_t pid;
 
 		ASSERT_LT(n, 100u);
-		segment->state.end_offset = 5000;
+		segment->state.end_offset = 10000;
 		segment->state.end_index = 99;
 		ASSERT_EQ(segment_write_state(segment), 0);
 		fflush(NULL);
