@@ -57,6 +57,7 @@ struct journal_lane {
 	uint64_t prepare_at;        /* head of the active one that makes it time to prepare the next one */
 	struct journal_place next;  /* the first record that is not sent */
 	unsigned int n_read_errors; /* in a row */
+	uint64_t read_again_ns;     /* then: not before */
 	uint64_t done[JOURNAL_WINDOW / 64];
 };
 

@@ -127,13 +127,67 @@ static enum lane_next lane_pass_hole(struct journal_lane *lane, uint64_t offset,
 
 /* --- next ------------------------------------------------------------------------------------- */
 
-/* Somebody deleted the file while it was not mapped. */
-static void lane_lose_segment(struct journal_lane *lane, struct journal_segment *segment)
+/* What was read is good again. */
+static void lane_on_read(struct journal_lane *lane)
 {
+	if (!lane->n_read_errors)
+		return;
+	lane->n_read_errors = 0;
+	disk_on_read(lane->journal, 0);
+}
+
+/* Whether it is to be tried once more, some time later: the disk may come back. */
+static bool lane_on_read_error(struct journal_lane *lane, int error)
+{
+	struct journal *j = lane->journal;
+
+	disk_on_read(j, error);
+	/* However often somebody asks in between. */
+	lane->read_again_ns = loop_now_ns(j->loop) + JOURNAL_RETRY_NS / 2;
+	return ++lane->n_read_errors < JOURNAL_READ_ATTEMPTS;
+}
+
+static bool lane_waits(struct journal_lane *lane)
+{
+	struct journal *j = lane->journal;
+
+	if (!lane->n_read_errors || loop_now_ns(j->loop) >= lane->read_again_ns)
+		return false;
+	disk_on_read(j, j->read_error);
+	return true;
+}
+
+/* The process has too little of something: the file is as good as it was. */
+static bool is_shortage(int error)
+{
+	return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -EAGAIN;
+}
+
+/* Whether a segment that could not be mapped is to be given up. Nobody may have a cursor into it: of rejected records
+ * their owner has. */
+static bool lane_gives_up(struct journal_lane *lane, struct journal_segment *segment, int error)
+{
+	bool is_final = error == -ENOENT;
+
+	if (!is_final && (lane_on_read_error(lane, error) || is_shortage(error) ||
+			  lane->key.kind == JOURNAL_KIND_REJECTED))
+		return false;
+	if (segment != lane->next.segment)
+		return true;
+	lane_advance(lane);
+	return !lane_in_flight(lane);
+}
+
+/* Somebody deleted the file while it was not mapped, or it cannot be read any more. */
+static void lane_lose_segment(struct journal_lane *lane, struct journal_segment *segment, int error)
+{
+	struct journal *j = lane->journal;
 	bool is_next = segment == lane->next.segment;
 
-	log_error(lane->journal->log, "%s of the journal is gone", segment->name);
-	damage_note(lane->journal, segment, 0, 0, segment->n_records);
+	log_error(j->log, "%s of the journal is lost: %s", segment->name, strerror(-error));
+	damage_note(j, segment, 0, 0, segment->n_records);
+	if (error != -ENOENT)
+		damage_set_file_aside(j, segment->name);
 	segment->is_failed = true;
 	lane_release(lane, segment);
 	segment = lane_first(lane);
@@ -148,11 +202,15 @@ static enum lane_next lane_enter(struct journal_lane *lane, struct journal_segme
 {
 	int r = lane_hold(segment);
 
-	if (r == -ENOENT)
-		lane_lose_segment(lane, segment);
-	else if (r)
-		disk_on_read(lane->journal, r);
-	return r && r != -ENOENT ? LANE_BLOCKED : LANE_READY;
+	if (!r) {
+		lane_on_read(lane);
+		return LANE_READY;
+	}
+	if (!lane_gives_up(lane, segment, r))
+		return LANE_BLOCKED;
+	lane_lose_segment(lane, segment, r);
+	lane_on_read(lane);
+	return LANE_READY;
 }
 
 /* Moves next from the end of a segment to the beginning of the next one. */
@@ -192,8 +250,7 @@ static bool lane_waits_for_disk(struct journal_lane *lane, struct journal_segmen
 	if (!segment_was_hit(segment) && !segment->is_torn)
 		return false;
 	lane_remap(lane, segment);
-	disk_on_read(lane->journal, disk_error_now(lane->journal));
-	return ++lane->n_read_errors < JOURNAL_READ_ATTEMPTS;
+	return lane_on_read_error(lane, disk_error_now(lane->journal));
 }
 
 /* Something is not as it should be at next: where does it go on? */
@@ -220,10 +277,7 @@ static enum lane_next lane_resolve_one(struct journal_lane *lane)
 
 	if (!lane_look(lane, segment, next->offset, next->index, &found) || found.header.index != next->index)
 		return lane_resolve_damage(lane);
-	if (lane->n_read_errors) {
-		lane->n_read_errors = 0;
-		disk_on_read(lane->journal, 0);
-	}
+	lane_on_read(lane);
 	is_recovered = found.header.sequence <= lane->journal->recovered;
 	if (lane_bit(lane, next->index)) {
 		/* Done with by an earlier daemon: its bytes were still counted. */
@@ -257,6 +311,8 @@ enum lane_next lane_resolve(struct journal_lane *lane)
 			return LANE_BLOCKED;
 		if (next->is_resolved)
 			return LANE_READY;
+		if (lane_waits(lane))
+			return LANE_BLOCKED;
 		if (next->offset >= next->segment->head)
 			r = lane_next_segment(lane);
 		else if (!next->segment->is_held)

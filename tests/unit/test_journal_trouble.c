@@ -317,4 +317,134 @@ TEST_F(trouble, a_page_that_the_sender_cannot_read_and_a_file_that_cannot_be_wri
 	append_after_a_hit(self);
 }
 
+/* --- files that cannot be opened -------------------------------------------------------------- */
+
+/* What goes out until the lane is empty, with the journal's own retries. */
+static uint64_t drain_all(struct fixture_trouble *self)
+{
+	struct journal_box *box = &self->box;
+	uint64_t n = box_drain(box);
+
+	for (unsigned int n_room = 0; journal_lane_n_records(self->lane) > 0;) {
+		ASSERT_EQ(loop_turn(box->loop, 100 * NSEC_PER_MSEC), 0);
+		if (box->n_room != n_room)
+			n += box_drain(box);
+		n_room = box->n_room;
+	}
+	return n;
+}
+
+static struct journal_stats stats_of(const struct journal_box *box)
+{
+	struct journal_stats stats;
+
+	journal_stats(box->j, &stats);
+	return stats;
+}
+
+/* In the place of the file is something that cannot be opened as one. */
+static void replace_file(const struct journal_box *box, const char *name)
+{
+	char path[256], aside[300];
+
+	snprintf(path, sizeof(path), "%s/%s", box->dir, name);
+	snprintf(aside, sizeof(aside), "%s.aside", path);
+	ASSERT_EQ(rename(path, aside), 0);
+	ASSERT_EQ(symlink("nowhere", path), 0);
+}
+
+static void put_file_back(const struct journal_box *box, const char *name)
+{
+	char path[256], aside[300];
+
+	snprintf(path, sizeof(path), "%s/%s", box->dir, name);
+	snprintf(aside, sizeof(aside), "%s.aside", path);
+	ASSERT_EQ(rename(aside, path), 0);
+}
+
+TEST_F_TIMEOUT(trouble, a_middle_file_that_is_gone, 60)
+{
+	struct journal_box *box = &self->box;
+	struct journal_segment *segment;
+
+	append(self, 1000, 1000);
+	ASSERT_EQ(box_sync(box), 0);
+	segment = segment_at(self->lane, 2);
+	ASSERT_FALSE(segment->map);
+	ASSERT_EQ(unlinkat(box->j->dir.fd, segment->name, 0), 0);
+	EXPECT_LT(drain_all(self), 1000u);
+	EXPECT_EQ(journal_n_bytes(box->j), 0u);
+	EXPECT_GT(stats_of(box).n_damaged, 0u);
+	EXPECT_EQ(stats_of(box).error, 0);
+}
+
+TEST_F_TIMEOUT(trouble, a_middle_file_that_can_never_be_opened_again, 60)
+{
+	struct journal_box *box = &self->box;
+	struct journal_segment *segment;
+	uint64_t n;
+
+	append(self, 1000, 1000);
+	ASSERT_EQ(box_sync(box), 0);
+	segment = segment_at(self->lane, 2);
+	replace_file(box, segment->name);
+	n = box_drain(box);
+	EXPECT_EQ(self->lane->n_read_errors, 1u);
+	self->lane->n_read_errors = JOURNAL_READ_ATTEMPTS - 2;
+	n += drain_all(self);
+	EXPECT_LT(n, 1000u);
+	EXPECT_EQ(n + stats_of(box).n_damaged, 1000u);
+	EXPECT_EQ(stats_of(box).error, 0);
+	EXPECT_EQ(journal_n_bytes(box->j), 0u);
+}
+
+TEST_F(trouble, a_middle_file_that_cannot_be_opened_for_a_moment)
+{
+	struct journal_box *box = &self->box;
+	char name[JOURNAL_SEGMENT_NAME_SIZE];
+	uint64_t n;
+
+	append(self, 1000, 1000);
+	ASSERT_EQ(box_sync(box), 0);
+	strcpy(name, segment_at(self->lane, 2)->name);
+	replace_file(box, name);
+	n = box_drain(box);
+	EXPECT_GT(n, 0u);
+	EXPECT_LT(stats_of(box).error, 0);
+	/* However often somebody asks. */
+	for (int i = 0; i < 100; ++i)
+		EXPECT_EQ(box_drain(box), 0u);
+	put_file_back(box, name);
+	EXPECT_EQ(n + drain_all(self), 1000u);
+	EXPECT_EQ(stats_of(box).error, 0);
+	EXPECT_STREQ(box->events, "disk-error disk-ok ");
+}
+
+TEST_F(trouble, no_descriptors_at_start)
+{
+	struct journal_box *box = &self->box;
+	struct rlimit limit, small;
+	struct journal_cursor at;
+
+	append(self, 300, 1000);
+	box_close(box);
+	ASSERT_EQ(box_open(box), 0);
+	self->lane = box_lane(box, 1, 0, 0);
+	ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	small = limit;
+	small.rlim_cur = 3;
+	ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &small), 0);
+	EXPECT_FALSE(journal_next_unsent(box->j, &at));
+	/* For longer than a file that cannot be read is waited for. */
+	for (int i = 0; i < JOURNAL_READ_ATTEMPTS * 2; ++i) {
+		self->lane->read_again_ns = 0;
+		EXPECT_FALSE(journal_first(self->lane, &at));
+	}
+	EXPECT_EQ(stats_of(box).error, -EMFILE);
+	ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	EXPECT_EQ(drain_all(self), 300u);
+	EXPECT_EQ(stats_of(box).n_damaged, 0u);
+	EXPECT_EQ(stats_of(box).error, 0);
+}
+
 TEST_HARNESS_MAIN
