@@ -98,8 +98,13 @@ static void disk_try_again(struct journal *j)
 	struct journal_identity identity = {
 		.size = j->wanted_bytes, .made_ms = loop_wall_ms(j->loop), .kind = JOURNAL_KIND_SPARE};
 	struct journal_segment *segment;
-	int r = segment_new(&segment, &j->dir, &identity);
+	int r;
 
+	if (spares_has(j->spares, identity.size)) {
+		disk_on_make(j, identity.size, 0);
+		return;
+	}
+	r = segment_new(&segment, &j->dir, &identity);
 	if (!r) {
 		list_init(&segment->unsynced);
 		loop_op_init(&segment->sync, commit_on_synced);

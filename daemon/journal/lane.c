@@ -304,8 +304,12 @@ static int lane_make_segment(struct journal_lane *lane, uint64_t size, struct jo
 
 	memcpy(identity.channel_name, lane->name, sizeof(identity.channel_name));
 	*out = spares_take(j->spares, &identity);
-	if (*out)
+	if (*out) {
+		/* What was wanted is there, however it came. */
+		if (j->make_error && size >= j->wanted_bytes)
+			disk_on_make(j, size, 0);
 		return 0;
+	}
 	r = segment_new(out, &j->dir, &identity);
 	if (r == -ENOSPC && spares_drop(j->spares))
 		r = segment_new(out, &j->dir, &identity);

@@ -77,6 +77,7 @@ struct journal_spares {
 		*work; /* not mapped, but with a descriptor from OPEN to SYNC; its name is the file's */
 	char name[JOURNAL_SEGMENT_NAME_SIZE]; /* it will have */
 	bool is_new;
+	bool is_dropped; /* its space is needed */
 	uint64_t n_filled;
 	uint8_t identity[JOURNAL_IDENTITY_BYTES];
 	/* Being deleted: */
@@ -269,9 +270,8 @@ static bool has_size(const struct journal_spares *spares, uint64_t size)
 {
 	if (spares->work && spares->work->identity.size == size)
 		return true;
-	for (size_t i = 0; i < SPARES_MAX; ++i)
-		if (spares->ready[i].segment && spares->ready[i].segment->identity.size == size)
-			return true;
+	if (spares_has(spares, size))
+		return true;
 	list_for_each (link, &spares->given) {
 		if (container_of(link, struct journal_segment, link)->identity.size == size)
 			return true;
@@ -396,7 +396,7 @@ static enum spares_step work_step_after(const struct journal_spares *spares, int
 static void spares_on_op(struct loop_op *op, int res)
 {
 	struct journal_spares *spares = container_of(op, struct journal_spares, op);
-	bool goes_on = work_took(spares, res) && !spares->is_stopped;
+	bool goes_on = work_took(spares, res) && !spares->is_stopped && !spares->is_dropped;
 	enum spares_step step = work_step_after(spares, res);
 
 	if (goes_on && step != STEP_NONE)
@@ -416,6 +416,7 @@ static void work_begin(struct journal_spares *spares, struct journal_segment *wo
 	journal_identity_put(&work->identity, spares->identity);
 	spares->work = work;
 	spares->is_new = is_new;
+	spares->is_dropped = false;
 	spares->n_filled = 0;
 	work_go(spares, STEP_OPEN);
 }
@@ -508,6 +509,14 @@ void spares_prepare(struct journal_spares *spares, uint64_t size)
 	spares_wake(spares);
 }
 
+bool spares_has(const struct journal_spares *spares, uint64_t size)
+{
+	for (size_t i = 0; i < SPARES_MAX; ++i)
+		if (spares->ready[i].segment && spares->ready[i].segment->identity.size == size)
+			return true;
+	return false;
+}
+
 struct journal_segment *spares_take(struct journal_spares *spares, struct journal_identity *identity)
 {
 	for (size_t i = 0; i < SPARES_MAX; ++i) {
@@ -553,6 +562,7 @@ bool spares_drop(struct journal_spares *spares)
 	bool had_any = delete_list(&spares->given);
 
 	had_any |= delete_list(&spares->doomed);
+	spares->is_dropped = true;
 	for (size_t i = 0; i < SPARES_MAX; ++i) {
 		had_any |= spares->ready[i].segment != NULL;
 		segment_delete(spare_take(&spares->ready[i]));

@@ -36,10 +36,13 @@ void spares_prepare(struct journal_spares *spares, uint64_t size);
 /* A spare one of @identity->size, mapped with one user, its identity written (id set), file and directory entry synced.
  * NULL: there is none. */
 struct journal_segment *spares_take(struct journal_spares *spares, struct journal_identity *identity);
+/* Whether spares_take() has one of that size. */
+bool spares_has(const struct journal_spares *spares, uint64_t size);
 /* Takes over a segment whose records are all done, or of kind SPARE and found at start; no user, no sync in flight. One
  * that failed is deleted. */
 void spares_give(struct journal_spares *spares, struct journal_segment *segment_take);
-/* Deletes at once what is spare or waits to be deleted, to have its space. Returns whether there was any. */
+/* Deletes at once what is spare or waits to be deleted, to have its space; what is being made goes as soon as its step under way
+ * is done. Returns whether anything was deleted at once. */
 bool spares_drop(struct journal_spares *spares);
 
 /* Files on the disk, of all kinds, and their size. */

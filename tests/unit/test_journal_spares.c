@@ -13,9 +13,10 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
-#include "journal/spares.h"
+#include "journal/internal.h"
 #include "tests/harness.h"
 #include "tests/support/disk.h"
+#include "tests/support/journal_box.h"
 
 #define SIZE (2 * JOURNAL_SEGMENT_BYTES_MIN)
 
@@ -359,6 +360,64 @@ TEST_F(spares, several_sizes_are_made_one_after_the_other)
 	settle(self);
 	/* The first one was wanted longest ago. */
 	expect_kept(self, 2, 3 * SIZE);
+}
+
+TEST_F(spares, the_one_being_made_goes_when_its_space_is_needed)
+{
+	EXPECT_FALSE(spares_has(self->spares, SIZE));
+	spares_prepare(self->spares, SIZE);
+	ASSERT_EQ(loop_turn(self->loop, TIME_NEVER), 0);
+	EXPECT_EQ(spares_n(self->spares), 1u);
+	spares_drop(self->spares);
+	settle(self);
+	expect_kept(self, 0, 0);
+	/* The next one is made as ever. */
+	prepare(self, SIZE);
+	EXPECT_TRUE(spares_has(self->spares, SIZE));
+	expect_kept(self, 1, SIZE);
+}
+
+static int error_of(const struct journal_box *box)
+{
+	struct journal_stats stats;
+
+	journal_stats(box->j, &stats);
+	return stats.error;
+}
+
+static void wait_for_spare(struct journal_box *box, struct journal_lane *lane, uint64_t size)
+{
+	while (!spares_has(box->j->spares, size)) {
+		ASSERT_EQ(box_append(box, lane, 0, 1000), 0);
+		while (loop_n_in_flight(box->loop) > 0)
+			ASSERT_EQ(loop_turn(box->loop, NSEC_PER_MSEC), 0);
+		box_turn(box);
+	}
+}
+
+/* A full disk is none when what could not be made was ready all the time. */
+TEST(a_spare_one_ends_the_wait_for_space)
+{
+	struct journal_box box;
+	struct journal_lane *lane;
+
+	box_init(&box);
+	ASSERT_EQ(box_open(&box), 0);
+	lane = box_lane(&box, 1, 5, 0);
+	wait_for_spare(&box, lane, SIZE);
+	/* The timer finds it. */
+	disk_on_make(box.j, SIZE, -ENOSPC);
+	EXPECT_EQ(error_of(&box), -ENOSPC);
+	EXPECT_TRUE(box_wait_event(&box, "disk-ok"));
+	EXPECT_EQ(error_of(&box), 0);
+	EXPECT_EQ(spares_n(box.j->spares), 1u);
+	/* A writer finds it. */
+	disk_on_make(box.j, SIZE, -ENOSPC);
+	while (spares_has(box.j->spares, SIZE))
+		ASSERT_EQ(box_append(&box, lane, 0, 1000), 0);
+	EXPECT_EQ(error_of(&box), 0);
+	box_close(&box);
+	box_deinit(&box);
 }
 
 /* As when a daemon cannot start after all. */
