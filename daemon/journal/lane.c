@@ -20,8 +20,10 @@
 #include "journal/internal.h"
 
 #define SEGMENT_BYTES_CAP (UINT64_C(8) << 20)
-/* A full journal of one lane has about so many segments at most. */
+/* A full journal of one lane has about so many segments at most, unless they get too large: a start after a kill looks at all
+ * of a lane's last one. */
 #define SEGMENTS_OF_A_LANE 256
+#define SEGMENT_BYTES_MOST (UINT64_C(64) << 20)
 
 static uint64_t power_of_two(uint64_t at_least)
 {
@@ -38,7 +40,7 @@ static uint64_t segment_bytes_cap(const struct journal *j)
 
 	if (cap < j->max_bytes / SEGMENTS_OF_A_LANE)
 		cap = j->max_bytes / SEGMENTS_OF_A_LANE;
-	return power_of_two(cap);
+	return power_of_two(cap < SEGMENT_BYTES_MOST ? cap : SEGMENT_BYTES_MOST);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -164,6 +166,7 @@ void lane_attach(struct journal_lane *lane, struct journal_segment *segment)
 
 	segment->owner = lane;
 	lane->is_ended = false;
+	segment->n_withdrawn = 0;
 	list_init(&segment->unsynced);
 	loop_op_init(&segment->sync, commit_on_synced);
 	list_append(&lane->segments, &segment->link);
@@ -197,6 +200,8 @@ void lane_release(struct journal_lane *lane, struct journal_segment *segment)
 
 	segment_finish(segment);
 	lane_uncount(lane, segment, segment->n_records, segment->n_bytes);
+	j->has_freed |= segment->n_withdrawn > 0;
+	j->n_withdrawn -= segment->n_withdrawn;
 	if (lane->next.segment == segment)
 		lane->next = (struct journal_place){.segment = NULL};
 	if (lane->active == segment)
@@ -220,6 +225,28 @@ void lane_release(struct journal_lane *lane, struct journal_segment *segment)
 		spares_give(j->spares, segment);
 }
 
+void lane_shrink_later(struct journal_lane *lane)
+{
+	lane->may_shrink = true;
+	lane_touch(lane, NULL);
+}
+
+/*
+ * Releases segments behind next with withdrawn records only. The indexes that are missing then are a gap between two
+ * segments, which is none of a promise. What an earlier daemon left is not counted well enough for that.
+ */
+static void lane_shrink(struct journal_lane *lane)
+{
+	struct journal_segment *segment = lane->next.segment, *after;
+
+	lane->may_shrink = false;
+	for (segment = segment ? lane_after(lane, segment) : NULL; segment; segment = after) {
+		after = lane_after(lane, segment);
+		if (segment != lane->active && segment->n_records == 0 && segment->recovered_head == 0)
+			lane_release(lane, segment);
+	}
+}
+
 void lane_close(struct journal_lane *lane)
 {
 	struct journal_segment *segment = lane->active;
@@ -234,6 +261,8 @@ void lane_close(struct journal_lane *lane)
 	lane_write_state(lane, segment);
 	if (segment->is_failed)
 		segment_free_tail(segment);
+	if (segment->n_records == 0)
+		lane_shrink_later(lane);
 	if (segment != lane->next.segment && segment != lane_first(lane))
 		lane_unhold(segment);
 }
@@ -335,6 +364,8 @@ int lane_make_room(struct journal_lane *lane, uint64_t n_bytes)
 		commit_fail_segment(lane->journal, segment, disk_error_now(lane->journal));
 	if (segment && !segment->is_failed && n_bytes <= segment->identity.size - segment->head)
 		return 0;
+	if (n_bytes > JOURNAL_SEGMENT_BYTES_MAX - JOURNAL_HEADER_BYTES)
+		return -ENOSPC;
 	if (!segment && lane_reopen(lane, n_bytes)) {
 		lane_set_next_size(lane, lane->active->identity.size);
 		return 0;
@@ -443,6 +474,8 @@ bool lane_ends(struct journal_lane *lane)
 void lane_flush(struct journal_lane *lane)
 {
 	list_remove(&lane->dirty);
+	if (lane->may_shrink)
+		lane_shrink(lane);
 	if (lane->n_refs == 0 && lane_ends(lane))
 		lane_free(lane);
 	else
