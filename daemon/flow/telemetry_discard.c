@@ -3,6 +3,9 @@
  * Messages that leave the queue without an outcome of the hub: dropped for newer ones of their channel, expired, or
  * withdrawn. One that is in the air at that moment goes, and what the hub says about it concerns nobody.
  *
+ * Dropping takes the oldest message that is not in the air and of which nobody waits to hear the hub's word; one with
+ * such a waiter only when there is no other, and one in the air, which may be delivered all the same, last.
+ *
  * Expiry. All records of a lane live equally long, so only the first of each lane matters: one timer is armed for
  * the earliest of them. What is behind a message in the air is looked at, too; what stands in the way of nobody is
  * found when it would be sent.
@@ -26,6 +29,8 @@
 
 /* Until expiry looks at the clock again. */
 #define EXPIRY_LOOK_NS (60 * NSEC_PER_SEC)
+/* Messages of a lane that are looked at for one to drop: all that are in the air, and some more. */
+#define DROP_LOOK_MAX (LINK_WINDOW_MAX + 256)
 /* Messages that expire in one turn of the loop. */
 #define EXPIRY_TURN_MAX 4096
 #define TALLY_NS        NSEC_PER_SEC
@@ -150,19 +155,101 @@ bool channel_can_make_room(struct telemetry *t, const struct channel *channel, u
 	       journal_max_bytes(t->journal) + own;
 }
 
+/* How much it hurts to drop a message: the least goes first. */
+enum drop_rank {
+	DROP_WAITS,   /* nobody waits for the hub to have it */
+	DROP_AWAITED, /* a write does */
+	DROP_IN_AIR,
+	N_DROP_RANKS,
+};
+
+static enum drop_rank record_drop_rank(struct telemetry *t, const struct journal_cursor *at)
+{
+	const struct flight *flight = NULL;
+	struct journal_record record = {.origin = 0};
+	struct origin *origin;
+
+	if (journal_is_sent(at)) {
+		/* Mostly all of them are, and there can be many. */
+		flight = t->n_resend ? flight_of(t, at) : NULL;
+		if (!flight || flight->state == FLIGHT_SENT)
+			return DROP_IN_AIR;
+	}
+	if (!flight)
+		(void)journal_read(at, &record);
+	origin = origin_find(t->waiters, flight ? flight->origin : record.origin);
+	return origin && origin_waits_for(origin, at->sequence, WAIT_HUB) ? DROP_AWAITED : DROP_WAITS;
+}
+
+/* What is dropped first; rank N_DROP_RANKS: nothing. */
+struct drop_choice {
+	enum drop_rank rank;
+	bool is_first; /* of its lane */
+	struct journal_cursor at;
+};
+
+static void lane_choose_drop(struct telemetry *t, struct journal_lane *lane, struct drop_choice *best)
+{
+	struct journal_cursor at, next;
+	bool found = journal_first(lane, &at), is_first = true;
+
+	for (unsigned int n = 0; found && n < DROP_LOOK_MAX; ++n) {
+		enum drop_rank rank = record_drop_rank(t, &at);
+
+		if (rank < best->rank || (rank == best->rank && at.sequence < best->at.sequence))
+			*best = (struct drop_choice){.rank = rank, .is_first = is_first, .at = at};
+		if (rank == DROP_WAITS)
+			return;
+		is_first = false;
+		found = journal_next(&at, &next);
+		if (found)
+			at = next;
+	}
+}
+
+/* What is sent next is the one, when nothing of the channel is in another lane: without a look at all in the air. */
+static bool channel_choose_next(struct telemetry *t, const struct channel *channel, struct drop_choice *out)
+{
+	struct journal_cursor first;
+
+	if (t->n_resend || !journal_next_unsent(t->journal, &out->at))
+		return false;
+	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(t->journal, lane));)
+		if (lane_is_of(lane, channel->number) && journal_lane_n_records(lane) > 0 &&
+		    lane != out->at.lane)
+			return false;
+	if (!lane_is_of(out->at.lane, channel->number))
+		return false;
+	out->rank = record_drop_rank(t, &out->at);
+	out->is_first = journal_first(out->at.lane, &first) && first.sequence == out->at.sequence;
+	return out->rank == DROP_WAITS;
+}
+
+static struct drop_choice channel_choose_drop(struct telemetry *t, const struct channel *channel)
+{
+	struct drop_choice choice = {.rank = N_DROP_RANKS};
+
+	if (channel_choose_next(t, channel, &choice))
+		return choice;
+	choice = (struct drop_choice){.rank = N_DROP_RANKS};
+	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(t->journal, lane));)
+		if (lane_is_of(lane, channel->number))
+			lane_choose_drop(t, lane, &choice);
+	return choice;
+}
+
 bool channel_drop_oldest(struct telemetry *t, struct channel *channel)
 {
-	struct journal_cursor at, oldest = {.lane = NULL};
+	struct drop_choice choice = channel_choose_drop(t, channel);
+	bool was_sent;
 
-	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(t->journal, lane));)
-		if (lane_is_of(lane, channel->number) && journal_first(lane, &at) &&
-		    (!oldest.lane || at.sequence < oldest.sequence))
-			oldest = at;
-	if (!oldest.lane)
+	if (choice.rank == N_DROP_RANKS)
 		return false;
 	++channel->stats.n_dropped;
 	tally_count(t, TALLY_DROPPED, channel->number);
-	record_discard(t, &oldest, true, -ENOSPC);
+	/* The hub may have what was sent. */
+	was_sent = journal_is_sent(&choice.at);
+	record_discard(t, &choice.at, choice.is_first, was_sent ? -ETIMEDOUT : -ENOSPC);
 	return true;
 }
 

@@ -128,7 +128,7 @@ void discard_deinit(struct telemetry *t);
 /* Whether dropping the channel's messages would make room for @n_messages with @n_bytes. */
 bool channel_can_make_room(struct telemetry *t, const struct channel *channel, uint64_t n_messages,
 			   uint64_t n_bytes);
-/* Drops the channel's oldest message. False: it has none. */
+/* Drops the oldest of the channel's messages that may go first. False: it has none. */
 bool channel_drop_oldest(struct telemetry *t, struct channel *channel);
 
 /* Takes back a write that could not be stored. */
