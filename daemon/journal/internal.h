@@ -49,6 +49,7 @@ struct journal_lane {
 	unsigned int n_refs;
 	struct list segments;           /* in order of index */
 	struct journal_segment *active; /* the last one, when it takes records; else NULL */
+	bool may_shrink;                /* nothing but withdrawn records may be in one of them */
 	bool is_ended;                  /* the last one is not gone on with: that was tried */
 	uint64_t next_index;            /* of the next record */
 	uint64_t n_records;             /* not done with, and their bytes */
@@ -88,7 +89,8 @@ struct journal {
 	struct journal_lane *appender; /* between append and commit */
 	uint64_t pending;              /* bytes of that record */
 
-	uint64_t n_bytes; /* in use */
+	uint64_t n_bytes;     /* in use */
+	uint64_t n_withdrawn; /* bytes of records that are not, of segments that are there */
 	uint64_t held;
 	uint64_t appended;
 	uint64_t recovered; /* sequences up to here are an earlier daemon's */
@@ -185,6 +187,8 @@ void lane_release(struct journal_lane *lane, struct journal_segment *segment);
 int lane_make_room(struct journal_lane *lane, uint64_t n_bytes);
 /* The active segment takes no more records. */
 void lane_close(struct journal_lane *lane);
+/* At the end of the turn: segments with withdrawn records only are released. */
+void lane_shrink_later(struct journal_lane *lane);
 
 /* One lane's claim on the mapping. Returns 0 or a negative errno. */
 int lane_hold(struct journal_segment *segment);

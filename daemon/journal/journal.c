@@ -218,7 +218,9 @@ bool journal_has_room(const struct journal *j, uint64_t n_records, uint64_t n_by
 {
 	uint64_t left = journal_left(j);
 
-	return n_bytes <= left && n_records <= (left - n_bytes) / JOURNAL_RECORD_OVERHEAD;
+	/* What was withdrawn takes space on the disk until what was before it is done. */
+	return j->n_withdrawn <= j->max_bytes && n_bytes <= left &&
+	       n_records <= (left - n_bytes) / JOURNAL_RECORD_OVERHEAD;
 }
 
 int journal_hold(struct journal *j, uint64_t n_bytes)

@@ -169,8 +169,13 @@ void journal_withdraw(struct journal *j, const struct journal_cursor *at)
 	if (!cursor_look(at, &found)) {
 		journal_record_withdraw(at->segment->map + at->offset);
 		/* An earlier daemon's are taken off when next passes, as if that one had withdrawn them. */
-		if (at->sequence > j->recovered)
+		if (at->sequence > j->recovered) {
 			lane_uncount(lane, at->segment, 1, at->size);
+			at->segment->n_withdrawn += at->size;
+			j->n_withdrawn += at->size;
+		}
+		if (at->segment->n_records == 0 && at->segment != lane->active)
+			lane_shrink_later(lane);
 	}
 	if (lane->next.index != at->index)
 		return;

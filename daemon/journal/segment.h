@@ -51,6 +51,7 @@ struct journal_segment {
 	bool is_whole;           /* recovery looked at every record, and none is missing */
 	uint64_t n_records;      /* not done with, and the bytes of the bound they take */
 	uint64_t n_bytes;
+	uint64_t n_withdrawn; /* bytes that do not count any more, but lie there */
 	bool is_dirty;        /* its state is to be written */
 	bool is_held;         /* its lane is one of the users */
 	struct list unsynced; /* of those with records behind stored_offset */

@@ -447,4 +447,68 @@ TEST_F(trouble, no_descriptors_at_start)
 	EXPECT_EQ(stats_of(box).error, 0);
 }
 
+/* --- what is withdrawn behind a record that stays --------------------------------------------- */
+
+static void withdraw_last(struct fixture_trouble *self)
+{
+	struct journal_cursor at;
+
+	ASSERT_TRUE(journal_find(self->lane, journal_appended(self->box.j), &at));
+	journal_withdraw(self->box.j, &at);
+}
+
+static void open_small(struct fixture_trouble *self)
+{
+	box_close(&self->box);
+	self->box.max_bytes = 1 << 20;
+	ASSERT_EQ(box_open(&self->box), 0);
+	self->lane = box_lane(&self->box, 1, 0, 0);
+}
+
+TEST_F(trouble, withdrawn_records_behind_one_that_stays_leave_the_disk)
+{
+	struct journal_box *box = &self->box;
+
+	open_small(self);
+	append(self, 1, 100);
+	for (int i = 0; i < 3000; ++i) {
+		append(self, 1, 4000);
+		withdraw_last(self);
+		if (i % 50 == 0)
+			box_turn(box);
+	}
+	append(self, 1, 100);
+	/* Files are deleted beside. */
+	while (loop_n_in_flight(box->loop) > 0)
+		ASSERT_EQ(loop_turn(box->loop, TIME_NEVER), 0);
+	EXPECT_LT(stats_of(box).segment_bytes, UINT64_C(2) << 20);
+	EXPECT_EQ(box_drain(box), 2u);
+	EXPECT_EQ(stats_of(box).n_damaged, 0u);
+}
+
+TEST_F(trouble, the_disk_is_bounded_when_some_of_each_segment_stay)
+{
+	struct journal_box *box = &self->box;
+	uint64_t n = 0, n_withdrawn = 0;
+	unsigned int n_room;
+
+	open_small(self);
+	while (journal_has_room(box->j, 1, 4000)) {
+		append(self, 1, n_withdrawn % 10 ? 4000 : 8);
+		if (n_withdrawn++ % 10)
+			withdraw_last(self);
+		else
+			++n;
+		if (n_withdrawn % 50 == 0)
+			box_turn(box);
+	}
+	EXPECT_LT(journal_n_bytes(box->j), UINT64_C(64) << 10);
+	EXPECT_LT(stats_of(box).segment_bytes, UINT64_C(3) << 20);
+	EXPECT_EQ(journal_reserve(self->lane, 1, 100), -ENOSPC);
+	n_room = box->n_room;
+	EXPECT_EQ(box_drain(box), n);
+	EXPECT_GT(box->n_room, n_room);
+	EXPECT_EQ(journal_reserve(self->lane, 1, 100), 0);
+}
+
 TEST_HARNESS_MAIN
