@@ -184,7 +184,9 @@ int telemetry_reserve(struct telemetry *t, struct channel *channel, uint64_t n_m
 	if (channel->when_full == CHANNEL_FULL_DROP_OLDEST &&
 	    !journal_has_room(t->journal, n_messages, bytes + n_held) &&
 	    channel_can_make_room(t, channel, n_messages, bytes + n_held)) {
-		while (!journal_has_room(t->journal, n_messages, bytes + n_held))
+		/* No more than that: room can be missing for what was dropped before, too, until the turn ends. */
+		while (journal_n_bytes(t->journal) + n_messages * JOURNAL_RECORD_OVERHEAD + bytes + n_held >
+		       journal_max_bytes(t->journal))
 			if (!channel_drop_oldest(t, channel))
 				break;
 	}

@@ -482,8 +482,10 @@ TEST_F(telemetry, what_is_in_the_air_is_dropped_last)
 		       loop_now_ns(self->rig.hub.loop) + 3600 * NSEC_PER_SEC);
 	n = fill(self, self->raw, 0, -ENOSPC);
 	ASSERT_EQ(channel_set_when_full(channel, CHANNEL_FULL_DROP_OLDEST), 0);
-	for (unsigned int i = 0; i < 2 * n; ++i)
+	for (unsigned int i = 0; i < 2 * n; ++i) {
 		ASSERT_EQ(write_block(self, self->raw, n + i), 0);
+		files_line_turn(&self->rig);
+	}
 	EXPECT_EQ(fuse_line_result(&self->rig.line, write), FUSE_LINE_WAITS);
 	files_line_puback(&self->rig, first, 0, NULL);
 	EXPECT_EQ(fuse_line_result(&self->rig.line, write), 0);
@@ -500,8 +502,10 @@ TEST_F(telemetry, who_waits_for_a_dropped_message_is_told)
 	look_again(self);
 	n = fill(self, self->raw, 0, -ENOSPC);
 	ASSERT_EQ(channel_set_when_full(channel, CHANNEL_FULL_DROP_OLDEST), 0);
-	for (unsigned int i = 0; i < 2 * n; ++i)
+	for (unsigned int i = 0; i < 2 * n; ++i) {
 		ASSERT_EQ(write_block(self, self->raw, n + i), 0);
+		files_line_turn(&self->rig);
+	}
 	EXPECT_EQ(fuse_line_result(&self->rig.line, write), FUSE_LINE_WAITS);
 	EXPECT_TRUE(channel_drop_oldest(self->rig.telemetry, channel));
 	while (journal_lane_n_records(channel->lane) > 1)
