@@ -255,10 +255,10 @@ static int write_prepare(const struct tfile *f, const struct fuse_file *file, ui
 {
 	if (telemetry_is_closed(f->telemetry))
 		return -ESHUTDOWN;
-	/* The second part of a write the kernel had to split: what is one write(2) must not become two
-	 * messages. */
+	/* Only pwrite(2) says where. The second part of a write that the kernel had to split would do, too; but the first
+	 * part of it is larger than any message. */
 	if (f->framing == FRAMING_RAW && offset > 0 && !(file->write_flags & O_APPEND))
-		return -EMSGSIZE;
+		return -ESPIPE;
 	return write_level(f, file->write_flags) == CHANNEL_ACK_QUEUED ? 0
 								       : waiters_make_room(tfile_waiters(f));
 }

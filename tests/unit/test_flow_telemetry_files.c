@@ -190,14 +190,14 @@ TEST_F(files, writes_and_whole_files)
 	expect_no_message(self);
 }
 
-TEST_F(files, a_write_the_kernel_had_to_split_is_refused)
+TEST_F(files, a_write_that_says_where_is_refused)
 {
 	struct opened *raw = &self->opened[0];
 	uint64_t u;
 
 	open_file(self, raw, RAW);
 	u = fuse_line_write_at(&self->rig.line, self->nodes[RAW], raw->fh, O_WRONLY, 4096, BYTES_LIT("x"));
-	EXPECT_EQ(fuse_line_result(&self->rig.line, u), -EMSGSIZE);
+	EXPECT_EQ(fuse_line_result(&self->rig.line, u), -ESPIPE);
 	expect_no_message(self);
 	u = fuse_line_write_at(&self->rig.line, self->nodes[RAW], raw->fh, O_WRONLY | O_APPEND, 4096,
 			       BYTES_LIT("x"));
