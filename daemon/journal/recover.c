@@ -146,9 +146,6 @@ static uint64_t segment_scan(struct journal_segment *segment)
 		offset = journal_record_next(used, id, offset, &budget, &header, &size);
 		if (offset >= used.len)
 			break;
-		if (!record_is_sane(segment, &header, offset))
-			fprintf(stderr, "INSANE first %lu index %lu offset %lu seq %lu\n",
-				segment->identity.first_index, header.index, offset, header.sequence);
 		if (header.index < segment->next_index || !record_is_sane(segment, &header, offset))
 			continue;
 		segment->is_whole &= header.index == segment->next_index;
