@@ -114,6 +114,17 @@ static void disk_try_again(struct journal *j)
 	disk_on_make(j, identity.size, r);
 }
 
+/* Perhaps nobody asks for a sync, and the error is over all the same. */
+static void disk_sync_again(struct journal *j)
+{
+	if (j->dir.is_volatile) {
+		j->sync_error = 0;
+		disk_update(j);
+		return;
+	}
+	j->is_sync_wanted = true;
+}
+
 static void disk_on_retry(struct loop_timer *timer, uint64_t now_ns)
 {
 	struct journal *j = container_of(timer, struct journal, retry);
@@ -121,6 +132,8 @@ static void disk_on_retry(struct loop_timer *timer, uint64_t now_ns)
 	(void)now_ns;
 	if (j->make_error)
 		disk_try_again(j);
+	if (j->sync_error)
+		disk_sync_again(j);
 	if (j->is_sync_wanted)
 		loop_defer(j->loop, &j->turn_end);
 	list_for_each (link, &j->lanes)
@@ -139,14 +152,36 @@ void journal_sync(struct journal *j)
 	loop_defer(j->loop, &j->turn_end);
 }
 
+void commit_add(struct journal *j, struct journal_segment *segment)
+{
+	int r;
+
+	if (j->dir.is_volatile || list_is_linked(&segment->unsynced))
+		return;
+	/* It is mapped, and stays so: a file that is closed and opened again may have forgotten an error of writing. */
+	r = segment_map(segment);
+	assert(r == 0);
+	(void)r;
+	list_append(&j->unsynced, &segment->unsynced);
+}
+
+void commit_forget(struct journal_segment *segment)
+{
+	if (!list_is_linked(&segment->unsynced))
+		return;
+	list_remove(&segment->unsynced);
+	segment_unmap(segment);
+}
+
 void commit_fail_segment(struct journal *j, struct journal_segment *segment, int error)
 {
 	segment->is_failed = true;
-	list_remove(&segment->unsynced);
+	commit_forget(segment);
 	/* Those of the commit under way hear of it there. */
 	if (segment->head > (segment->sync_head ? segment->sync_head : segment->state.stored_offset))
 		j->lost_error = error;
 	j->sync_error = error;
+	disk_arm_retry(j);
 	disk_update(j);
 }
 
@@ -159,6 +194,7 @@ static void commit_end(struct journal *j)
 		++j->stats.n_failed;
 		j->sync_error = error;
 		j->sync_failed_ns = loop_now_ns(j->loop);
+		disk_arm_retry(j);
 	} else {
 		++j->stats.n_commits;
 		j->stored = j->commit_sequence;
@@ -201,9 +237,16 @@ void commit_on_synced(struct loop_op *op, int res)
 
 	segment_unmap(segment);
 	if (!lane) {
+		bool is_probe = segment == j->probe;
+
 		/* The hub has all of it: whether the disk has it, too, matters to nobody. */
+		if (is_probe) {
+			j->probe = NULL;
+			j->has_synced |= !error;
+			segment->is_failed = error != 0;
+		}
 		zombie_bury(j, segment);
-		commit_unref(j, 0);
+		commit_unref(j, is_probe ? error : 0);
 		return;
 	}
 	if (!error && segment->is_failed)
@@ -233,20 +276,34 @@ static void commit_on_dir_synced(struct loop_op *op, int res)
 	commit_unref(j, res < 0 ? res : 0);
 }
 
+/* Its user is the sync's now. */
 static void commit_sync_segment(struct journal *j, struct journal_segment *segment)
 {
-	int r = segment_map(segment);
-
 	list_remove(&segment->unsynced);
 	segment->sync_head = segment->head;
 	++j->n_syncs;
-	if (!r) {
-		loop_op_fdatasync(j->loop, &segment->sync, segment->fd);
+	loop_op_fdatasync(j->loop, &segment->sync, segment->fd);
+}
+
+/* Nothing is there to sync, so nobody would hear that the disk works again: a new file tells. */
+static void commit_probe(struct journal *j)
+{
+	struct journal_identity identity = {.size = JOURNAL_SEGMENT_BYTES_MIN,
+					    .made_ms = loop_wall_ms(j->loop),
+					    .kind = JOURNAL_KIND_SPARE};
+	struct journal_segment *segment;
+	int r = segment_new(&segment, &j->dir, &identity);
+
+	if (r) {
+		j->commit_error = r;
 		return;
 	}
-	commit_fail_segment(j, segment, r);
-	segment->sync_head = 0;
-	commit_unref(j, r);
+	list_init(&segment->unsynced);
+	loop_op_init(&segment->sync, commit_on_synced);
+	list_append(&j->zombies, &segment->link);
+	j->probe = segment;
+	++j->n_syncs;
+	loop_op_fdatasync(j->loop, &segment->sync, segment->fd);
 }
 
 void commit_start(struct journal *j)
@@ -264,6 +321,8 @@ void commit_start(struct journal *j)
 	j->lost_error = 0;
 	j->has_synced = false;
 	j->n_syncs = 1;
+	if (j->sync_error && list_is_empty(&j->unsynced) && !j->is_stopped)
+		commit_probe(j);
 	while (!list_is_empty(&j->unsynced))
 		commit_sync_segment(j, container_of(j->unsynced.next, struct journal_segment, unsynced));
 	if (j->dir.is_dirty) {

@@ -101,7 +101,7 @@ struct journal {
 	struct loop_deferred turn_end;
 
 	/* Commits. */
-	struct list unsynced; /* segments with records that no commit took up yet */
+	struct list unsynced; /* segments with records that no commit took up yet; it is one of their users */
 	bool is_sync_wanted;
 	bool is_committing;
 	unsigned int n_syncs; /* in flight */
@@ -109,6 +109,7 @@ struct journal {
 	int commit_error;
 	int lost_error;  /* records that no commit can store any more: the next one fails with this */
 	bool has_synced; /* the commit under way: a file */
+	struct journal_segment *probe; /* in flight */
 	struct loop_op dir_sync;
 
 	/* Trouble. */
@@ -275,6 +276,10 @@ void commit_init(struct journal *j);
 /* At the end of a turn. */
 void commit_start(struct journal *j);
 void commit_on_synced(struct loop_op *op, int res);
+/* The segment, mapped, has records that are to be synced: it stays mapped. */
+void commit_add(struct journal *j, struct journal_segment *segment);
+/* It is not synced any more. */
+void commit_forget(struct journal_segment *segment);
 /* Nothing is appended to the segment any more; what it has unsynced will never be called stored. */
 void commit_fail_segment(struct journal *j, struct journal_segment *segment, int error);
 

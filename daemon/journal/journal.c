@@ -361,8 +361,7 @@ static void lane_count(struct journal_lane *lane, struct journal_segment *segmen
 	++lane->n_records;
 	lane->n_bytes += size;
 	j->n_bytes += size;
-	if (!j->dir.is_volatile && !list_is_linked(&segment->unsynced))
-		list_append(&j->unsynced, &segment->unsynced);
+	commit_add(j, segment);
 	lane_wake(lane);
 }
 

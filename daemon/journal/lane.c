@@ -213,7 +213,7 @@ void lane_release(struct journal_lane *lane, struct journal_segment *segment)
 		journal_unpin(j);
 	lane_unhold(segment);
 	list_remove(&segment->link);
-	list_remove(&segment->unsynced);
+	commit_forget(segment);
 	segment->owner = NULL;
 	--j->stats.n_segments;
 	j->stats.segment_bytes -= segment->identity.size;

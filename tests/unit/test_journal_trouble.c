@@ -317,6 +317,40 @@ TEST_F(trouble, a_page_that_the_sender_cannot_read_and_a_file_that_cannot_be_wri
 	append_after_a_hit(self);
 }
 
+TEST_F(trouble, an_error_is_over_when_nobody_syncs)
+{
+	struct journal_box *box = &self->box;
+	struct journal_segment *segment;
+
+	append(self, 6, 1000);
+	ASSERT_EQ(box_sync(box), 0);
+	segment = self->lane->active;
+	append(self, 1, 100);
+	journal_sync(box->j);
+	for (int i = 0; i < 100 && loop_op_is_idle(&segment->sync); ++i)
+		box_turn(box);
+	ASSERT_FALSE(loop_op_is_idle(&segment->sync));
+	cut_and_read(box, segment, 4096);
+	EXPECT_TRUE(box_wait_event(box, "disk-error"));
+	EXPECT_TRUE(box_wait_event(box, "disk-ok"));
+	EXPECT_STREQ(box->events, "disk-error disk-ok ");
+}
+
+TEST_F(trouble, what_is_to_be_synced_stays_open)
+{
+	struct journal_box *box = &self->box;
+	struct journal_segment *segment;
+
+	append(self, 1, 100);
+	segment = self->lane->active;
+	ASSERT_EQ(box_drain(box), 1u);
+	lane_close(self->lane);
+	lane_unhold(segment);
+	EXPECT_TRUE(segment->map);
+	EXPECT_EQ(box_sync(box), 0);
+	EXPECT_FALSE(segment->map);
+}
+
 /* --- files that cannot be opened -------------------------------------------------------------- */
 
 /* What goes out until the lane is empty, with the journal's own retries. */
