@@ -205,8 +205,9 @@ uint64_t journal_time_ms(const struct journal_cursor *at);
 void journal_mark_done(struct journal *j, const struct journal_cursor *at);
 
 /* An unsent record anywhere in its lane is as if it had never been appended: it is done without being sent, and its bytes of the
- * bound are free, though the disk has it until those before it are done. */
-void journal_withdraw(struct journal *j, const struct journal_cursor *at);
+ * bound are free, though the disk has it until those before it are done. Returns 0, or -EIO: the disk cannot be read now, it
+ * is not among the next JOURNAL_WINDOW of its lane, and stays. */
+int journal_withdraw(struct journal *j, const struct journal_cursor *at);
 
 /* --- counters --------------------------------------------------------------------------------- */
 

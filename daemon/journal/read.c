@@ -159,29 +159,57 @@ uint64_t journal_time_ms(const struct journal_cursor *at)
 
 /* --- ending ----------------------------------------------------------------------------------- */
 
-void journal_withdraw(struct journal *j, const struct journal_cursor *at)
+static void lane_withdraw(struct journal_lane *lane, const struct journal_cursor *at)
+{
+	struct journal *j = lane->journal;
+	struct journal_segment *segment = at->segment;
+
+	journal_record_withdraw(segment->map + at->offset);
+	/* An earlier daemon's are taken off when next passes, as if that one had withdrawn them. */
+	if (at->sequence > j->recovered) {
+		lane_uncount(lane, segment, 1, at->size);
+		segment->n_withdrawn += at->size;
+		j->n_withdrawn += at->size;
+	}
+	if (segment->n_records == 0 && segment != lane->active)
+		lane_shrink_later(lane);
+}
+
+/* The disk cannot be read now: next passes the record as one that an earlier daemon was done with. */
+static int lane_withdraw_unseen(struct journal_lane *lane, const struct journal_cursor *at)
+{
+	if (lane_is_done(lane, at->index))
+		return 0;
+	if (at->index - lane_first(lane)->state.done_index >= JOURNAL_WINDOW)
+		return -EIO;
+	lane_set_bit(lane, at->index);
+	lane_uncount(lane, at->segment, 1, 0);
+	lane_touch(lane, at->segment);
+	return 0;
+}
+
+int journal_withdraw(struct journal *j, const struct journal_cursor *at)
 {
 	struct journal_lane *lane = at->lane;
 	struct lane_found found;
+	int r;
 
+	(void)j;
 	assert(!journal_is_sent(at));
-	/* When it cannot be read it is damage by now, and the sender meets it. */
-	if (!cursor_look(at, &found)) {
-		journal_record_withdraw(at->segment->map + at->offset);
-		/* An earlier daemon's are taken off when next passes, as if that one had withdrawn them. */
-		if (at->sequence > j->recovered) {
-			lane_uncount(lane, at->segment, 1, at->size);
-			at->segment->n_withdrawn += at->size;
-			j->n_withdrawn += at->size;
-		}
-		if (at->segment->n_records == 0 && at->segment != lane->active)
-			lane_shrink_later(lane);
-	}
-	if (lane->next.index != at->index)
-		return;
+	r = cursor_look(at, &found);
+	if (!r)
+		lane_withdraw(lane, at);
+	else if (r == -EIO)
+		r = lane_withdraw_unseen(lane, at);
+	else
+		/* It is damage, and the sender meets it. */
+		r = 0;
+	if (r || lane->next.index != at->index)
+		return r;
 	lane->next.is_resolved = false;
 	lane_resolve(lane);
 	lane_advance(lane);
+	return 0;
 }
 
 void journal_mark_done(struct journal *j, const struct journal_cursor *at)

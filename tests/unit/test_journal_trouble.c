@@ -481,6 +481,34 @@ TEST_F(trouble, no_descriptors_at_start)
 	EXPECT_EQ(stats_of(box).error, 0);
 }
 
+TEST_F(trouble, what_is_withdrawn_while_the_disk_cannot_be_read)
+{
+	struct journal_box *box = &self->box;
+	struct rlimit limit, small;
+	struct journal_cursor near, far;
+
+	append(self, 2000, 1000);
+	ASSERT_EQ(box_sync(box), 0);
+	ASSERT_TRUE(journal_find(self->lane, 200, &near));
+	ASSERT_TRUE(journal_find(self->lane, 1500, &far));
+	ASSERT_FALSE(near.segment->is_held || far.segment->is_held);
+	journal_unpin(box->j);
+	ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	small = limit;
+	small.rlim_cur = 3;
+	ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &small), 0);
+	EXPECT_EQ(journal_withdraw(box->j, &near), 0);
+	EXPECT_EQ(journal_withdraw(box->j, &near), 0);
+	EXPECT_EQ(journal_withdraw(box->j, &far), -EIO);
+	ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	EXPECT_EQ(journal_lane_n_records(self->lane), 1999u);
+	EXPECT_EQ(journal_withdraw(box->j, &far), 0);
+	EXPECT_FALSE(journal_find(self->lane, 200, &near));
+	EXPECT_EQ(box_drain(box), 1998u);
+	EXPECT_EQ(journal_n_bytes(box->j), 0u);
+	EXPECT_EQ(stats_of(box).n_damaged, 0u);
+}
+
 /* --- what is withdrawn behind a record that stays --------------------------------------------- */
 
 static void withdraw_last(struct fixture_trouble *self)
