@@ -175,6 +175,20 @@ static int telemetry_full(struct telemetry *t)
 	return -ENOSPC;
 }
 
+static void channel_make_room(struct telemetry *t, struct channel *channel, uint64_t n_messages,
+			      uint64_t n_bytes)
+{
+	uint64_t need = n_messages * JOURNAL_RECORD_OVERHEAD + n_bytes;
+
+	while (journal_n_bytes(t->journal) + need > journal_max_bytes(t->journal))
+		if (!channel_drop_oldest(t, channel))
+			return;
+	/* What was dropped behind those in the air still takes the disk, which is bounded, too. */
+	while (!journal_has_room(t->journal, n_messages, n_bytes))
+		if (!channel_drop_sent(t, channel))
+			return;
+}
+
 int telemetry_reserve(struct telemetry *t, struct channel *channel, uint64_t n_messages, uint64_t n_bytes,
 		      uint64_t n_held)
 {
@@ -183,13 +197,8 @@ int telemetry_reserve(struct telemetry *t, struct channel *channel, uint64_t n_m
 
 	if (channel->when_full == CHANNEL_FULL_DROP_OLDEST &&
 	    !journal_has_room(t->journal, n_messages, bytes + n_held) &&
-	    channel_can_make_room(t, channel, n_messages, bytes + n_held)) {
-		/* No more than that: room can be missing for what was dropped before, too, until the turn ends. */
-		while (journal_n_bytes(t->journal) + n_messages * JOURNAL_RECORD_OVERHEAD + bytes + n_held >
-		       journal_max_bytes(t->journal))
-			if (!channel_drop_oldest(t, channel))
-				break;
-	}
+	    channel_can_make_room(t, channel, n_messages, bytes + n_held))
+		channel_make_room(t, channel, n_messages, bytes + n_held);
 	if (!journal_has_room(t->journal, n_messages, bytes + n_held))
 		return telemetry_full(t);
 	if (!n_messages)

@@ -238,18 +238,36 @@ static struct drop_choice channel_choose_drop(struct telemetry *t, const struct 
 	return choice;
 }
 
-bool channel_drop_oldest(struct telemetry *t, struct channel *channel)
+static void channel_drop(struct telemetry *t, struct channel *channel, const struct journal_cursor *at,
+			 bool is_first)
 {
-	struct drop_choice choice = channel_choose_drop(t, channel);
-	bool was_sent;
-
-	if (choice.rank == N_DROP_RANKS)
-		return false;
 	++channel->stats.n_dropped;
 	tally_count(t, TALLY_DROPPED, channel->number);
 	/* The hub may have what was sent. */
-	was_sent = journal_is_sent(&choice.at);
-	record_discard(t, &choice.at, choice.is_first, was_sent ? -ETIMEDOUT : -ENOSPC);
+	record_discard(t, at, is_first, journal_is_sent(at) ? -ETIMEDOUT : -ENOSPC);
+}
+
+bool channel_drop_oldest(struct telemetry *t, struct channel *channel)
+{
+	struct drop_choice choice = channel_choose_drop(t, channel);
+
+	if (choice.rank == N_DROP_RANKS)
+		return false;
+	channel_drop(t, channel, &choice.at, choice.is_first);
+	return true;
+}
+
+bool channel_drop_sent(struct telemetry *t, struct channel *channel)
+{
+	struct journal_cursor at, oldest = {.lane = NULL};
+
+	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(t->journal, lane));)
+		if (lane_is_of(lane, channel->number) && journal_first(lane, &at) && journal_is_sent(&at) &&
+		    (!oldest.lane || at.sequence < oldest.sequence))
+			oldest = at;
+	if (!oldest.lane)
+		return false;
+	channel_drop(t, channel, &oldest, true);
 	return true;
 }
 

@@ -130,6 +130,8 @@ bool channel_can_make_room(struct telemetry *t, const struct channel *channel, u
 			   uint64_t n_bytes);
 /* Drops the oldest of the channel's messages that may go first. False: it has none. */
 bool channel_drop_oldest(struct telemetry *t, struct channel *channel);
+/* Drops the oldest that was sent. False: there is none. */
+bool channel_drop_sent(struct telemetry *t, struct channel *channel);
 
 /* Takes back a write that could not be stored. */
 void telemetry_withdraw_write(void *userdata, struct fuse_file *file, const struct wait_write *write,

@@ -482,13 +482,38 @@ TEST_F(telemetry, what_is_in_the_air_is_dropped_last)
 		       loop_now_ns(self->rig.hub.loop) + 3600 * NSEC_PER_SEC);
 	n = fill(self, self->raw, 0, -ENOSPC);
 	ASSERT_EQ(channel_set_when_full(channel, CHANNEL_FULL_DROP_OLDEST), 0);
-	for (unsigned int i = 0; i < 2 * n; ++i) {
+	for (unsigned int i = 0; i < n / 2; ++i) {
 		ASSERT_EQ(write_block(self, self->raw, n + i), 0);
 		files_line_turn(&self->rig);
 	}
+	EXPECT_EQ(channel->stats.n_dropped, n / 2);
 	EXPECT_EQ(fuse_line_result(&self->rig.line, write), FUSE_LINE_WAITS);
 	files_line_puback(&self->rig, first, 0, NULL);
 	EXPECT_EQ(fuse_line_result(&self->rig.line, write), 0);
+}
+
+/* What is behind it lies on the disk as long as it does. */
+TEST_F(telemetry, what_is_in_the_air_for_long_is_dropped_too)
+{
+	struct channel *channel = files_line_default(&self->rig);
+	uint64_t fh = open_raw(self), write;
+	unsigned int n;
+
+	files_line_online(&self->rig, false);
+	write = fuse_line_write(&self->rig.line, self->raw, fh, O_WRONLY | O_SYNC, BYTES_LIT("x"));
+	files_line_expect(&self->rig, "x", true);
+	look_again(self);
+	loop_timer_arm(self->rig.hub.loop, &self->rig.telemetry->retry,
+		       loop_now_ns(self->rig.hub.loop) + 3600 * NSEC_PER_SEC);
+	n = fill(self, self->raw, 0, -ENOSPC);
+	ASSERT_EQ(channel_set_when_full(channel, CHANNEL_FULL_DROP_OLDEST), 0);
+	for (unsigned int i = 0; i < 20 * n; ++i) {
+		ASSERT_EQ(write_block(self, self->raw, n + i), 0);
+		files_line_turn(&self->rig);
+	}
+	EXPECT_LE(channel->stats.n_dropped, 20 * n + 1);
+	if (fuse_line_result(&self->rig.line, write) != FUSE_LINE_WAITS)
+		EXPECT_EQ(fuse_line_result(&self->rig.line, write), -ETIMEDOUT);
 }
 
 /* One that was not sent goes before one of which a writer waits for the hub, and that one before those in the air. */
