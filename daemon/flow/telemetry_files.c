@@ -166,8 +166,12 @@ static void tfile_keep_late(struct tfile *f, int error)
 static void telemetry_file_release(struct fuse_file *file)
 {
 	struct tfile *f = tfile_of(file);
-	int r = tfile_finish(f);
+	int r;
 
+	/* Its writer gave up where a write was refused: that is no end of a message. */
+	if (f->refused)
+		tfile_drop_partial(f, 0);
+	r = tfile_finish(f);
 	origin_close(tfile_waiters(f), f->origin);
 	f->origin = NULL;
 	f->file = NULL;

@@ -401,6 +401,27 @@ TEST_F(files, who_repeats_a_refused_write_goes_on_with_the_message)
 	expect_message(self, BYTES(want, sizeof(want)));
 }
 
+TEST_F(files, who_gives_up_after_a_full_queue_leaves_no_beginning)
+{
+	struct opened *raw = &self->opened[0], *a = &self->opened[1], *w = &self->opened[2];
+	static char rest[20000];
+
+	memset(rest, 'r', sizeof(rest));
+	open_file(self, a, LINES);
+	open_file(self, w, WHOLE);
+	EXPECT_EQ(write_text(self, a, "aa"), 0);
+	EXPECT_EQ(write_text(self, w, "aa"), 0);
+	fill(self, raw, 4096);
+	EXPECT_EQ(write_file(self, a, BYTES(rest, sizeof(rest))), -ENOSPC);
+	EXPECT_EQ(write_file(self, w, BYTES(rest, sizeof(rest))), -ENOSPC);
+	close_file(self, raw);
+	close_file(self, a);
+	close_file(self, w);
+	expect_no_message(self);
+	drain(self);
+	EXPECT_EQ(journal_n_bytes(self->rig.journal), 0u);
+}
+
 TEST_F(files, what_was_promised_to_a_piece_is_there)
 {
 	struct opened *raw = &self->opened[0], *b = &self->opened[1], *c = &self->opened[2];
@@ -588,6 +609,8 @@ static void step_end(struct fixture_files *self, struct opened *o, bool fsync)
 			return;
 	} else {
 		close_file(self, o);
+		if (o->full_len)
+			o->partial_len = 0;
 	}
 	if (o->partial_len)
 		expect_message(self, BYTES(o->partial, o->partial_len));
