@@ -368,6 +368,9 @@ void telemetry_settle(struct telemetry *t, uint64_t origin_id, uint64_t sequence
 		/* A parked write gets the error itself. */
 		if (error && !origin->error && !origin_waits_for(origin, sequence, WAIT_STORED))
 			origin->error = error;
+		/* Who is told that a message is done with does not meet it again, whatever becomes of this process. */
+		if (origin_answers(origin, sequence))
+			journal_flush_states(t->journal);
 		origin_record_done(origin, sequence, error);
 	}
 	loop_defer(t->loop, &t->release);

@@ -404,6 +404,17 @@ static void waiter_finish(struct waiter *waiter)
 		waiter_answer(waiter, waiter->error ? waiter->error : (ssize_t)waiter->write.size);
 }
 
+bool origin_answers(const struct origin *origin, uint64_t sequence)
+{
+	list_for_each (link, &origin->waiters) {
+		const struct waiter *waiter = container_of(link, struct waiter, kin);
+
+		if (waiter->n_left == 1 && sequence >= waiter->write.first && sequence <= waiter->write.last)
+			return true;
+	}
+	return false;
+}
+
 void origin_record_done(struct origin *origin, uint64_t sequence, int error)
 {
 	assert(origin->n_unfinished);

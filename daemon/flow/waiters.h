@@ -124,6 +124,8 @@ bool origin_waits_for(const struct origin *origin, uint64_t sequence, enum wait_
 /* Record @sequence was appended for @origin; those up to @stored are stored. */
 void origin_appended(struct origin *origin, uint64_t sequence, uint64_t stored);
 
+/* Whether somebody is answered by the outcome of this record. */
+bool origin_answers(const struct origin *origin, uint64_t sequence);
 /* Record @sequence of @origin has its outcome: answers who waited for it last. @error: 0 or negative. */
 void origin_record_done(struct origin *origin, uint64_t sequence, int error);
 

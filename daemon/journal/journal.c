@@ -37,6 +37,12 @@ static void journal_on_turn_end(struct loop_deferred *deferred)
 	}
 }
 
+void journal_flush_states(struct journal *j)
+{
+	list_for_each (link, &j->dirty)
+		lane_flush_states(container_of(link, struct journal_lane, dirty));
+}
+
 /* The directory that has the journal's: its entry is to survive as well. */
 static void sync_parent(const struct journal *j, const char *path)
 {

@@ -204,6 +204,9 @@ uint64_t journal_time_ms(const struct journal_cursor *at);
 /* The record is done with: sent ones in any order, of those not sent the first of the lane only. Frees what can be freed. */
 void journal_mark_done(struct journal *j, const struct journal_cursor *at);
 
+/* What is done with is written at the end of the turn, or with this: a daemon that is killed then sends it no more. */
+void journal_flush_states(struct journal *j);
+
 /* An unsent record anywhere in its lane is as if it had never been appended: it is done without being sent, and its bytes of the
  * bound are free, though the disk has it until those before it are done. Returns 0, or -EIO: the disk cannot be read now, it
  * is not among the next JOURNAL_WINDOW of its lane, and stays. */

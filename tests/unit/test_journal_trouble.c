@@ -193,6 +193,23 @@ TEST_F(trouble, a_bit_of_the_state_after_going_on_with_a_segment)
 	EXPECT_EQ(box_drain(&self->copy), 60u);
 }
 
+TEST_F(trouble, what_is_done_with_can_be_written_before_the_turn_ends)
+{
+	struct journal_box *box = &self->box;
+	struct journal_cursor at;
+
+	append(self, 10, 100);
+	for (int i = 0; i < 4; ++i) {
+		ASSERT_TRUE(box_send(box, &at));
+		if (i != 1)
+			journal_mark_done(box->j, &at);
+	}
+	journal_flush_states(box->j);
+	copy_dir(self);
+	ASSERT_EQ(box_open(&self->copy), 0);
+	EXPECT_EQ(box_drain(&self->copy), 7u);
+}
+
 /* --- what cannot be read ---------------------------------------------------------------------- */
 
 /* Cuts the file of a segment, and makes it as long as it was again: pages that were read in between raised SIGBUS. */
