@@ -15,8 +15,9 @@
  *
  * A write is whole or an error: EMSGSIZE over the hub's packet limit, ENOSPC when the queue or the disk is full,
  * EIO or EROFS when the disk fails. After EMSGSIZE the rest of that line (or file) is refused as well; after the
- * others too, unless the writer repeats the write. The channel's `when-full` says what happens when the queue is
- * full: `reject` is ENOSPC; `block` waits, or EAGAIN with O_NONBLOCK; `drop-oldest` makes room.
+ * others too, unless the writer repeats the write, and what was written of it is no message when the file is closed.
+ * EAGAIN, and EINTR of a write that waited for room, refuse nothing. The channel's `when-full` says what happens
+ * when the queue is full: `reject` is ENOSPC; `block` waits, or EAGAIN with O_NONBLOCK; `drop-oldest` makes room.
  *
  * When a write returns is said by the channel's `ack`, and by O_DSYNC (`stored`) and O_SYNC (`hub`); what waits
  * longest counts. A write that waits fails with the error of the messages it completed, the disk's or the hub's; these
