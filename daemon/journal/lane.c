@@ -16,6 +16,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "journal/internal.h"
 
@@ -263,8 +264,12 @@ void lane_close(struct journal_lane *lane)
 		segment_free_tail(segment);
 	if (segment->n_records == 0)
 		lane_shrink_later(lane);
-	if (segment != lane->next.segment && segment != lane_first(lane))
-		lane_unhold(segment);
+	if (segment == lane->next.segment || segment == lane_first(lane))
+		return;
+	lane_unhold(segment);
+	/* It stays mapped until it is synced, which may be long; that needs no memory. */
+	if (segment->map && !segment->is_private && !segment->is_torn)
+		(void)madvise(segment->map, (size_t)segment->identity.size, MADV_DONTNEED);
 }
 
 /* Where records are missing that were promised to nobody: they would count as damage when what is appended behind them
