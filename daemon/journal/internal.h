@@ -165,8 +165,8 @@ static inline bool lane_is_empty(struct journal_lane *lane)
 {
 	struct journal_segment *segment = lane->next.segment;
 
-	return !lane_first(lane) || (!lane_in_flight(lane) && segment == lane_last(lane) &&
-				     lane->next.index == segment->next_index);
+	return !segment || (!lane_in_flight(lane) && segment == lane_last(lane) &&
+			    lane->next.index == segment->next_index);
 }
 
 /* --- lane.c ----------------------------------------------------------------------------------- */
