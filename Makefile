@@ -39,6 +39,7 @@ emulator_src := $(filter-out tools/emulator/main.c,$(wildcard tools/emulator/*.c
 hubctl_src := $(wildcard tools/hubctl/*.c)
 run_src := $(filter-out tools/run/main.c,$(wildcard tools/run/*.c))
 iothubctl_src := $(filter-out tools/iothubctl/main.c,$(wildcard tools/iothubctl/*.c))
+inspect_src := $(filter-out tools/journal/main.c,$(wildcard tools/journal/*.c))
 bench_src := $(wildcard tools/bench/*.c)
 # Linked into each of the others.
 bench_common := tools/bench/bench.c tools/bench/client.c
@@ -56,18 +57,21 @@ link = $(call quiet,LINK)$(CC) $(LDFLAGS) -o $@
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 all_src := $(daemon_src) daemon/main.c $(emulator_src) tools/emulator/main.c $(hubctl_src) $(run_src) \
-	tools/run/main.c $(iothubctl_src) tools/iothubctl/main.c $(bench_src) $(support_src) $(test_src) $(fuzz_src) \
+	tools/run/main.c $(iothubctl_src) tools/iothubctl/main.c $(inspect_src) tools/journal/main.c $(bench_src) $(support_src) $(test_src) $(fuzz_src) \
 	tests/fuzz/replay.c
 
-programs := $(BUILD)/iothubd $(BUILD)/iothub-emulator $(BUILD)/hubctl $(BUILD)/iothub-run $(BUILD)/iothubctl
+programs := $(BUILD)/iothubd $(BUILD)/iothub-emulator $(BUILD)/hubctl $(BUILD)/iothub-run $(BUILD)/iothubctl \
+	$(BUILD)/iothub-journal
 bench_bin := $(patsubst tools/bench/%.c,$(BUILD)/bench/%,$(filter-out $(bench_common),$(bench_src)))
 test_bin := $(patsubst tests/%.c,$(BUILD)/tests/%,$(test_src))
+# What tests put in front of the daemon with LD_PRELOAD.
+preload_lib := $(patsubst tests/crash/preload/%.c,$(BUILD)/tests/crash/%.so,$(wildcard tests/crash/preload/*.c))
 replay_bin := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(fuzz_src))
 test_scripts := $(wildcard tests/unit/test_*.sh tests/flow/test_*.sh tests/mount/test_*.sh tests/crash/test_*.sh)
 # Clients nobody here wrote: each of these names its client and its version.
 judge_scripts := $(wildcard tests/judges/test_*.py tests/judges/test_*.js)
 
-.PHONY: all demo run check contract quickcheck lint format bench fuzz install uninstall clean deps tests help FORCE
+.PHONY: all demo run check contract torture quickcheck lint format bench fuzz install uninstall clean deps tests help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -76,6 +80,7 @@ all: $(programs)
 help:
 	@sed -n 's/^# \{0,1\}//; 3,9p' Makefile
 	@echo 'make quickcheck unit tests only'
+	@echo 'make torture    the crash tests in their long forms'
 	@echo 'make contract   writes tests/contract.md from the last make check'
 	@echo 'make lint       format, clang-tidy, cppcheck, layers'
 	@echo 'make format     clang-format in place'
@@ -90,7 +95,8 @@ stamp = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || p
 $(BUILD)/flags: FORCE
 	$(call stamp,$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS))
 $(BUILD)/sources: FORCE
-	$(call stamp,$(daemon_src) $(emulator_src) $(hubctl_src) $(run_src) $(iothubctl_src) $(support_src))
+	$(call stamp,$(daemon_src) $(emulator_src) $(hubctl_src) $(run_src) $(iothubctl_src) $(inspect_src) \
+		$(support_src))
 FORCE:
 
 $(BUILD)/obj/%.o: %.c Makefile $(BUILD)/flags
@@ -113,6 +119,10 @@ $(BUILD)/libiothubctl.a: $(call obj,$(iothubctl_src)) $(BUILD)/sources
 	@rm -f $@
 	$(call quiet,AR)ar rcs $@ $(filter %.o,$^)
 
+$(BUILD)/libinspect.a: $(call obj,$(inspect_src)) $(BUILD)/sources
+	@rm -f $@
+	$(call quiet,AR)ar rcs $@ $(filter %.o,$^)
+
 $(BUILD)/iothubd: $(call obj,daemon/main.c) $(BUILD)/libdaemon.a
 	$(link) $^ $(daemon_libs)
 
@@ -128,21 +138,30 @@ $(BUILD)/iothub-run: $(call obj,tools/run/main.c) $(BUILD)/librun.a $(BUILD)/lib
 $(BUILD)/iothubctl: $(call obj,tools/iothubctl/main.c) $(BUILD)/libiothubctl.a $(BUILD)/libdaemon.a
 	$(link) $^ -ljson-c
 
+$(BUILD)/iothub-journal: $(call obj,tools/journal/main.c) $(BUILD)/libinspect.a $(BUILD)/libdaemon.a
+	$(link) $^ -ljson-c -lcrypto
+
 $(BUILD)/bench/%: $(BUILD)/obj/tools/bench/%.o $(call obj,$(bench_common)) $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
-	$(link) $^ -lmosquitto $(daemon_libs)
+	$(link) $^ $(bench_libs) $(daemon_libs)
+bench_libs := -lmosquitto
+$(BUILD)/bench/store: bench_libs := -lmosquitto -lsqlite3
 
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(call obj,$(support_src)) \
 		$(BUILD)/librun.a $(BUILD)/libemulator.a $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
 	$(link) $^ $(daemon_libs)
 
-$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(call obj,$(support_src)) $(BUILD)/libiothubctl.a $(BUILD)/librun.a \
-		$(BUILD)/libemulator.a $(BUILD)/libdaemon.a
+$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(call obj,$(support_src)) $(BUILD)/libiothubctl.a $(BUILD)/libinspect.a \
+		$(BUILD)/librun.a $(BUILD)/libemulator.a $(BUILD)/libdaemon.a
 	@mkdir -p $(@D)
 	$(link) $^ $(daemon_libs)
 
-tests: $(programs) $(test_bin) $(replay_bin)
+$(BUILD)/tests/crash/%.so: tests/crash/preload/%.c Makefile $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CC) $(CPPFLAGS) -I. -O2 -g -std=gnu11 $(warnings) -MMD -MP -MT $@ -MF $@.d -shared -fPIC -o $@ $<
+
+tests: $(programs) $(test_bin) $(replay_bin) $(preload_lib)
 
 # Stops at once, and quickly, when everything is there.
 deps:
@@ -169,15 +188,28 @@ build/mqttjs/installed: tests/judges/mqttjs/package.json tests/judges/mqttjs/pac
 	@rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
 	$(call quiet,NPM)cd $(@D) && npm ci --silent --ignore-scripts --no-audit --no-fund && touch $(@F)
 
+# Each with its long form: hours.
+torture: export IOTHUB_KILLS = 1000
+torture: export IOTHUB_CUTS = 500
+torture: export IOTHUB_MALLOC = 0
+torture: export IOTHUB_SEQUENCES = 1000
+torture: export IOTHUB_FLIPS = 10000
+torture: export IOTHUB_TORN_SAMPLES = 10000
+torture: deps
+	@+$(parallel) tests
+	@tests/run.sh $(BUILD) $(filter $(BUILD)/tests/crash/%,$(test_bin)); status=$$?; \
+		grep -E '^(== |# [0-9]|# TEST_SEED)' $(BUILD)/check.log; exit $$status
+
 quickcheck:
 	@+$(parallel) tests
 	@tests/run.sh $(BUILD) $(filter $(BUILD)/tests/unit/%,$(test_bin)) $(replay_bin) \
 		$(filter tests/unit/%,$(test_scripts))
 
-c_files := $(sort $(wildcard uapi/*.h daemon/*.c daemon/*/*.[ch] tools/*/*.[ch] tools/*/*/*.[ch] tests/*.h tests/*/*.[ch]))
+c_files := $(sort $(wildcard uapi/*.h daemon/*.c daemon/*/*.[ch] tools/*/*.[ch] tools/*/*/*.[ch] tests/*.h tests/*/*.[ch] tests/*/*/*.[ch]))
 
 lint: deps
-	@+$(parallel) $(BUILD)/libdaemon.a $(BUILD)/libemulator.a $(BUILD)/librun.a $(BUILD)/libiothubctl.a
+	@+$(parallel) $(BUILD)/libdaemon.a $(BUILD)/libemulator.a $(BUILD)/librun.a $(BUILD)/libiothubctl.a \
+		$(BUILD)/libinspect.a
 	@tests/lint/run.sh $(BUILD) $(c_files)
 
 format:
@@ -186,6 +218,7 @@ format:
 bench: deps
 	@+$(parallel) all $(bench_bin)
 	@tools/bench/run.sh $(BUILD)
+	@tools/bench/store.sh $(BUILD)
 
 # Fuzzing needs clang; each target runs RUNS inputs on top of its corpus.
 RUNS ?= 10000000
@@ -207,7 +240,7 @@ fuzz: deps
 
 # What goes where: source, directory, mode. Units get the places of the programs written into them.
 installed := $(BUILD)/iothubd:$(sbindir):755 $(BUILD)/iothub-emulator:$(bindir):755 $(BUILD)/hubctl:$(bindir):755 \
-	$(BUILD)/iothub-run:$(bindir):755 $(BUILD)/iothubctl:$(bindir):755 \
+	$(BUILD)/iothub-run:$(bindir):755 $(BUILD)/iothubctl:$(bindir):755 $(BUILD)/iothub-journal:$(sbindir):755 \
 	$(foreach page,$(wildcard packaging/man/*.[1-8]),$(page):$(mandir)/man$(subst .,,$(suffix $(page))):644) \
 	$(patsubst %,%:$(completiondir):644,$(wildcard packaging/completions/*)) \
 	$(patsubst %,%:$(PREFIX)/lib/sysusers.d:644,$(wildcard packaging/sysusers/*.conf)) \
@@ -232,4 +265,4 @@ uninstall:
 clean:
 	rm -rf build
 
--include $(patsubst %.o,%.d,$(call obj,$(all_src)) $(call fuzz_obj,$(daemon_src) $(emulator_src) $(run_src) $(support_src) $(fuzz_src)))
+-include $(patsubst %,%.d,$(preload_lib)) $(patsubst %.o,%.d,$(call obj,$(all_src)) $(call fuzz_obj,$(daemon_src) $(emulator_src) $(run_src) $(support_src) $(fuzz_src)))

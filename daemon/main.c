@@ -10,10 +10,15 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "app/app.h"
 #include "config/config.h"
+#include "journal/guard.h"
+
+/* For the handler of SIGBUS, which gets no argument of ours. */
+static struct journal_guard guard;
 
 enum {
 	EXIT_OK = 0,
@@ -153,17 +158,28 @@ static void tell_ready(int fd)
 	close(fd);
 }
 
+/* Without memory nobody says what was not possible. */
+static void tell_no_memory(struct log *log, int r)
+{
+	if (r == -ENOMEM)
+		log_error(log, "cannot start: %s", strerror(ENOMEM));
+}
+
 static int run(const struct config *config, struct log *log, int ready_fd)
 {
 	struct app *app;
 	int r;
 
-	r = app_new(&app, config, log);
-	if (r)
+	r = app_new(&app, config, log, &guard);
+	if (r) {
+		tell_no_memory(log, r);
 		return EXIT_FAILED;
+	}
 	tell_ready(ready_fd);
 	r = app_run(app);
-	app_free(app);
+	/* The kernel still uses what is in flight: nothing else is taken down. */
+	if (app_free(app))
+		_exit(EXIT_FAILED);
 	return r ? EXIT_FAILED : EXIT_OK;
 }
 
@@ -181,6 +197,32 @@ static int open_standard_descriptors(void)
 	return 0;
 }
 
+/* An error of a mapping of the journal: the instruction is done again. Any other is what it would be without us. */
+static void on_sigbus(int signo, siginfo_t *info, void *context)
+{
+	(void)context;
+	/* A number of 0 or less: somebody sent it. */
+	if (info->si_code > 0 && journal_guard_handle(&guard, info->si_addr))
+		return;
+	/* Blocked until this returns. */
+	signal(signo, SIG_DFL);
+	raise(signo);
+}
+
+static int set_up_signals(void)
+{
+	struct sigaction bus = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+
+	sigemptyset(&bus.sa_mask);
+	if (sigaction(SIGBUS, &bus, NULL) < 0)
+		return -errno;
+	/* Peers close connections, and so do readers of our log. */
+	signal(SIGPIPE, SIG_IGN);
+	/* A file over the limit is an error of its write. */
+	signal(SIGXFSZ, SIG_IGN);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct config_source_paths paths;
@@ -190,9 +232,7 @@ int main(int argc, char **argv)
 	struct log log;
 	int r;
 
-	/* Peers close connections, and so do readers of our log. */
-	signal(SIGPIPE, SIG_IGN);
-	if (open_standard_descriptors())
+	if (set_up_signals() || open_standard_descriptors())
 		return EXIT_FAILED;
 	log_init(&log, "iothubd", LOG_LEVEL_INFO);
 	config_source_init(&source, &paths);
@@ -200,8 +240,10 @@ int main(int argc, char **argv)
 	if (r >= 0)
 		return r;
 	r = config_load(&config, &source, &log);
-	if (r)
+	if (r) {
+		tell_no_memory(&log, r);
 		return r == -EINVAL || r == -ENOENT ? EXIT_USAGE : EXIT_FAILED;
+	}
 	log.level = config.log_level;
 	if (arguments.check_only)
 		r = app_check(&config, &log) ? EXIT_USAGE : EXIT_OK;

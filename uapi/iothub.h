@@ -21,6 +21,11 @@
 #define IOTHUB_STATE_DIR      "/var/lib/iothub"
 #define IOTHUB_STATE_DIR_USER "iothub"
 
+/* What outlives the daemon but not the machine's next start: root's directory, a user's (below $XDG_RUNTIME_DIR). Not
+ * the mount point, which is in the same place. */
+#define IOTHUB_RUN_DIR      "/run/iothubd"
+#define IOTHUB_RUN_DIR_USER "iothubd"
+
 /* Names below the mount point. */
 #define IOTHUB_FILE_TELEMETRY             "telemetry"     /* each line is one message */
 #define IOTHUB_FILE_TELEMETRY_RAW         "telemetry.raw" /* each write(2) is one message */
@@ -45,6 +50,18 @@
 #define IOTHUB_FILE_TWIN_CHANGES          "changes" /* desired patches, a line of JSON each */
 #define IOTHUB_DIR_TWIN_DESIRED           "desired"
 #define IOTHUB_DIR_TWIN_REPORTED          "reported"
+#define IOTHUB_DIR_CHANNELS               "channels" /* with a directory for each channel */
+#define IOTHUB_FILE_CHANNEL_ACK           "ack"      /* these in channels/NAME, with the telemetry files */
+#define IOTHUB_FILE_CHANNEL_WHEN_FULL     "when-full"
+#define IOTHUB_FILE_CHANNEL_TTL           "ttl"
+#define IOTHUB_FILE_CHANNEL_PRIORITY      "priority"
+#define IOTHUB_FILE_CHANNEL_STATS         "stats"
+#define IOTHUB_DIR_CHANNEL_PROPERTIES     "properties"
+#define IOTHUB_DIR_REJECTED               "rejected" /* with a directory for each message the hub refused for good */
+#define IOTHUB_FILE_REJECTED_PAYLOAD      "payload"
+#define IOTHUB_FILE_REJECTED_PROPERTIES   "properties.json"
+#define IOTHUB_FILE_REJECTED_REASON       "reason" /* one line */
+#define IOTHUB_FILE_REJECTED_RETRY        "retry"  /* write retry */
 
 /* Group that may use the files, when it exists and the configuration names no other. */
 #define IOTHUB_GROUP "iothub"

@@ -2,15 +2,15 @@
 /*
  * The daemon, see app.h. Objects in the order of their start:
  *
- *     loop, signals, events, TLS context, resolver, journal, waiters, telemetry, link, commands, methods, twin,
- *     tree with its files, mount, transport
+ *     loop, signals, tree with the events, directories of the state (storage.c), TLS context, resolver, journal, channels,
+ *     waiters, telemetry, link, rejected, commands, methods, twin, files, mount, transport
  *
- * Objects know those before them; what goes the other way (the link's outcomes, room in the queue) goes
+ * Objects know those before them; what goes the other way (the outcomes of link and disk, room in the queue) goes
  * through the small functions below.
  *
  * Taking down: files refuse new messages while what is queued has its last chance, with writers that wait still
  * being answered; then the transport, the mount and the tree, which closes the open files and so ends the messages
- * under way, which get what is left of that chance; then the rest.
+ * under way, which get what is left of that chance; then the rest. What did not reach the hub stays in the journal.
  */
 
 #include <errno.h>
@@ -18,24 +18,28 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
 #include "app/app.h"
+#include "app/declarations.h"
+#include "app/storage.h"
 #include "base/cleanup.h"
 #include "base/time.h"
+#include "flow/channel.h"
+#include "flow/channel_files.h"
 #include "flow/command_files.h"
 #include "flow/commands.h"
 #include "flow/events.h"
 #include "flow/link.h"
 #include "flow/method_files.h"
 #include "flow/methods.h"
+#include "flow/rejected.h"
 #include "flow/status.h"
+#include "flow/store.h"
 #include "flow/telemetry.h"
 #include "flow/telemetry_files.h"
 #include "flow/twin.h"
 #include "flow/twin_files.h"
-#include "flow/twin_name.h"
 #include "fuse/dev.h"
 #include "fuse/mount.h"
 #include "journal/journal.h"
@@ -43,27 +47,30 @@
 #include "net/resolver.h"
 #include "net/tls.h"
 
-/* Longest name of the device in that of a file, between `twin-` and `.json.new`; longest identity of a twin. */
-#define TWIN_ID_MAX       240
-#define TWIN_IDENTITY_MAX 255
+_Static_assert(STORE_END_NS <= APP_SETTLE_NS, "the store has said whose file it is");
 
 struct app {
 	const struct config *config;
 	struct log *log;
+	struct journal_guard *guard;
 	struct loop *loop;
 	struct loop_signals *signals;
 	struct events *events;
+	struct storage storage;
 	struct tls_context *tls;
 	struct resolver *resolver;
 	struct journal *journal;
+	struct channels *channels;
 	struct waiters *waiters;
 	struct telemetry *telemetry;
 	struct link *link;
+	struct rejected *rejected;
 	struct commands *commands;
 	struct methods *methods;
 	struct twin *twin;
 	struct fuse_tree *tree;
 	struct telemetry_files *files;
+	struct channel_files *channel_files;
 	struct command_files *command_files;
 	struct method_files *method_files;
 	struct twin_files *twin_files;
@@ -152,6 +159,42 @@ static void app_on_empty(void *userdata)
 		loop_stop(app->loop);
 }
 
+static void app_on_rejected(void *userdata, const struct journal_record *record, const char *reason)
+{
+	struct app *app = userdata;
+
+	rejected_keep(app->rejected, record, reason);
+}
+
+/* Of the queue and of the disk it is on. */
+static void app_on_event(void *userdata, const char *event, const char *text)
+{
+	struct app *app = userdata;
+
+	events_emit(app->events, event, NULL, "%s", text);
+}
+
+static void app_on_stored(void *userdata, uint64_t sequence, int error)
+{
+	struct app *app = userdata;
+
+	telemetry_on_stored(app->telemetry, sequence, error);
+	rejected_on_stored(app->rejected, sequence, error);
+}
+
+static void app_on_disk_room(void *userdata)
+{
+	struct app *app = userdata;
+
+	telemetry_on_room(app->telemetry);
+}
+
+static const struct journal_ops app_journal_ops = {
+	.on_stored = app_on_stored,
+	.on_room = app_on_disk_room,
+	.on_event = app_on_event,
+};
+
 static void app_on_desired_changed(void *userdata, const struct json_object *patch, uint64_t version)
 {
 	struct app *app = userdata;
@@ -218,9 +261,6 @@ static int app_start_loop(struct app *app)
 	if (r)
 		return r;
 	loop_timer_init(&app->drain, app_on_drain_timeout);
-	r = events_new(&app->events, app->loop);
-	if (r)
-		return r;
 	return loop_signals_new(&app->signals, app->loop, signals, ARRAY_SIZE(signals), app_on_signal, app);
 }
 
@@ -230,45 +270,42 @@ static uint64_t app_timeout_ns(const struct app *app)
 	return app->config->ack_timeout_s ? app->config->ack_timeout_s * NSEC_PER_SEC : TIME_NEVER;
 }
 
-/* The file of the twin, in a directory that is there now; NULL: there can be none, which was said. */
-static char *app_twin_path(const struct app *app, const char *identity)
+/* The tree is there first: what happens from here on is told in `events`. */
+static int app_start_tree(struct app *app)
 {
 	const struct config *config = app->config;
-	char name[TWIN_NAME_SIZE], *path;
+	const struct fuse_tree_options options = {
+		.loop = app->loop,
+		.log = app->log,
+		.root_mode = 0755,
+		.uid = config->uid,
+		.gid = config->gid,
+		.on_gone = app_on_gone,
+		.userdata = app,
+	};
+	int r;
 
-	if (!config->state_dir)
-		log_warning(app->log, "no state directory: the twin is not kept over a restart");
-	else if (strlen(identity) > TWIN_IDENTITY_MAX || twin_name_encode(config->client_id, name) ||
-		 strlen(name) > TWIN_ID_MAX)
-		log_warning(app->log, "the device's name is too long for a file: the twin is not kept "
-				      "over a restart");
-	else if (mkdir(config->state_dir, 0700) < 0 && errno != EEXIST)
-		log_warning(app->log, "%s: %s: the twin is not kept over a restart", config->state_dir,
-			    strerror(errno));
-	else if (asprintf(&path, "%s/twin-%s.json", config->state_dir, name) >= 0)
-		return path;
-	return NULL;
+	r = fuse_tree_new(&app->tree, &options);
+	if (!r)
+		r = events_new(&app->events, app->loop);
+	if (!r)
+		r = events_add_file(app->events, fuse_tree_root(app->tree),
+				    &config->files[CONFIG_FILE_EVENTS]);
+	return r;
 }
 
 static int app_start_twin(struct app *app)
 {
-	const struct config *config = app->config;
-	_cleanup_(free_ptr) char *path = NULL, *identity = NULL;
-	struct twin_options twin = {
+	const struct twin_options twin = {
 		.loop = app->loop,
 		.log = app->log,
 		.link = app->link,
 		.ops = &app_twin_ops,
 		.userdata = app,
+		.store_path = app->storage.twin_path,
+		.identity = app->storage.identity,
 	};
 
-	if (asprintf(&identity, "%s/%s", config->host, config->client_id) < 0) {
-		identity = NULL;
-		return -ENOMEM;
-	}
-	path = app_twin_path(app, identity);
-	twin.store_path = path;
-	twin.identity = identity;
 	return twin_new(&app->twin, &twin);
 }
 
@@ -295,51 +332,148 @@ static int app_start_services(struct app *app)
 	return r;
 }
 
-static int app_start_hub(struct app *app)
+static int app_start_channels(struct app *app)
 {
-	struct link_options link = {
+	struct channels_options channels = {
 		.loop = app->loop,
 		.log = app->log,
-		.config = app->config,
-		.ops = &app_link_ops,
+		.journal = app->journal,
+		.path = app->storage.channels_path,
+		.n_declarations = app->config->n_channels,
+	};
+	struct channel_declaration *declarations;
+	int r;
+
+	if (getrandom(&channels.run, sizeof(channels.run), 0) != (ssize_t)sizeof(channels.run))
+		return -EIO;
+	r = declarations_new(&declarations, app->config);
+	if (r)
+		return r;
+	channels.declarations = declarations;
+	r = channels_new(&app->channels, &channels);
+	free(declarations);
+	return r;
+}
+
+static int app_start_journal(struct app *app)
+{
+	const struct journal_options journal = {
+		.loop = app->loop,
+		.log = app->log,
+		.dir = app->storage.journal_dir,
+		.is_volatile = app->config->storage == CONFIG_STORAGE_VOLATILE,
+		.max_bytes = app->config->queue_bytes,
+		.guard = app->guard,
+		.ops = &app_journal_ops,
 		.userdata = app,
 	};
+	int r = journal_new(&app->journal, &journal);
+
+	/* All others it says itself. */
+	if (r == -ENOMEM)
+		log_error(app->log, "cannot start: %s", strerror(-r));
+	return r;
+}
+
+/* From writers to the hub. */
+static int app_start_queue(struct app *app)
+{
 	struct telemetry_options telemetry = {
 		.loop = app->loop,
 		.log = app->log,
 		.on_room = app_on_room,
 		.on_empty = app_on_empty,
+		.on_rejected = app_on_rejected,
+		.on_event = app_on_event,
 		.userdata = app,
 	};
 	int r;
 
-	if (getrandom(&telemetry.run, sizeof(telemetry.run), 0) != (ssize_t)sizeof(telemetry.run))
-		return -EIO;
+	r = app_start_channels(app);
+	if (!r)
+		r = waiters_new(&app->waiters, app->loop, app_timeout_ns(app));
+	telemetry.journal = app->journal;
+	telemetry.channels = app->channels;
+	telemetry.waiters = app->waiters;
+	return r ? r : telemetry_new(&app->telemetry, &telemetry);
+}
+
+static int app_start_link(struct app *app)
+{
+	const struct link_options link = {
+		.loop = app->loop,
+		.log = app->log,
+		.config = app->config,
+		.ops = &app_link_ops,
+		.userdata = app,
+		.resolver = app->resolver,
+		.tls = app->tls,
+	};
+	const struct rejected_options rejected = {
+		.loop = app->loop,
+		.log = app->log,
+		.events = app->events,
+		.journal = app->journal,
+		.channels = app->channels,
+		.telemetry = app->telemetry,
+	};
+	int r = link_new(&app->link, &link);
+
+	if (r)
+		return r;
+	telemetry_set_link(app->telemetry, app->link);
+	return rejected_new(&app->rejected, &rejected);
+}
+
+static int app_start_hub(struct app *app)
+{
+	int r;
+
 	r = tls_context_new_client(&app->tls, app->config->ca_file, app->log);
 	if (!r && app->config->authentication == CONFIG_AUTHENTICATION_X509)
 		r = tls_context_use_certificate(app->tls, app->config->certificate_file,
 						app->config->private_key, app->log);
+	if (!r)
+		r = storage_prepare(&app->storage, app->config, app->log);
+	if (!r)
+		r = app_start_journal(app);
 	if (r)
 		return r;
 	r = resolver_new(&app->resolver, app->loop, app->log, NULL);
 	if (!r)
-		r = journal_new(&app->journal, app->config->queue_bytes);
+		r = app_start_queue(app);
 	if (!r)
-		r = waiters_new(&app->waiters, app->loop, app_timeout_ns(app));
-	telemetry.journal = app->journal;
-	telemetry.waiters = app->waiters;
-	if (!r)
-		r = telemetry_new(&app->telemetry, &telemetry);
-	link.resolver = app->resolver;
-	link.tls = app->tls;
-	if (!r)
-		r = link_new(&app->link, &link);
+		r = app_start_link(app);
 	if (r) {
 		log_error(app->log, "cannot start: %s", strerror(-r));
 		return r;
 	}
-	telemetry_set_link(app->telemetry, app->link);
 	return app_start_services(app);
+}
+
+static int app_make_telemetry_files(struct app *app)
+{
+	const struct config_access *access = app->config->files;
+	struct fuse_node *root = fuse_tree_root(app->tree);
+	struct channel_files_options channels = {
+		.channels = app->channels,
+		.journal = app->journal,
+		.events = app->events,
+		.loop = app->loop,
+		.parent = root,
+		.access = access,
+	};
+	int r;
+
+	r = telemetry_files_new(&app->files, app->telemetry, app->log);
+	if (!r)
+		r = telemetry_files_add(app->files, channels_default(app->channels), root, access, NULL);
+	channels.telemetry_files = app->files;
+	if (!r)
+		r = channel_files_new(&app->channel_files, &channels);
+	if (!r)
+		r = rejected_add_files(app->rejected, root, &access[CONFIG_FILE_REJECTED]);
+	return r;
 }
 
 static int app_make_twin_files(struct app *app)
@@ -368,16 +502,16 @@ static int app_make_files(struct app *app)
 		.config = config,
 		.link = app->link,
 		.telemetry = app->telemetry,
+		.journal = app->journal,
+		.rejected = app->rejected,
 		.twin = app->twin,
 		.parent = root,
 	};
 	int r;
 
-	r = telemetry_files_new(&app->files, app->telemetry, root, config->files);
+	r = app_make_telemetry_files(app);
 	if (!r)
 		r = status_new(&app->status, &status);
-	if (!r)
-		r = events_add_file(app->events, root, &config->files[CONFIG_FILE_EVENTS]);
 	if (!r)
 		r = command_files_new(&app->command_files, app->commands, root,
 				      &config->files[CONFIG_FILE_COMMANDS],
@@ -395,24 +529,11 @@ static int app_make_files(struct app *app)
 
 static int app_start_files(struct app *app)
 {
-	const struct config *config = app->config;
-	const struct fuse_tree_options options = {
-		.loop = app->loop,
-		.log = app->log,
-		.root_mode = 0755,
-		.uid = config->uid,
-		.gid = config->gid,
-		.on_gone = app_on_gone,
-		.userdata = app,
-	};
-	int r;
+	int r = app_make_files(app);
 
-	r = fuse_tree_new(&app->tree, &options);
-	if (!r)
-		r = app_make_files(app);
 	if (r)
 		return r;
-	r = fuse_mount(&app->mount, config->mount, app->log);
+	r = fuse_mount(&app->mount, app->config->mount, app->log);
 	if (r)
 		return r;
 	return fuse_dev_new(&app->dev, app->loop, app->tree, app->mount.fd, app->log);
@@ -428,7 +549,7 @@ int app_check(const struct config *config, struct log *log)
 	return r;
 }
 
-int app_new(struct app **out, const struct config *config, struct log *log)
+int app_new(struct app **out, const struct config *config, struct log *log, struct journal_guard *guard)
 {
 	struct app *app = calloc(1, sizeof(*app));
 	int r;
@@ -437,14 +558,17 @@ int app_new(struct app **out, const struct config *config, struct log *log)
 		return -ENOMEM;
 	app->config = config;
 	app->log = log;
+	app->guard = guard;
 	app->mount.fd = -1;
 	r = app_start_loop(app);
+	if (!r)
+		r = app_start_tree(app);
 	if (!r)
 		r = app_start_hub(app);
 	if (!r)
 		r = app_start_files(app);
 	if (r) {
-		app_free(app);
+		(void)app_free(app);
 		return r;
 	}
 	*out = app;
@@ -468,6 +592,7 @@ static void app_stop_files(struct app *app)
 		app->dev = NULL;
 	}
 	fuse_tree_free(app->tree);
+	channel_files_free(app->channel_files);
 	telemetry_files_free(app->files);
 	command_files_free(app->command_files);
 	method_files_free(app->method_files);
@@ -476,6 +601,7 @@ static void app_stop_files(struct app *app)
 		events_remove_file(app->events);
 	status_free(app->status);
 	app->tree = NULL;
+	app->channel_files = NULL;
 	app->files = NULL;
 	app->command_files = NULL;
 	app->method_files = NULL;
@@ -500,22 +626,37 @@ static void app_drain(struct app *app)
 	app->draining = false;
 }
 
-static void app_stop(struct app *app)
+/* What did not reach the hub. */
+static void app_say_left(const struct app *app)
 {
 	struct telemetry_stats stats;
+	const char *s;
 
-	loop_timer_arm(app->loop, &app->drain, loop_now_ns(app->loop) + APP_DRAIN_NS);
+	telemetry_stats(app->telemetry, &stats);
+	s = stats.n_queued == 1 ? "" : "s";
+	if (stats.n_queued && journal_is_durable(app->journal))
+		log_info(app->log, "%" PRIu64 " message%s for the hub wait%s in %s for the next start",
+			 stats.n_queued, s, stats.n_queued == 1 ? "s" : "", app->storage.journal_dir);
+	else if (stats.n_queued)
+		log_warning(
+			app->log,
+			"%" PRIu64
+			" message%s did not reach the hub: lost if the machine stops before the next start",
+			stats.n_queued, s);
+}
+
+static void app_stop(struct app *app)
+{
+	uint64_t drain_ns = journal_is_durable(app->journal) ? APP_DRAIN_NS : APP_DRAIN_VOLATILE_NS;
+
+	loop_timer_arm(app->loop, &app->drain, loop_now_ns(app->loop) + drain_ns);
 	telemetry_close(app->telemetry);
 	commands_drain(app->commands);
 	app_drain(app);
 	app_stop_files(app);
 	app_drain(app);
 	loop_timer_disarm(&app->drain);
-	telemetry_stats(app->telemetry, &stats);
-	if (stats.n_queued)
-		log_warning(app->log,
-			    "%" PRIu64 " message%s did not reach the hub: lost with the queue in memory",
-			    stats.n_queued, stats.n_queued == 1 ? "" : "s");
+	app_say_left(app);
 }
 
 int app_run(struct app *app)
@@ -535,35 +676,49 @@ int app_run(struct app *app)
 	return app->result;
 }
 
-/* Ends what is in flight. Returns 0 or the error of the loop: then nothing that it serves can be freed. */
+/* Ends what is in flight; whose disk does not answer has said so by then. Returns 0, -ETIMEDOUT, or the error of the
+ * loop: then nothing that it serves can be freed. */
 static int app_settle(struct app *app)
 {
+	uint64_t end_ns = loop_now_ns(app->loop) + APP_SETTLE_NS;
 	int r = 0;
 
-	while (!r && loop_n_in_flight(app->loop) > 0)
-		r = loop_turn(app->loop, TIME_NEVER);
+	while (!r && loop_n_in_flight(app->loop) > 0) {
+		uint64_t now_ns = loop_now_ns(app->loop);
+
+		r = now_ns < end_ns ? loop_turn(app->loop, end_ns - now_ns) : -ETIMEDOUT;
+	}
 	return r;
 }
 
-void app_free(struct app *app)
+int app_free(struct app *app)
 {
+	int r;
+
 	if (!app)
-		return;
+		return 0;
 	if (app->loop)
 		app_stop_files(app);
 	twin_free(app->twin);
 	methods_free(app->methods);
 	commands_free(app->commands);
 	link_free(app->link);
+	rejected_free(app->rejected);
 	telemetry_free(app->telemetry);
 	waiters_free(app->waiters);
-	journal_free(app->journal);
+	channels_free(app->channels);
+	/* What it writes is seen to below. */
+	journal_stop(app->journal);
 	resolver_free(app->resolver);
 	events_free(app->events);
 	loop_signals_free(app->signals);
-	if (app->loop && app_settle(app))
-		return;
+	r = app->loop ? app_settle(app) : 0;
+	if (r)
+		return r;
+	journal_free(app->journal);
+	storage_deinit(&app->storage);
 	tls_context_free(app->tls);
 	loop_free(app->loop);
 	free(app);
+	return 0;
 }

@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <errno.h>
 
+#include "base/utf8.h"
 #include "config/check.h"
 
 #define DISTANCE_LEN_MAX 64
@@ -23,6 +24,7 @@ static bool host_is_ipv6(struct bytes text)
 	return strlen(copy) == text.len && inet_pton(AF_INET6, copy, &addr) == 1;
 }
 
+/* Names of channels have these, too. */
 static bool host_has_char(uint8_t c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
@@ -43,6 +45,28 @@ bool check_host(struct bytes text)
 		in_label = text.data[i] != '.';
 	}
 	return in_label;
+}
+
+bool check_channel_name(struct bytes text)
+{
+	if (text.len == 0 || text.len > CHECK_CHANNEL_NAME_MAX || text.data[0] == '.')
+		return false;
+	for (size_t i = 0; i < text.len; ++i)
+		if (!host_has_char(text.data[i]) && text.data[i] != '.')
+			return false;
+	return true;
+}
+
+bool check_channel_value(struct bytes text)
+{
+	for (size_t i = 0; i < text.len; ++i) {
+		uint8_t c = text.data[i];
+
+		/* U+0080 to U+009F are controls, too. */
+		if (c < 0x20 || c == 0x7f || (c == 0xc2 && i + 1 < text.len && text.data[i + 1] < 0xa0))
+			return false;
+	}
+	return utf8_is_valid(text);
 }
 
 int check_u64(struct bytes text, uint64_t min, uint64_t max, uint64_t *out)

@@ -19,6 +19,15 @@
  * brackets. */
 bool check_host(struct bytes text);
 
+/* Of a channel's name, in bytes. */
+#define CHECK_CHANNEL_NAME_MAX 64
+
+/* A channel's name: letters, digits, `-`, `_` and `.`, not first. */
+bool check_channel_name(struct bytes text);
+
+/* A value that a channel sends: UTF-8 without control characters. */
+bool check_channel_value(struct bytes text);
+
 /* Decimal digits only, from @min to @max. Returns 0, -EINVAL, -ERANGE. */
 int check_u64(struct bytes text, uint64_t min, uint64_t max, uint64_t *out);
 

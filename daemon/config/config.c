@@ -32,6 +32,8 @@ static const struct {
 	[CONFIG_FILE_METHODS] = {IOTHUB_DIR_METHODS, 0660},
 	[CONFIG_FILE_TWIN] = {IOTHUB_DIR_TWIN, 0440},
 	[CONFIG_FILE_REPORTED] = {IOTHUB_DIR_TWIN_REPORTED, 0660},
+	[CONFIG_FILE_CHANNELS] = {IOTHUB_DIR_CHANNELS, 0660},
+	[CONFIG_FILE_REJECTED] = {IOTHUB_DIR_REJECTED, 0660},
 };
 
 const char *config_file_name(enum config_file file)
@@ -83,6 +85,9 @@ void config_source_init(struct config_source *out, struct config_source_paths *p
 		out->state_dir = getenv("STATE_DIRECTORY");
 		if (!out->state_dir)
 			out->state_dir = IOTHUB_STATE_DIR;
+		out->run_dir = getenv("RUNTIME_DIRECTORY");
+		if (!out->run_dir)
+			out->run_dir = IOTHUB_RUN_DIR;
 		return;
 	}
 	out->config_dir = directory_compose(paths->config_dir, sizeof(paths->config_dir),
@@ -92,6 +97,8 @@ void config_source_init(struct config_source *out, struct config_source_paths *p
 						    getenv("HOME"), "/.config/" IOTHUB_CONFIG_DIR_USER);
 	out->runtime_dir = directory_compose(paths->runtime_dir, sizeof(paths->runtime_dir),
 					     getenv("XDG_RUNTIME_DIR"), "");
+	out->run_dir = directory_compose(paths->run_dir, sizeof(paths->run_dir), getenv("XDG_RUNTIME_DIR"),
+					 "/" IOTHUB_RUN_DIR_USER);
 	out->state_dir = directory_compose(paths->state_dir, sizeof(paths->state_dir),
 					   getenv("XDG_STATE_HOME"), "/" IOTHUB_STATE_DIR_USER);
 	if (!out->state_dir)
@@ -118,7 +125,6 @@ void settings_init(struct settings *s)
 			{
 				.uid = SETTINGS_NO_UID,
 				.gid = SETTINGS_NO_GID,
-				.queue_bytes = CONFIG_QUEUE_BYTES_DEFAULT,
 				.ack_timeout_s = CONFIG_ACK_TIMEOUT_DEFAULT,
 				.keep_alive_s = CONFIG_KEEP_ALIVE_DEFAULT,
 				.token_lifetime_s = CONFIG_TOKEN_LIFETIME_DEFAULT,
@@ -145,7 +151,8 @@ void config_deinit(struct config *c)
 {
 	char *const strings[] = {c->host,        c->gateway_host,  c->device_id,   c->module_id,
 				 c->key_name,    c->ca_file,       c->mount,       c->certificate_file,
-				 c->private_key, c->identity_path, c->config_path, c->state_dir};
+				 c->private_key, c->identity_path, c->config_path, c->state_dir,
+				 c->run_dir};
 
 	hub_key_wipe(&c->key);
 	for (size_t i = 0; i < ARRAY_SIZE(strings); ++i)
@@ -153,6 +160,7 @@ void config_deinit(struct config *c)
 	for (size_t i = 0; i < c->n_methods; ++i)
 		free(c->methods[i]);
 	free(c->methods);
+	settings_free_channels(c);
 	*c = (struct config){0};
 }
 
@@ -233,12 +241,28 @@ static int mount_default(struct config *c, const struct config_source *source, s
 	return c->mount ? 0 : -ENOMEM;
 }
 
-static int state_default(struct config *c, const struct config_source *source)
+/* Where the queue is has to be known: it must not be less safe than was asked for. */
+static int storage_default(struct config *c, const struct config_source *source, struct log *log)
 {
-	if (c->state_dir || !source->state_dir)
+	bool persistent = c->storage == CONFIG_STORAGE_PERSISTENT;
+
+	if (!c->state_dir && source->state_dir && !(c->state_dir = strdup(source->state_dir)))
+		return -ENOMEM;
+	if (source->run_dir && !(c->run_dir = strdup(source->run_dir)))
+		return -ENOMEM;
+	if (!c->queue_bytes)
+		c->queue_bytes = persistent ? CONFIG_QUEUE_BYTES_PERSISTENT : CONFIG_QUEUE_BYTES_VOLATILE;
+	if (persistent ? c->state_dir : c->run_dir)
 		return 0;
-	c->state_dir = strdup(source->state_dir);
-	return c->state_dir ? 0 : -ENOMEM;
+	if (persistent)
+		log_error(log, "no place for the queue: HOME is not set: name a directory in "
+			       "\"state-directory\", or "
+			       "set \"storage\" to \"volatile\"");
+	else
+		log_error(log, "no place for volatile storage: XDG_RUNTIME_DIR is not set: set it, or "
+			       "\"storage\" to "
+			       "\"persistent\"");
+	return -ENOENT;
 }
 
 static void access_default(struct config *c, const struct config_source *source)
@@ -270,7 +294,7 @@ static int settings_complete(struct settings *s, const struct config_source *sou
 	if (r == 0)
 		r = mount_default(c, source, log);
 	if (r == 0)
-		r = state_default(c, source);
+		r = storage_default(c, source, log);
 	if (r)
 		return r;
 	access_default(c, source);

@@ -25,24 +25,37 @@ static const struct field access_fields[] = {
 	{"group", field_set_group, offsetof(struct config_access, gid), 0, 0},
 };
 
-/* Goes one object down; the fields in it are called `name.field` from there. */
-static int set_object(struct place *p, struct field_table table, struct json_object *value, void *to)
+size_t place_enter(struct place *p)
 {
 	size_t len = strlen(p->prefix);
+
+	snprintf(p->prefix + len, sizeof(p->prefix) - len, "%s.", p->name);
+	return len;
+}
+
+void place_leave(struct place *p, size_t entered)
+{
+	p->prefix[entered] = '\0';
+}
+
+int field_read_object(struct place *p, struct field_table table, struct json_object *value, void *to)
+{
+	size_t entered;
 	int r;
 
 	if (!json_object_is_type(value, json_type_object))
 		return field_fail(p, "must be an object, not %s", field_type_name(value));
-	snprintf(p->prefix + len, sizeof(p->prefix) - len, "%s.", p->name);
+	entered = place_enter(p);
 	r = object_read(p, table, value, to);
-	p->prefix[len] = '\0';
+	place_leave(p, entered);
 	return r;
 }
 
 static int set_access(struct place *p, const struct field *f, struct json_object *value, void *to)
 {
 	(void)f;
-	return set_object(p, (struct field_table){access_fields, ARRAY_SIZE(access_fields)}, value, to);
+	return field_read_object(p, (struct field_table){access_fields, ARRAY_SIZE(access_fields)}, value,
+				 to);
 }
 
 #define FILE_OFFSET(file) ((file) * sizeof(struct config_access))
@@ -58,12 +71,14 @@ static const struct field file_fields[] = {
 	{IOTHUB_DIR_METHODS, set_access, FILE_OFFSET(CONFIG_FILE_METHODS), 0, 0},
 	{IOTHUB_DIR_TWIN, set_access, FILE_OFFSET(CONFIG_FILE_TWIN), 0, 0},
 	{IOTHUB_DIR_TWIN_REPORTED, set_access, FILE_OFFSET(CONFIG_FILE_REPORTED), 0, 0},
+	{IOTHUB_DIR_CHANNELS, set_access, FILE_OFFSET(CONFIG_FILE_CHANNELS), 0, 0},
+	{IOTHUB_DIR_REJECTED, set_access, FILE_OFFSET(CONFIG_FILE_REJECTED), 0, 0},
 };
 
 static int set_files(struct place *p, const struct field *f, struct json_object *value, void *to)
 {
 	(void)f;
-	return set_object(p, (struct field_table){file_fields, ARRAY_SIZE(file_fields)}, value, to);
+	return field_read_object(p, (struct field_table){file_fields, ARRAY_SIZE(file_fields)}, value, to);
 }
 
 #define AT(member) offsetof(struct settings, member)
@@ -91,9 +106,11 @@ static const struct field top_fields[] = {
 	{"group", field_set_group, AT(config.gid), 0, 0},
 	{"files", set_files, AT(config.files), 0, 0},
 	{"state-directory", field_set_path, AT(config.state_dir), 0, 0},
+	{"storage", field_set_storage, AT(config.storage), 0, 0},
 	/* Behaviour. */
 	{"queue-bytes", field_set_u64, AT(config.queue_bytes), CONFIG_QUEUE_BYTES_MIN,
 	 CONFIG_QUEUE_BYTES_MAX},
+	{"channels", field_set_channels, AT(config), 0, 0},
 	{"ack-timeout", field_set_u32, AT(config.ack_timeout_s), 0, CONFIG_ACK_TIMEOUT_MAX},
 	{"keep-alive", field_set_u16, AT(config.keep_alive_s), CONFIG_KEEP_ALIVE_MIN, UINT16_MAX},
 	{"token-lifetime", field_set_u32, AT(config.token_lifetime_s), CONFIG_TOKEN_LIFETIME_MIN,

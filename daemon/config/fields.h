@@ -41,6 +41,21 @@ struct field_table {
 /* Logs `FILE: field "FIELD" ...` and returns -EINVAL. */
 __attribute__((format(printf, 2, 3))) int field_fail(struct place *p, const char *fmt, ...);
 
+/* Reads the fields of the object @value, each called `name.field` from there, into what starts at @to. */
+int field_read_object(struct place *p, struct field_table table, struct json_object *value, void *to);
+
+/* Goes into the object of the current field: its own are called `name.field` from there. Returns what place_leave() needs. */
+size_t place_enter(struct place *p);
+void place_leave(struct place *p, size_t entered);
+
+/* The string's bytes; data NULL after logging that @what is needed. */
+struct bytes field_get_string(struct place *p, struct json_object *value, const char *what);
+/* Replaces @to by a copy. Returns 0 or -ENOMEM. */
+int field_store_string(char **to, struct bytes text);
+/* Which of the @words it is; @what: "\"a\" or \"b\"". Returns 0 or -EINVAL. */
+int field_get_word(struct place *p, struct json_object *value, const char *what, const char *const *words,
+		   size_t n_words, size_t *out);
+
 /* "a string" */
 const char *field_type_name(struct json_object *value);
 
@@ -62,6 +77,10 @@ int field_set_u32(struct place *p, const struct field *f, struct json_object *va
 int field_set_u64(struct place *p, const struct field *f, struct json_object *value, void *to);
 /* enum config_authentication. */
 int field_set_authentication(struct place *p, const struct field *f, struct json_object *value, void *to);
+/* enum config_storage. */
+int field_set_storage(struct place *p, const struct field *f, struct json_object *value, void *to);
+/* struct config: its channels. */
+int field_set_channels(struct place *p, const struct field *f, struct json_object *value, void *to);
 /* enum log_level. */
 int field_set_log_level(struct place *p, const struct field *f, struct json_object *value, void *to);
 /* struct config: its methods, from an array of at most f->max names. */

@@ -19,7 +19,7 @@
 #define JSONFILE_DEPTH_MAX 8
 
 /* Fields in one file. */
-#define JSONFILE_FIELDS_MAX 256
+#define JSONFILE_FIELDS_MAX 2048
 
 /*
  * @path is for the log line only. Returns 0 and a reference in @out (json_object_put()), -EINVAL after

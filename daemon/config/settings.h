@@ -15,7 +15,7 @@
 #define SETTINGS_NO_GID  ((gid_t)-1)
 
 struct settings {
-	struct config config;         /* port 0, and the values above, where nothing was set */
+	struct config config; /* port and queue_bytes 0, and the values above, where nothing was set */
 	char *connection_string_file; /* NULL = not set */
 	char *key_file;               /* NULL = not set */
 };
@@ -24,6 +24,9 @@ struct settings {
 void settings_init(struct settings *s);
 /* Idempotent. */
 void settings_deinit(struct settings *s);
+
+/* Frees the channels of @c (channels.c). Idempotent. */
+void settings_free_channels(struct config *c);
 
 /*
  * Adds what the JSON text says; relative paths in it start at the directory of @path. Returns 0, -EINVAL

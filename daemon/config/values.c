@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "config/check.h"
 #include "config/fields.h"
 #include "hub/method.h"
@@ -41,8 +42,7 @@ const char *field_type_name(struct json_object *value)
 	return names[json_object_get_type(value)];
 }
 
-/* The string's bytes; data NULL after logging that @what is needed. */
-static struct bytes string_get(struct place *p, struct json_object *value, const char *what)
+struct bytes field_get_string(struct place *p, struct json_object *value, const char *what)
 {
 	struct bytes text;
 
@@ -58,7 +58,7 @@ static struct bytes string_get(struct place *p, struct json_object *value, const
 	return text;
 }
 
-static int string_store(char **to, struct bytes text)
+int field_store_string(char **to, struct bytes text)
 {
 	char *copy = strndup((const char *)text.data, text.len);
 
@@ -71,19 +71,19 @@ static int string_store(char **to, struct bytes text)
 
 int field_set_host(struct place *p, const struct field *f, struct json_object *value, void *to)
 {
-	struct bytes text = string_get(p, value, "a host name");
+	struct bytes text = field_get_string(p, value, "a host name");
 
 	(void)f;
 	if (!text.data)
 		return -EINVAL;
 	if (!check_host(text))
 		return field_fail(p, "is not a host name: write a DNS name or an IP address, without a port");
-	return string_store(to, text);
+	return field_store_string(to, text);
 }
 
 int field_set_id(struct place *p, const struct field *f, struct json_object *value, void *to)
 {
-	struct bytes text = string_get(p, value, "a string");
+	struct bytes text = field_get_string(p, value, "a string");
 
 	(void)f;
 	if (!text.data)
@@ -91,12 +91,12 @@ int field_set_id(struct place *p, const struct field *f, struct json_object *val
 	if (!hub_id_is_valid(text))
 		return field_fail(p, "is not valid: use 1 to %d ASCII letters, digits and -.%%_*?!(),:=@$'",
 				  HUB_ID_MAX);
-	return string_store(to, text);
+	return field_store_string(to, text);
 }
 
 int field_set_path(struct place *p, const struct field *f, struct json_object *value, void *to)
 {
-	struct bytes text = string_get(p, value, "a path");
+	struct bytes text = field_get_string(p, value, "a path");
 	char *path;
 
 	(void)f;
@@ -127,11 +127,11 @@ static bool is_uri(struct bytes text)
 
 int field_set_key(struct place *p, const struct field *f, struct json_object *value, void *to)
 {
-	struct bytes text = string_get(p, value, "a path or a URI");
+	struct bytes text = field_get_string(p, value, "a path or a URI");
 
 	if (!text.data)
 		return -EINVAL;
-	return is_uri(text) ? string_store(to, text) : field_set_path(p, f, value, to);
+	return is_uri(text) ? field_store_string(to, text) : field_set_path(p, f, value, to);
 }
 
 int field_set_secret(struct place *p, const struct field *f, struct json_object *value, void *to)
@@ -182,29 +182,57 @@ int field_set_u64(struct place *p, const struct field *f, struct json_object *va
 	return number_get(p, f, value, to);
 }
 
-int field_set_authentication(struct place *p, const struct field *f, struct json_object *value, void *to)
+int field_get_word(struct place *p, struct json_object *value, const char *what, const char *const *words,
+		   size_t n_words, size_t *out)
 {
-	static const char what[] = "\"sas\", \"x509\" or \"none\"";
-	struct bytes text = string_get(p, value, what);
+	struct bytes text = field_get_string(p, value, what);
 
-	(void)f;
 	if (!text.data)
 		return -EINVAL;
-	if (bytes_equal_str(text, "sas"))
-		*(enum config_authentication *)to = CONFIG_AUTHENTICATION_SAS;
-	else if (bytes_equal_str(text, "x509"))
-		*(enum config_authentication *)to = CONFIG_AUTHENTICATION_X509;
-	else if (bytes_equal_str(text, "none"))
-		*(enum config_authentication *)to = CONFIG_AUTHENTICATION_NONE;
-	else
-		return field_fail(p, "must be %s", what);
-	return 0;
+	for (size_t i = 0; i < n_words; ++i) {
+		if (bytes_equal_str(text, words[i])) {
+			*out = i;
+			return 0;
+		}
+	}
+	return field_fail(p, "must be %s", what);
+}
+
+int field_set_authentication(struct place *p, const struct field *f, struct json_object *value, void *to)
+{
+	static const char *const words[] = {
+		[CONFIG_AUTHENTICATION_SAS] = "sas",
+		[CONFIG_AUTHENTICATION_X509] = "x509",
+		[CONFIG_AUTHENTICATION_NONE] = "none",
+	};
+	size_t i = 0;
+	int r = field_get_word(p, value, "\"sas\", \"x509\" or \"none\"", words, ARRAY_SIZE(words), &i);
+
+	(void)f;
+	if (r == 0)
+		*(enum config_authentication *)to = (enum config_authentication)i;
+	return r;
+}
+
+int field_set_storage(struct place *p, const struct field *f, struct json_object *value, void *to)
+{
+	static const char *const words[] = {
+		[CONFIG_STORAGE_PERSISTENT] = "persistent",
+		[CONFIG_STORAGE_VOLATILE] = "volatile",
+	};
+	size_t i = 0;
+	int r = field_get_word(p, value, "\"persistent\" or \"volatile\"", words, ARRAY_SIZE(words), &i);
+
+	(void)f;
+	if (r == 0)
+		*(enum config_storage *)to = (enum config_storage)i;
+	return r;
 }
 
 int field_set_log_level(struct place *p, const struct field *f, struct json_object *value, void *to)
 {
 	static const char what[] = "\"error\", \"warning\", \"info\" or \"debug\"";
-	struct bytes text = string_get(p, value, what);
+	struct bytes text = field_get_string(p, value, what);
 
 	(void)f;
 	if (!text.data)
@@ -236,7 +264,8 @@ int field_set_methods(struct place *p, const struct field *f, struct json_object
 	if (!config->methods)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; ++i) {
-		struct bytes name = string_get(p, json_object_array_get_idx(value, i), "an array of names");
+		struct bytes name =
+			field_get_string(p, json_object_array_get_idx(value, i), "an array of names");
 		int r;
 
 		if (!name.data)
@@ -244,7 +273,7 @@ int field_set_methods(struct place *p, const struct field *f, struct json_object
 		if (!hub_method_name_is_valid(name) || is_listed(config, name))
 			return field_fail(p, "has a name at position %zu that %s", i + 1,
 					  is_listed(config, name) ? "is there before" : "no method can have");
-		r = string_store(&config->methods[i], name);
+		r = field_store_string(&config->methods[i], name);
 		if (r)
 			return r;
 		config->n_methods = i + 1;
@@ -255,7 +284,7 @@ int field_set_methods(struct place *p, const struct field *f, struct json_object
 int field_set_mode(struct place *p, const struct field *f, struct json_object *value, void *to)
 {
 	static const char what[] = "a string of octal digits from \"0\" to \"0666\"";
-	struct bytes text = string_get(p, value, what);
+	struct bytes text = field_get_string(p, value, what);
 	unsigned int mode = 0;
 
 	(void)f;
@@ -285,7 +314,7 @@ static bool id_number(struct bytes text, uint32_t *out)
 
 int field_set_group(struct place *p, const struct field *f, struct json_object *value, void *to)
 {
-	struct bytes text = string_get(p, value, "a group's name");
+	struct bytes text = field_get_string(p, value, "a group's name");
 	struct group *group;
 
 	(void)f;
@@ -302,7 +331,7 @@ int field_set_group(struct place *p, const struct field *f, struct json_object *
 
 int field_set_owner(struct place *p, const struct field *f, struct json_object *value, void *to)
 {
-	struct bytes text = string_get(p, value, "a user's name");
+	struct bytes text = field_get_string(p, value, "a user's name");
 	struct passwd *user;
 
 	(void)f;

@@ -225,6 +225,7 @@ static void link_on_connack(void *userdata, const struct mqtt_packet *connack)
 	link->packet_bytes_max = limits->packet_bytes_max < HUB_PACKET_BYTES_MAX ? limits->packet_bytes_max
 										 : HUB_PACKET_BYTES_MAX;
 	link->error[0] = '\0';
+	link->end = (struct hub_status){.class = HUB_SUCCESS};
 	link->clock_matters = false;
 	log_once_reset(&link->logged);
 	backoff_connected(&link->backoff, loop_now_ns(link->loop));
@@ -491,6 +492,14 @@ void link_info(const struct link *link, struct link_info *out)
 	out->topic_alias_maximum = limits->topic_alias_maximum;
 	out->keep_alive_s = limits->keep_alive_s;
 	out->packet_bytes_max = link->packet_bytes_max;
+}
+
+bool link_last_end(const struct link *link, struct hub_status *out)
+{
+	if (link->end.class == HUB_SUCCESS)
+		return false;
+	*out = link->end;
+	return true;
 }
 
 uint32_t link_packet_bytes_max(const struct link *link)

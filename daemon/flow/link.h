@@ -219,6 +219,9 @@ struct link_info {
 };
 void link_info(const struct link *link, struct link_info *out);
 
+/* What the hub's DISCONNECT said that ended the last connection. False, and nothing in @out: it ended without one. */
+bool link_last_end(const struct link *link, struct hub_status *out);
+
 /* Largest packet the hub takes: of this connection, the last one, or the contract's. */
 uint32_t link_packet_bytes_max(const struct link *link);
 

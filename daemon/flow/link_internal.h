@@ -63,8 +63,9 @@ struct link {
 	uint64_t token_renew_ns;    /* when a new one is due */
 	struct hub_token attempted; /* the clocks at the last attempt */
 	struct link_clock *clock;
-	bool clock_matters;            /* the last failure can be the clock's fault */
-	unsigned int n_unauthorized;   /* connections in a row the hub ended as not authorized */
+	bool clock_matters;          /* the last failure can be the clock's fault */
+	unsigned int n_unauthorized; /* connections in a row the hub ended as not authorized */
+	struct hub_status end; /* of the hub's DISCONNECT; SUCCESS: there was none since it accepted us */
 	char server[LINK_SERVER_SIZE]; /* where the hub sent us; "" = nowhere else */
 	uint16_t server_port;
 	uint32_t packet_bytes_max;

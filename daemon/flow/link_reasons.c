@@ -220,9 +220,12 @@ void link_on_disconnect(void *userdata, const struct mqtt_packet *disconnect)
 {
 	struct link *link = userdata;
 	uint8_t reason = disconnect->disconnect.reason;
+	struct bytes status = BYTES(NULL, 0);
 	char text[LINK_ERROR_SIZE / 2];
 
 	packet_explain(disconnect, reason, text, sizeof(text));
+	mqtt_user_property_find(disconnect->properties.repeatable, HUB_PROP_STATUS, &status);
+	link->end = hub_status_from_packet(reason, status);
 	if (reason == MQTT_REASON_USE_ANOTHER_SERVER || reason == MQTT_REASON_SERVER_MOVED) {
 		link_on_moved(link, disconnect, text);
 		return;

@@ -24,6 +24,8 @@ struct status {
 	const struct config *config;
 	struct link *link;
 	struct telemetry *telemetry;
+	struct journal *journal;
+	struct rejected *rejected;
 	struct twin *twin;
 	struct fuse_node *node;
 	struct loop_deferred changed;
@@ -108,6 +110,30 @@ static void status_render_telemetry(const struct status *status, struct status_t
 	text_line(text, "last-refusal", "%s", stats.last_refusal[0] ? stats.last_refusal : "none");
 }
 
+/* The queue's disk. */
+static void status_render_storage(const struct status *status, struct status_text *text)
+{
+	struct journal_stats stats;
+
+	journal_stats(status->journal, &stats);
+	text_line(text, "storage", "%s", journal_is_durable(status->journal) ? "persistent" : "volatile");
+	if (journal_is_durable(status->journal))
+		text_line(text, "stored", "%" PRIu64 " of %" PRIu64, journal_stored(status->journal),
+			  journal_appended(status->journal));
+	if (stats.error)
+		text_line(text, "disk", "%s: %s", strerrorname_np(-stats.error), strerror(-stats.error));
+	else
+		text_line(text, "disk", "ok");
+	text_line(text, "disk-bytes", "%" PRIu64 " in %" PRIu64 " segments", stats.segment_bytes,
+		  stats.n_segments);
+	text_line(text, "disk-syncs", "%" PRIu64, stats.n_commits);
+	text_line(text, "disk-sync-errors", "%" PRIu64, stats.n_failed);
+	text_line(text, "recovered", "%" PRIu64, stats.n_recovered);
+	text_line(text, "damaged", "%" PRIu64, stats.n_damaged);
+	text_line(text, "rejected-kept", "%" PRIu64, rejected_n(status->rejected));
+	text_line(text, "rejected-dropped", "%" PRIu64, rejected_n_dropped(status->rejected));
+}
+
 static void status_render_twin(const struct status *status, struct status_text *text)
 {
 	struct twin_info info;
@@ -127,6 +153,7 @@ static void status_render(const struct status *status, struct status_text *text)
 	text->len = 0;
 	status_render_link(status, text);
 	status_render_telemetry(status, text);
+	status_render_storage(status, text);
 	status_render_twin(status, text);
 }
 
@@ -209,6 +236,8 @@ int status_new(struct status **out, const struct status_options *options)
 	status->config = options->config;
 	status->link = options->link;
 	status->telemetry = options->telemetry;
+	status->journal = options->journal;
+	status->rejected = options->rejected;
 	status->twin = options->twin;
 	loop_deferred_init(&status->changed, status_on_deferred);
 	r = fuse_node_add(&status->node, options->parent, &node);

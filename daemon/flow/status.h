@@ -9,9 +9,11 @@
 
 #include "config/config.h"
 #include "flow/link.h"
+#include "flow/rejected.h"
 #include "flow/telemetry.h"
 #include "flow/twin.h"
 #include "fuse/tree.h"
+#include "journal/journal.h"
 
 struct status;
 
@@ -20,6 +22,8 @@ struct status_options {
 	const struct config *config; /* borrowed, as are the following */
 	struct link *link;
 	struct telemetry *telemetry;
+	struct journal *journal;
+	struct rejected *rejected;
 	struct twin *twin;
 	struct fuse_node *parent;
 };

@@ -1,83 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Telemetry, see telemetry.h, in the order of a message's life: append, send_next, on_puback, done, release.
+ * Telemetry, see telemetry.h: its life cycle, and the writers' side of the queue. A message's life goes on in
+ * telemetry_send.c (send, acknowledge, retry) or ends in telemetry_discard.c (dropped, expired, withdrawn).
  *
- * Objects: the journal's records after `acked`; those up to `sent` have a flight each, at index sequence
- * modulo the window. A flight is in the air (SENT), waits to be sent again (RESEND) or has its outcome and
- * waits for those before it (DONE). `next` is the first record that was never sent.
+ * Objects: the journal's records of kind QUEUE; those that were sent have a flight each. Who wrote a record is in the
+ * record, its channel too; both may be gone when it has its outcome.
  *
- * Invariants: sent - acked <= LINK_WINDOW_MAX; n_resend counts the flights in RESEND; while the retry timer
- * is armed, or a flight is in RESEND, no record after it is sent for the first time: that keeps the order
- * over refusals and reconnects.
+ * What waits for room is told once a turn, after whatever made it: `was_full` says that somebody may wait.
  *
  * Nothing in here allocates, and the clock and the formatted time are the turn's.
  */
 
-#include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "base/cleanup.h"
-#include "base/time.h"
 #include "flow/stamp.h"
-#include "flow/telemetry.h"
+#include "flow/telemetry_internal.h"
 #include "hub/contract.h"
 #include "mqtt/packet.h"
 
-/* Back-off after retryable refusals: doubled from the first to the last value, with jitter. */
-#define RETRY_BASE_NS (200 * NSEC_PER_MSEC)
-#define RETRY_CAP_NS  (30 * NSEC_PER_SEC)
-
-enum flight_state {
-	FLIGHT_SENT,
-	FLIGHT_RESEND,
-	FLIGHT_DONE,
-};
-
-struct flight {
-	struct journal_cursor at;
-	uint16_t packet_id; /* 0 = the hub knows of none */
-	uint8_t state;      /* enum flight_state */
-};
-
-struct telemetry {
-	struct loop *loop;
-	struct log *log;
-	struct journal *journal;
-	struct waiters *waiters;
-	struct link *link;
-	struct stamp stamp;
-	struct journal_cursor next;
-	uint64_t n_resend;
-	uint64_t n_in_flight;
-	unsigned int n_refusals; /* in a row */
-	bool was_full;           /* somebody may wait for room */
-	bool closed;
-	struct loop_timer retry;
-	struct loop_deferred release;
-	void (*on_room)(void *userdata);
-	void (*on_empty)(void *userdata);
-	void *userdata;
-	struct telemetry_stats stats;
-	char last_refusal[256];
-	struct log_once logged;
-	struct flight flights[LINK_WINDOW_MAX];
-};
-
-static const struct bytes telemetry_topic = {
-	.data = (const uint8_t *)HUB_TOPIC_TELEMETRY,
-	.len = sizeof(HUB_TOPIC_TELEMETRY) - 1,
-};
-
-static void telemetry_on_retry(struct loop_timer *timer, uint64_t now_ns);
 static void telemetry_release(struct loop_deferred *deferred);
-
-static struct flight *flight_of(struct telemetry *t, uint64_t sequence)
-{
-	return &t->flights[sequence % LINK_WINDOW_MAX];
-}
 
 /* --- life cycle ------------------------------------------------------------------------------- */
 
@@ -90,14 +35,16 @@ int telemetry_new(struct telemetry **out, const struct telemetry_options *option
 	t->loop = options->loop;
 	t->log = options->log;
 	t->journal = options->journal;
+	t->channels = options->channels;
 	t->waiters = options->waiters;
 	t->on_room = options->on_room;
 	t->on_empty = options->on_empty;
+	t->on_rejected = options->on_rejected;
+	t->on_event = options->on_event;
 	t->userdata = options->userdata;
-	t->next = journal_first(t->journal);
-	stamp_init(&t->stamp, options->run);
-	loop_timer_init(&t->retry, telemetry_on_retry);
 	loop_deferred_init(&t->release, telemetry_release);
+	flights_init(t);
+	discard_init(t);
 	*out = t;
 	return 0;
 }
@@ -107,6 +54,7 @@ void telemetry_free(struct telemetry *t)
 	if (!t)
 		return;
 	loop_timer_disarm(&t->retry);
+	discard_deinit(t);
 	loop_undefer(&t->release);
 	free(t);
 }
@@ -126,39 +74,153 @@ struct waiters *telemetry_waiters(struct telemetry *t)
 	return t->waiters;
 }
 
-/* --- append ----------------------------------------------------------------------------------- */
+void telemetry_close(struct telemetry *t)
+{
+	struct blocked_write blocked;
 
-size_t telemetry_payload_max(const struct telemetry *t)
+	t->closed = true;
+	while (waiters_next_blocked(t->waiters, NULL, &blocked))
+		waiters_answer_blocked(&blocked, -ESHUTDOWN);
+	tallies_tell(t);
+}
+
+bool telemetry_is_closed(const struct telemetry *t)
+{
+	return t->closed;
+}
+
+/* --- room ------------------------------------------------------------------------------------- */
+
+size_t telemetry_payload_max(const struct telemetry *t, const struct channel *channel)
 {
 	const struct mqtt_publish_parts empty = {
 		.qos = 1,
 		.packet_id = 1,
 		.topic_alias = 1,
-		.topic = telemetry_topic,
-		.properties = BYTES(t->stamp.encoded, STAMP_LEN),
+		.topic = BYTES_LIT(HUB_TOPIC_TELEMETRY),
+		.properties = BYTES(channel->stamp.encoded, channel_properties_len(channel)),
 	};
 	/* The remaining length takes up to three bytes more with a payload than without. */
 	size_t overhead = mqtt_publish_parts_len(&empty) + 3, max = link_packet_bytes_max(t->link);
 
-	if (max > journal_max_bytes(t->journal) - TELEMETRY_MESSAGE_OVERHEAD)
-		max = journal_max_bytes(t->journal) - TELEMETRY_MESSAGE_OVERHEAD;
-	return max > overhead ? max - overhead : 0;
+	max = max > overhead ? max - overhead : 0;
+	overhead = telemetry_overhead(channel);
+	if (journal_max_bytes(t->journal) < max + overhead)
+		max = journal_max_bytes(t->journal) > overhead ? journal_max_bytes(t->journal) - overhead : 0;
+	return max;
 }
 
-bool telemetry_has_room(struct telemetry *t, uint64_t n_messages, uint64_t n_bytes)
+/* Bytes of properties and payload together. */
+static uint64_t messages_bytes(const struct channel *channel, uint64_t n_messages, uint64_t n_bytes)
 {
-	bool room = n_messages <= UINT32_MAX &&
-		    journal_has_room(t->journal, n_messages, n_bytes + n_messages * STAMP_LEN);
+	return n_bytes + n_messages * channel_properties_len(channel);
+}
 
-	if (!room)
+bool telemetry_can_fit(const struct telemetry *t, const struct channel *channel, uint64_t n_messages,
+		       uint64_t n_bytes, uint64_t n_held)
+{
+	return messages_bytes(channel, n_messages, n_bytes) + n_messages * JOURNAL_RECORD_OVERHEAD + n_held <=
+	       journal_max_bytes(t->journal);
+}
+
+bool telemetry_has_room(const struct telemetry *t, const struct channel *channel, uint64_t n_messages,
+			uint64_t n_bytes, uint64_t n_held)
+{
+	return journal_has_room(t->journal, n_messages,
+				messages_bytes(channel, n_messages, n_bytes) + n_held);
+}
+
+bool telemetry_has_queued(const struct telemetry *t)
+{
+	struct journal_lane_key key;
+
+	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(t->journal, lane));) {
+		journal_lane_key(lane, &key);
+		if (key.kind == JOURNAL_KIND_QUEUE && journal_lane_n_records(lane) > 0)
+			return true;
+	}
+	return false;
+}
+
+uint64_t telemetry_promised(const struct telemetry *t)
+{
+	uint64_t n = journal_n_bytes(t->journal);
+
+	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(t->journal, lane));)
+		n -= journal_lane_n_bytes(lane);
+	return n;
+}
+
+void telemetry_tell_stuck(struct telemetry *t, const struct channel *channel)
+{
+	char text[192];
+
+	snprintf(text, sizeof(text),
+		 "a write to channel %s failed: only messages that are not complete are in its way",
+		 channel->name);
+	telemetry_event(t, "queue-full", text);
+}
+
+static int telemetry_full(struct telemetry *t)
+{
+	char text[96];
+
+	t->was_full = true;
+	if (t->told_full)
+		return -ENOSPC;
+	t->told_full = true;
+	snprintf(text, sizeof(text), "%" PRIu64 " of %" PRIu64 " bytes", journal_n_bytes(t->journal),
+		 journal_max_bytes(t->journal));
+	telemetry_event(t, "queue-full", text);
+	return -ENOSPC;
+}
+
+static void channel_make_room(struct telemetry *t, struct channel *channel, uint64_t n_messages,
+			      uint64_t n_bytes)
+{
+	uint64_t need = n_messages * JOURNAL_RECORD_OVERHEAD + n_bytes;
+
+	while (journal_n_bytes(t->journal) + need > journal_max_bytes(t->journal))
+		if (!channel_drop_oldest(t, channel))
+			return;
+	/* What was dropped behind those in the air still takes the disk, which is bounded, too. */
+	while (!journal_has_room(t->journal, n_messages, n_bytes))
+		if (!channel_drop_sent(t, channel))
+			return;
+}
+
+int telemetry_reserve(struct telemetry *t, struct channel *channel, uint64_t n_messages, uint64_t n_bytes,
+		      uint64_t n_held)
+{
+	uint64_t bytes = messages_bytes(channel, n_messages, n_bytes);
+	int r;
+
+	if (channel->when_full == CHANNEL_FULL_DROP_OLDEST &&
+	    !journal_has_room(t->journal, n_messages, bytes + n_held) &&
+	    channel_can_make_room(t, channel, n_messages, bytes + n_held))
+		channel_make_room(t, channel, n_messages, bytes + n_held);
+	if (!journal_has_room(t->journal, n_messages, bytes + n_held))
+		return telemetry_full(t);
+	if (!n_messages)
+		return 0;
+	r = journal_reserve(channel->lane, n_messages, bytes);
+	if (r)
 		t->was_full = true;
-	return room;
+	return r;
 }
 
-bool telemetry_is_writable(struct telemetry *t)
+bool telemetry_is_writable(struct telemetry *t, struct channel *channel)
 {
-	return !t->closed &&
-	       (telemetry_has_room(t, 1, telemetry_payload_max(t)) || journal_n_bytes(t->journal) == 0);
+	uint64_t bytes = messages_bytes(channel, 1, telemetry_payload_max(t, channel));
+
+	if (t->closed)
+		return false;
+	if (journal_has_room(t->journal, 1, bytes) || journal_n_bytes(t->journal) == 0)
+		return true;
+	if (channel->when_full == CHANNEL_FULL_DROP_OLDEST && channel_can_make_room(t, channel, 1, bytes))
+		return true;
+	t->was_full = true;
+	return false;
 }
 
 int telemetry_hold(struct telemetry *t, uint64_t n_bytes)
@@ -177,293 +239,142 @@ void telemetry_unhold(struct telemetry *t, uint64_t n_bytes)
 		loop_defer(t->loop, &t->release);
 }
 
-void telemetry_close(struct telemetry *t)
+void telemetry_on_room(struct telemetry *t)
 {
-	t->closed = true;
-}
-
-bool telemetry_is_closed(const struct telemetry *t)
-{
-	return t->closed;
-}
-
-int telemetry_append(struct telemetry *t, struct origin *origin, struct bytes head, struct bytes tail,
-		     uint64_t *sequence)
-{
-	uint8_t *properties, *payload;
-	int r;
-
-	static_assert(JOURNAL_RECORD_OVERHEAD + STAMP_LEN <= TELEMETRY_MESSAGE_OVERHEAD,
-		      "overhead is an upper bound");
-	r = journal_append(t->journal, origin->id, STAMP_LEN, head.len + tail.len, &properties, &payload);
-	if (r) {
-		t->was_full = true;
-		return r;
-	}
-	stamp_put(&t->stamp, journal_appended(t->journal) + 1, loop_wall_ms(t->loop), properties);
-	if (head.len)
-		memcpy(payload, head.data, head.len);
-	if (tail.len)
-		memcpy(payload + head.len, tail.data, tail.len);
-	*sequence = journal_commit(t->journal);
-	origin_appended(origin, *sequence);
-	++t->stats.n_written;
-	link_kick(t->link);
-	return 0;
-}
-
-/* --- send_next -------------------------------------------------------------------------------- */
-
-static void telemetry_done(struct telemetry *t, uint64_t sequence, int error);
-static void telemetry_reject_oversized(struct telemetry *t, uint64_t sequence);
-static void telemetry_arm_retry(struct telemetry *t);
-
-static int telemetry_publish(struct telemetry *t, struct flight *flight)
-{
-	struct journal_record record;
-
-	journal_read(t->journal, flight->at, &record);
-	return link_publish(t->link, telemetry_topic, record.properties, record.payload, record.sequence,
-			    &flight->packet_id);
-}
-
-/* Sends again, in order, what was lost with a connection or refused. Returns 0 when nothing is left to send
- * again. */
-static int telemetry_send_again(struct telemetry *t)
-{
-	for (uint64_t s = journal_acked(t->journal) + 1; t->n_resend; ++s) {
-		struct flight *flight = flight_of(t, s);
-		int r;
-
-		if (flight->state != FLIGHT_RESEND)
-			continue;
-		r = telemetry_publish(t, flight);
-		if (r && r != -EMSGSIZE)
-			return r;
-		--t->n_resend;
-		flight->state = FLIGHT_SENT;
-		++t->n_in_flight;
-		if (r) {
-			/* The hub takes less than on the connection before. */
-			if (flight->packet_id)
-				link_drop(t->link, flight->packet_id);
-			telemetry_reject_oversized(t, s);
-			continue;
-		}
-		++t->stats.n_sent;
-		++t->stats.n_resent;
-	}
-	return 0;
-}
-
-static int telemetry_send_new(struct telemetry *t)
-{
-	while (t->next.sequence <= journal_appended(t->journal)) {
-		uint64_t sequence = t->next.sequence;
-		struct flight *flight = flight_of(t, sequence);
-		int r;
-
-		if (sequence - journal_acked(t->journal) > LINK_WINDOW_MAX)
-			return -EAGAIN;
-		*flight = (struct flight){.at = t->next, .state = FLIGHT_SENT};
-		r = telemetry_publish(t, flight);
-		if (r && r != -EMSGSIZE)
-			return r;
-		journal_mark_sent(t->journal, sequence);
-		t->next = journal_next(t->journal, t->next);
-		++t->n_in_flight;
-		if (r)
-			telemetry_reject_oversized(t, sequence);
-		else
-			++t->stats.n_sent;
-	}
-	return 0;
-}
-
-void telemetry_on_writable(struct telemetry *t)
-{
-	int r;
-
-	if (loop_timer_is_armed(&t->retry))
-		return;
-	r = telemetry_send_again(t);
-	if (!r)
-		r = telemetry_send_new(t);
-	if (r == -EOPNOTSUPP)
-		log_write_once(t->log, &t->logged, LOG_LEVEL_ERROR,
-			       "the hub allows no QoS 1: nothing can be delivered");
-	else if (r && r != -EAGAIN) {
-		log_write_once(t->log, &t->logged, LOG_LEVEL_ERROR, "cannot send: %s", strerror(-r));
-		telemetry_arm_retry(t);
-	}
-}
-
-/* --- connections come and go ------------------------------------------------------------------ */
-
-void telemetry_on_offline(struct telemetry *t)
-{
-	for (uint64_t s = journal_acked(t->journal) + 1; s <= journal_sent(t->journal); ++s) {
-		struct flight *flight = flight_of(t, s);
-
-		if (flight->state != FLIGHT_SENT)
-			continue;
-		flight->state = FLIGHT_RESEND;
-		++t->n_resend;
-	}
-	t->n_in_flight = 0;
-}
-
-void telemetry_on_online(struct telemetry *t, bool session_present)
-{
-	/* The refusals were the last connection's. */
-	loop_timer_disarm(&t->retry);
-	if (session_present)
-		return;
-	for (uint64_t s = journal_acked(t->journal) + 1; s <= journal_sent(t->journal); ++s)
-		flight_of(t, s)->packet_id = 0;
-}
-
-/* --- on_puback -------------------------------------------------------------------------------- */
-
-static void telemetry_on_retry(struct loop_timer *timer, uint64_t now_ns)
-{
-	struct telemetry *t = container_of(timer, struct telemetry, retry);
-
-	(void)now_ns;
-	link_kick(t->link);
-}
-
-static void telemetry_arm_retry(struct telemetry *t)
-{
-	uint64_t cap_ns = RETRY_BASE_NS << (t->n_refusals < 10 ? t->n_refusals : 10), random;
-
-	if (loop_timer_is_armed(&t->retry))
-		return;
-	++t->n_refusals;
-	if (cap_ns > RETRY_CAP_NS)
-		cap_ns = RETRY_CAP_NS;
-	if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
-		random = loop_now_ns(t->loop);
-	loop_timer_arm(t->loop, &t->retry, loop_now_ns(t->loop) + cap_ns / 2 + random % (cap_ns / 2));
-}
-
-static void telemetry_refused(struct telemetry *t, struct flight *flight, struct origin *origin,
-			      const struct hub_status *status)
-{
-	++t->stats.n_refused;
-	flight->state = FLIGHT_RESEND;
-	++t->n_resend;
-	--t->n_in_flight;
-	if (origin)
-		origin->refused = status->error;
-	log_write_once(t->log, &t->logged, LOG_LEVEL_WARNING,
-		       "the hub refuses telemetry for now: %s; trying again", t->last_refusal);
-	telemetry_arm_retry(t);
-}
-
-/* The reason is in last_refusal. */
-static void telemetry_reject(struct telemetry *t, uint64_t sequence, int error)
-{
-	struct journal_record record;
-	struct origin *origin;
-
-	journal_read(t->journal, flight_of(t, sequence)->at, &record);
-	origin = origin_find(t->waiters, record.origin);
-	++t->stats.n_rejected;
-	log_write_once(t->log, &t->logged, LOG_LEVEL_WARNING, "the hub does not take messages: %s",
-		       t->last_refusal);
-	log_debug(t->log, "message %.*s was dropped: %s", HUB_MESSAGE_ID_LEN,
-		  (const char *)record.properties.data + t->stamp.id_at, t->last_refusal);
-	/* A parked write gets the error itself. */
-	if (origin && !origin->error && !origin_waits_for(origin, sequence))
-		origin->error = error;
-	telemetry_done(t, sequence, error);
-}
-
-static void telemetry_reject_oversized(struct telemetry *t, uint64_t sequence)
-{
-	snprintf(t->last_refusal, sizeof(t->last_refusal), "larger than the hub's Maximum Packet Size");
-	telemetry_reject(t, sequence, -EMSGSIZE);
-}
-
-void telemetry_on_puback(struct telemetry *t, uint64_t cookie, const struct hub_status *status,
-			 struct bytes reason)
-{
-	struct flight *flight = flight_of(t, cookie);
-	char text[HUB_STATUS_TEXT_SIZE];
-	struct journal_record record;
-	struct origin *origin;
-
-	assert(cookie > journal_acked(t->journal) && cookie <= journal_sent(t->journal));
-	assert(flight->state == FLIGHT_SENT && flight->at.sequence == cookie);
-	flight->packet_id = 0;
-	if (status->class == HUB_SUCCESS) {
-		if (t->n_refusals) {
-			t->n_refusals = 0;
-			log_once_reset(&t->logged);
-		}
-		++t->stats.n_acked;
-		telemetry_done(t, cookie, 0);
-		return;
-	}
-	hub_status_format(status, text);
-	snprintf(t->last_refusal, sizeof(t->last_refusal), "%s%s%.*s", text, reason.len ? ": " : "",
-		 (int)(reason.len < 150 ? reason.len : 150), reason.len ? (const char *)reason.data : "");
-	journal_read(t->journal, flight->at, &record);
-	origin = origin_find(t->waiters, record.origin);
-	/* The writer of an O_SYNC write is still there to decide for itself: it gets the error, and the queue
-	 * nothing. */
-	if (status->retryable && !(origin && origin_waits_for(origin, cookie)))
-		telemetry_refused(t, flight, origin, status);
-	else if (status->retryable)
-		telemetry_done(t, cookie, status->error);
-	else
-		telemetry_reject(t, cookie, status->error);
-}
-
-/* --- trim, release_waiters -------------------------------------------------------------------- */
-
-/* The record in the air has its outcome: tells who waits for it, and trims what is done with from the front.
- */
-static void telemetry_done(struct telemetry *t, uint64_t sequence, int error)
-{
-	struct flight *flight = flight_of(t, sequence);
-	struct journal_record record;
-	struct origin *origin;
-
-	journal_read(t->journal, flight->at, &record);
-	origin = origin_find(t->waiters, record.origin);
-	if (origin) {
-		origin->refused = 0;
-		origin_record_done(origin, sequence, error);
-	}
-	assert(flight->state == FLIGHT_SENT);
-	flight->state = FLIGHT_DONE;
-	--t->n_in_flight;
-	while (journal_acked(t->journal) < journal_sent(t->journal)) {
-		flight = flight_of(t, journal_acked(t->journal) + 1);
-		if (flight->state != FLIGHT_DONE)
-			break;
-		journal_mark_acked(t->journal, flight->at);
-	}
-	loop_defer(t->loop, &t->release);
+	if (t->was_full)
+		loop_defer(t->loop, &t->release);
 }
 
 /* Once a turn: everybody who waited for room. */
 static void telemetry_release(struct loop_deferred *deferred)
 {
 	struct telemetry *t = container_of(deferred, struct telemetry, release);
+	struct channel *channel = channels_default(t->channels);
+	struct journal_cursor next;
 
-	if (t->was_full && telemetry_is_writable(t)) {
+	if (t->told_full &&
+	    journal_has_room(t->journal, 1, messages_bytes(channel, 1, telemetry_payload_max(t, channel))))
+		t->told_full = false;
+	if (t->was_full) {
+		/* Whoever finds no room again says so again. */
 		t->was_full = false;
 		if (t->on_room)
 			t->on_room(t->userdata);
 	}
-	if (journal_acked(t->journal) == journal_appended(t->journal) && t->on_empty)
+	if (t->on_empty && !t->n_air && !t->n_resend && !journal_next_unsent(t->journal, &next))
 		t->on_empty(t->userdata);
 }
 
-/* --- counters --------------------------------------------------------------------------------- */
+/* --- append ----------------------------------------------------------------------------------- */
+
+static int telemetry_commit(struct telemetry *t, struct channel *channel, uint64_t *sequence)
+{
+	int r = journal_commit(channel->lane, sequence);
+
+	if (r) {
+		t->was_full = true;
+		return r;
+	}
+	++t->stats.n_written;
+	++channel->stats.n_appended;
+	channel->last_sequence = *sequence;
+	link_kick(t->link);
+	return 0;
+}
+
+int telemetry_append(struct telemetry *t, struct channel *channel, struct origin *origin, struct bytes head,
+		     struct bytes tail, uint64_t *sequence)
+{
+	uint64_t wall_ms = loop_wall_ms(t->loop);
+	uint8_t *properties, *payload;
+	int r;
+
+	if (channel->ttl_s)
+		expiry_arm(t, channel->ttl_s);
+	r = journal_append(channel->lane, origin ? origin->id : 0, wall_ms, channel_properties_len(channel),
+			   head.len + tail.len, &properties, &payload);
+	if (r) {
+		t->was_full = true;
+		return r;
+	}
+	stamp_put(&channel->stamp, journal_appended(t->journal) + 1, wall_ms, properties);
+	if (head.len)
+		memcpy(payload, head.data, head.len);
+	if (tail.len)
+		memcpy(payload + head.len, tail.data, tail.len);
+	r = telemetry_commit(t, channel, sequence);
+	if (!r && origin)
+		origin_appended(origin, *sequence, journal_stored(t->journal));
+	return r;
+}
+
+int telemetry_append_again(struct telemetry *t, struct channel *channel, struct bytes properties,
+			   struct bytes payload)
+{
+	uint8_t *properties_at, *payload_at;
+	uint64_t sequence;
+	int r;
+
+	if (channel->ttl_s)
+		expiry_arm(t, channel->ttl_s);
+	r = journal_append(channel->lane, 0, loop_wall_ms(t->loop), properties.len, payload.len,
+			   &properties_at, &payload_at);
+	if (r) {
+		t->was_full = true;
+		return r;
+	}
+	if (properties.len)
+		memcpy(properties_at, properties.data, properties.len);
+	if (payload.len)
+		memcpy(payload_at, payload.data, payload.len);
+	return telemetry_commit(t, channel, &sequence);
+}
+
+/* --- stored ----------------------------------------------------------------------------------- */
+
+/* What of the channel was stored is known at the end of commits only: a mark says how many records there were at
+ * some number, and what is appended meanwhile waits for the next mark. */
+static void channel_on_stored(struct channel *channel, uint64_t sequence)
+{
+	if (channel->mark_n > channel->stats.n_stored && channel->mark_sequence <= sequence)
+		channel->stats.n_stored = channel->mark_n;
+	if (channel->last_sequence <= sequence)
+		channel->stats.n_stored = channel->stats.n_appended;
+	if (channel->stats.n_stored >= channel->mark_n) {
+		channel->mark_sequence = channel->last_sequence;
+		channel->mark_n = channel->stats.n_appended;
+	}
+}
+
+void telemetry_on_stored(struct telemetry *t, uint64_t sequence, int error)
+{
+	if (error) {
+		waiters_on_not_stored(t->waiters, sequence, error, telemetry_withdraw_write, t);
+		return;
+	}
+	waiters_on_stored(t->waiters, sequence);
+	for (struct channel *c = NULL; (c = channels_next(t->channels, c));)
+		channel_on_stored(c, sequence);
+}
+
+/* --- outcomes and counters -------------------------------------------------------------------- */
+
+void telemetry_settle(struct telemetry *t, uint64_t origin_id, uint64_t sequence, int error)
+{
+	struct origin *origin = origin_find(t->waiters, origin_id);
+
+	if (origin) {
+		origin->refused = 0;
+		/* A parked write gets the error itself. */
+		if (error && !origin->error && !origin_waits_for(origin, sequence, WAIT_STORED))
+			origin->error = error;
+		/* Who is told that a message is done with does not meet it again, whatever becomes of this process. */
+		if (origin_answers(origin, sequence))
+			journal_flush_states(t->journal);
+		origin_record_done(origin, sequence, error);
+	}
+	loop_defer(t->loop, &t->release);
+}
 
 void telemetry_count_full(struct telemetry *t)
 {
@@ -472,9 +383,18 @@ void telemetry_count_full(struct telemetry *t)
 
 void telemetry_stats(const struct telemetry *t, struct telemetry_stats *out)
 {
+	struct journal_lane_key key;
+
 	*out = t->stats;
-	out->n_queued = journal_appended(t->journal) - journal_acked(t->journal);
-	out->n_in_flight = t->n_in_flight;
+	out->n_queued = 0;
+	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(t->journal, lane));) {
+		journal_lane_key(lane, &key);
+		if (key.kind == JOURNAL_KIND_QUEUE)
+			out->n_queued += journal_lane_n_records(lane);
+	}
+	out->n_in_flight = 0;
+	list_for_each (link, &t->air)
+		out->n_in_flight += container_of(link, struct flight, link)->state == FLIGHT_SENT;
 	out->queue_bytes = journal_n_bytes(t->journal);
 	out->queue_bytes_max = journal_max_bytes(t->journal);
 	out->last_refusal = t->last_refusal;

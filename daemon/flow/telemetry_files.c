@@ -1,58 +1,55 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Telemetry files, see telemetry_files.h.
+ * Telemetry files, see telemetry_files.h: opening and closing, what a write waits for, and polling. How bytes
+ * become messages is in telemetry_framing.c.
  *
- * An open file has its origin in the queue and, between writes, a `partial` message: the rest of a line, or a
- * file so far. While partial is not empty, `held` bytes of the queue are promised to it. `refusing` is the error
- * of everything up to the end of that line or file; partial is empty then.
+ * A write that finds the queue full on a channel that blocks is parked with a copy of its bytes. Blocked writes go
+ * on in the order they came, whatever their channel, and none on such a channel overtakes them, but for those that
+ * need no more room than was promised to their message before.
  *
- * A write that found the queue full is remembered: only who repeats it goes on with the message it belongs to. Who
- * ignores the error, as a shell's echo does, writes what comes next, and a message with a hole would be worse than
- * none.
+ * While messages are in the queue, room comes when they go. When none is, it only comes from messages under way, and
+ * these may be under way in blocked writes: then one of those fails, since all would wait for ever.
+ *
+ * The rest of a line at its file's last close was promised room in the queue, but the disk can fail: such files are
+ * `late`, keep their rest, and try again when there is room.
  *
  * Closed files are kept for reuse with their buffer, so that opening, writing and closing, which is what every
- * `echo` does, allocates nothing.
+ * `echo` does, allocates nothing. Files that found no room, when they were written or asked by poll(2), are in
+ * `full`: an edge-triggered epoll asks again only when it was woken.
  */
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 
-#include "base/buf.h"
 #include "base/cleanup.h"
-#include "flow/telemetry_files.h"
+#include "flow/telemetry_files_internal.h"
 #include "hub/contract.h"
 
 /* Files kept for reuse, and the largest buffer kept with one. */
 #define SPARE_MAX       256
 #define SPARE_BYTES_MAX (16 * 1024)
-
-enum framing {
-	FRAMING_LINES,
-	FRAMING_RAW,
-	FRAMING_FILE,
-	N_FRAMINGS,
-};
+/* Rests of lines that wait for the disk, in bytes; what does not fit is lost. */
+#define LATE_BYTES_MAX (4u << 20)
 
 struct telemetry_files {
 	struct telemetry *telemetry;
-	struct fuse_node *nodes[N_FRAMINGS];
+	struct log *log;
 	struct list spare;
 	unsigned int n_spare;
+	struct list late;
+	size_t late_bytes;
+	struct list full;
+	uint64_t walk; /* over the blocked writes */
+	struct log_once logged;
 };
 
-struct tfile {
-	struct telemetry_files *owner;
-	struct origin *origin;
-	struct list link; /* telemetry_files.spare */
-	struct buf partial;
-	uint64_t held;
-	int refusing;       /* 0 or negative */
-	size_t full_len;    /* of the write that found the queue full; 0 = none since the last that did not */
-	uint64_t full_hash; /* of its bytes */
-	bool full_ends;     /* it ended with a newline */
+struct telemetry_nodes {
+	struct telemetry_files *files;
+	struct channel *channel;
+	struct fuse_node *nodes[N_FRAMINGS];
+	unsigned int n_nodes; /* that were not dropped */
 };
 
 static struct tfile *tfile_of(const struct fuse_file *file)
@@ -60,412 +57,551 @@ static struct tfile *tfile_of(const struct fuse_file *file)
 	return file->data;
 }
 
-/* --- what is promised to a partial message ---------------------------------------------------- */
-
-/* Promises grow by steps, so that a line of small pieces does not ask each time. */
-#define HOLD_STEP 4096
-
-static uint64_t tfile_hold_bytes(size_t n_partial)
+static struct waiters *tfile_waiters(const struct tfile *f)
 {
-	return n_partial ? (n_partial + HOLD_STEP - 1) / HOLD_STEP * HOLD_STEP + TELEMETRY_MESSAGE_OVERHEAD
-			 : 0;
-}
-
-static void tfile_unhold(struct tfile *f)
-{
-	telemetry_unhold(f->owner->telemetry, f->held);
-	f->held = 0;
-}
-
-/* Only with room that was checked, or that was just given back. */
-static void tfile_hold(struct tfile *f, uint64_t n_bytes)
-{
-	int r = telemetry_hold(f->owner->telemetry, n_bytes);
-
-	assert(r == 0);
-	(void)r;
-	f->held = n_bytes;
-}
-
-/* Drops the message under way and refuses the rest of it with @error. */
-static void tfile_drop_partial(struct tfile *f, int error)
-{
-	buf_consume(&f->partial, buf_len(&f->partial));
-	tfile_unhold(f);
-	f->refusing = error;
-}
-
-/* FNV-1a. */
-static uint64_t hash_bytes(struct bytes data)
-{
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-
-	for (size_t i = 0; i < data.len; ++i)
-		hash = (hash ^ data.data[i]) * UINT64_C(0x100000001b3);
-	return hash;
-}
-
-static int tfile_full(struct tfile *f, struct bytes data)
-{
-	telemetry_count_full(f->owner->telemetry);
-	f->full_len = data.len;
-	f->full_hash = hash_bytes(data);
-	f->full_ends = data.data[data.len - 1] == '\n';
-	return -ENOSPC;
-}
-
-/* Whether the writer goes on without what was refused: its message has a hole. Forgets the refused write. */
-static bool tfile_has_hole(struct tfile *f, struct bytes data)
-{
-	bool hole = f->full_len && (f->full_len != data.len || f->full_hash != hash_bytes(data));
-
-	f->full_len = 0;
-	return hole;
-}
-
-/* Appends the partial message, if there is one; the room for it was promised. */
-static void tfile_finish(struct tfile *f, uint64_t *sequence)
-{
-	if (buf_len(&f->partial)) {
-		int r;
-
-		tfile_unhold(f);
-		r = telemetry_append(f->owner->telemetry, f->origin, buf_bytes(&f->partial), BYTES(NULL, 0),
-				     sequence);
-		assert(r == 0);
-		(void)r;
-	}
-	tfile_drop_partial(f, 0);
-	f->full_len = 0;
+	return telemetry_waiters(f->telemetry);
 }
 
 /* --- open, close ------------------------------------------------------------------------------ */
 
-static int telemetry_file_open(struct fuse_file *file)
+static struct tfile *tfile_new(struct telemetry_files *files)
 {
-	struct telemetry_files *owner = fuse_node_userdata(file->node);
-	struct list *link = list_first(&owner->spare);
+	struct list *link = list_first(&files->spare);
+	struct tfile *f;
+
+	if (link) {
+		list_remove(link);
+		--files->n_spare;
+		return container_of(link, struct tfile, link);
+	}
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return NULL;
+	f->owner = files;
+	f->telemetry = files->telemetry;
+	/* The rest of one line and the start of the next can be there at once. */
+	buf_init(&f->partial, 2 * HUB_PACKET_BYTES_MAX);
+	list_init(&f->link);
+	list_init(&f->full);
+	return f;
+}
+
+/* Nothing is promised to it, and it is in no list. */
+static void tfile_recycle(struct tfile *f)
+{
+	struct telemetry_files *files = f->owner;
+
+	if (f->partial.size > SPARE_BYTES_MAX)
+		buf_deinit(&f->partial);
+	if (files->n_spare == SPARE_MAX) {
+		buf_deinit(&f->partial);
+		free(f);
+		return;
+	}
+	list_append(&files->spare, &f->link);
+	++files->n_spare;
+}
+
+static int telemetry_file_open(struct fuse_file *file, enum framing framing)
+{
+	struct telemetry_nodes *nodes = fuse_node_userdata(file->node);
 	struct tfile *f;
 	int r;
 
 	/* Only root gets this far: the mode has no read permission. */
 	if ((file->flags & O_ACCMODE) == O_RDONLY)
 		return -EACCES;
-	if (link) {
-		f = container_of(link, struct tfile, link);
-	} else {
-		f = calloc(1, sizeof(*f));
-		if (!f)
-			return -ENOMEM;
-		f->owner = owner;
-		/* The rest of one line and the start of the next can be there at once. */
-		buf_init(&f->partial, 2 * HUB_PACKET_BYTES_MAX);
-		list_init(&f->link);
-	}
-	r = origin_open(telemetry_waiters(owner->telemetry), &f->origin);
+	f = tfile_new(nodes->files);
+	if (!f)
+		return -ENOMEM;
+	r = origin_open(tfile_waiters(f), &f->origin);
 	if (r) {
-		if (!link)
-			free(f);
+		tfile_recycle(f);
 		return r;
 	}
-	if (link) {
-		list_remove(link);
-		--owner->n_spare;
-	}
+	f->file = file;
+	f->framing = framing;
+	f->channel = nodes->channel;
+	channel_ref(f->channel);
 	file->data = f;
+	/* Who waits for room may wait for who has the same file open: the kernel must not make that one wait for him. */
+	if (f->channel->when_full == CHANNEL_FULL_BLOCK)
+		fuse_node_keep_apart(file->node);
 	return 0;
+}
+
+static int lines_open(struct fuse_file *file)
+{
+	return telemetry_file_open(file, FRAMING_LINES);
+}
+
+static int raw_open(struct fuse_file *file)
+{
+	return telemetry_file_open(file, FRAMING_RAW);
+}
+
+static int whole_open(struct fuse_file *file)
+{
+	return telemetry_file_open(file, FRAMING_FILE);
+}
+
+/* The rest of a line, or a file, that could not be appended at its last close. */
+static void tfile_keep_late(struct tfile *f, int error)
+{
+	struct telemetry_files *files = f->owner;
+	size_t len = buf_len(&f->partial);
+
+	if (len > LATE_BYTES_MAX - files->late_bytes) {
+		log_error(files->log, "the end of a message to channel %s, %zu bytes, is lost: %s",
+			  f->channel->name, len, strerror(-error));
+		tfile_drop_partial(f, 0);
+		return;
+	}
+	log_write_once(files->log, &files->logged, LOG_LEVEL_WARNING,
+		       "messages of files that were closed wait for the disk: %s", strerror(-error));
+	files->late_bytes += len;
+	list_append(&files->late, &f->link);
 }
 
 static void telemetry_file_release(struct fuse_file *file)
 {
 	struct tfile *f = tfile_of(file);
-	struct telemetry_files *owner = f->owner;
-	uint64_t sequence;
+	int r;
 
-	tfile_finish(f, &sequence);
-	origin_close(telemetry_waiters(owner->telemetry), f->origin);
+	/* Its writer gave up where a write was refused: that is no end of a message. */
+	if (f->refused)
+		tfile_drop_partial(f, 0);
+	r = tfile_finish(f);
+	origin_close(tfile_waiters(f), f->origin);
 	f->origin = NULL;
-	if (f->partial.size > SPARE_BYTES_MAX)
-		buf_deinit(&f->partial);
-	if (owner->n_spare == SPARE_MAX) {
-		buf_deinit(&f->partial);
-		free(f);
+	f->file = NULL;
+	list_remove(&f->full);
+	if (r)
+		tfile_keep_late(f, r);
+	if (list_is_linked(&f->link))
 		return;
+	channel_unref(f->channel);
+	tfile_recycle(f);
+}
+
+static void files_retry_late(struct telemetry_files *files)
+{
+	list_for_each_safe (link, &files->late) {
+		struct tfile *f = container_of(link, struct tfile, link);
+		size_t len = buf_len(&f->partial);
+
+		if (tfile_finish(f))
+			return;
+		files->late_bytes -= len;
+		list_remove(link);
+		channel_unref(f->channel);
+		tfile_recycle(f);
 	}
-	list_append(&owner->spare, &f->link);
-	++owner->n_spare;
+	log_once_reset(&files->logged);
 }
 
-/* --- waiting for the hub ---------------------------------------------------------------------- */
+/* --- what a write waits for ------------------------------------------------------------------- */
 
-/* With a queue in memory nothing is stored before the hub has it: O_DSYNC waits for the same as O_SYNC. */
-static bool write_waits(const struct fuse_file *file)
+/* A queue in memory stores nothing before the hub has it. */
+static enum channel_ack level_of(const struct tfile *f, enum channel_ack level)
 {
-	return file->write_flags & (O_SYNC | O_DSYNC);
+	return level == CHANNEL_ACK_STORED && !journal_is_durable(telemetry_journal(f->telemetry))
+		       ? CHANNEL_ACK_HUB
+		       : level;
 }
 
-/* The end of a write that appended @first to @last (none when last < first). */
-static ssize_t write_finish(struct fuse_file *file, struct fuse_request *req, uint64_t first, uint64_t last,
-			    size_t size)
+/* @flags: those of the write. */
+static enum channel_ack write_level(const struct tfile *f, uint32_t flags)
 {
-	struct tfile *f = tfile_of(file);
+	enum channel_ack level = f->channel->ack;
 
-	if (last < first || !write_waits(file))
-		return (ssize_t)size;
-	waiters_park_write(telemetry_waiters(f->owner->telemetry), f->origin, req, first, last, size);
-	return FUSE_PARKED;
+	if ((flags & O_SYNC) == O_SYNC)
+		level = CHANNEL_ACK_HUB;
+	else if ((flags & O_DSYNC) && level == CHANNEL_ACK_QUEUED)
+		level = CHANNEL_ACK_STORED;
+	return level_of(f, level);
+}
+
+/* A message in pieces has some of them from other writes. */
+static void split_write_failed(struct fuse_file *file, const struct wait_write *write, struct bytes payload,
+			       int error)
+{
+	tfile_undo(tfile_of(file), write, payload, error);
+}
+
+/* What the writer of @taken has to wait for. False: nothing. */
+static bool write_waits(const struct tfile *f, uint32_t flags, const struct taken *taken, struct bytes data,
+			struct wait_write *out)
+{
+	enum channel_ack level = write_level(f, flags);
+
+	if (taken->last < taken->first || level == CHANNEL_ACK_QUEUED)
+		return false;
+	*out = (struct wait_write){
+		.level = level == CHANNEL_ACK_HUB ? WAIT_HUB : WAIT_STORED,
+		.first = taken->first,
+		.last = taken->last,
+		.lane = f->channel->lane,
+		.size = data.len,
+	};
+	if (out->level == WAIT_HUB)
+		return true;
+	if (taken->is_split) {
+		out->on_failed = split_write_failed;
+		tfile_note_undo(f, data, taken, out);
+	}
+	journal_sync(telemetry_journal(f->telemetry));
+	return true;
 }
 
 /* What every write needs before anything of it is taken. */
-static int write_prepare(struct fuse_file *file)
+static int write_prepare(const struct tfile *f, const struct fuse_file *file, uint64_t offset)
 {
-	struct telemetry *t = tfile_of(file)->owner->telemetry;
-
-	if (telemetry_is_closed(t))
+	if (telemetry_is_closed(f->telemetry))
 		return -ESHUTDOWN;
-	return write_waits(file) ? waiters_make_room(telemetry_waiters(t)) : 0;
+	/* Only pwrite(2) says where. The second part of a write that the kernel had to split would do, too; but the first
+	 * part of it is larger than any message. */
+	if (f->framing == FRAMING_RAW && offset > 0 && !(file->write_flags & O_APPEND))
+		return -ESPIPE;
+	return write_level(f, file->write_flags) == CHANNEL_ACK_QUEUED ? 0
+								       : waiters_make_room(tfile_waiters(f));
+}
+
+/* Whether a write that was not taken for want of room waits for it. */
+static bool write_blocks(const struct tfile *f, int error, const struct taken *taken)
+{
+	return error == -ENOSPC && taken->is_good && f->channel->when_full == CHANNEL_FULL_BLOCK &&
+	       telemetry_can_fit(f->telemetry, f->channel, taken->n_messages, taken->n_bytes, taken->n_held);
+}
+
+/* It is woken when there is room. */
+static void tfile_await_room(struct tfile *f)
+{
+	if (!list_is_linked(&f->full))
+		list_append(&f->owner->full, &f->full);
+}
+
+/* The writer is told the error. */
+static int write_refused(struct tfile *f, struct bytes data, const struct taken *taken, int error)
+{
+	if (!taken->is_good)
+		return error;
+	if (error == -ENOSPC || error == -EAGAIN) {
+		telemetry_count_full(f->telemetry);
+		tfile_await_room(f);
+	}
+	tfile_refuse(f, data, error);
+	return error;
+}
+
+static ssize_t write_block(struct tfile *f, struct fuse_file *file, struct fuse_request *req,
+			   struct bytes data)
+{
+	const struct taken good = {.is_good = true};
+	int r = -EAGAIN;
+
+	if (!(file->write_flags & O_NONBLOCK))
+		r = waiters_park_blocked(tfile_waiters(f), file, req, data);
+	if (r != FUSE_PARKED)
+		return write_refused(f, data, &good, r);
+	/* Nothing that leaves the queue will say that there is room. */
+	if (!telemetry_has_queued(f->telemetry))
+		telemetry_on_room(f->telemetry);
+	return r;
+}
+
+/* Whether a write has to wait behind those that wait already. */
+static bool write_stands_in_line(const struct tfile *f, const struct fuse_file *file, struct bytes data)
+{
+	struct waiters *w = tfile_waiters(f);
+	struct blocked_write at;
+	bool more;
+
+	if (f->channel->when_full != CHANNEL_FULL_BLOCK || f->refusing || !waiters_has_blocked(w))
+		return false;
+	if (!tfile_is_promised(f, data))
+		return true;
+	/* Nor does one overtake those of the same open file. */
+	for (more = waiters_next_blocked(w, NULL, &at); more && at.file != file;)
+		more = waiters_next_blocked(w, at.parked, &at);
+	return more;
+}
+
+static ssize_t telemetry_file_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset,
+				    struct bytes data)
+{
+	struct tfile *f = tfile_of(file);
+	struct wait_write wait;
+	struct taken taken;
+	int r;
+
+	r = write_prepare(f, file, offset);
+	if (r || !data.len)
+		return r;
+	tfile_begin_write(f, data);
+	if (write_stands_in_line(f, file, data))
+		return write_block(f, file, req, data);
+	r = tfile_take(f, data, &taken);
+	if (r && write_blocks(f, r, &taken))
+		return write_block(f, file, req, data);
+	if (r)
+		return write_refused(f, data, &taken, r);
+	if (!write_waits(f, file->write_flags, &taken, data, &wait))
+		return (ssize_t)data.len;
+	waiters_park_write(tfile_waiters(f), f->origin, req, &wait);
+	return FUSE_PARKED;
+}
+
+/* A blocked write again. False: it still finds no room. */
+static bool write_retry(const struct blocked_write *blocked, struct taken *taken)
+{
+	struct tfile *f = tfile_of(blocked->file);
+	int r = tfile_take(f, blocked->data, taken);
+	struct wait_write wait;
+
+	if (r && write_blocks(f, r, taken))
+		return false;
+	if (r)
+		waiters_answer_blocked(blocked, write_refused(f, blocked->data, taken, r));
+	else if (write_waits(f, blocked->flags, taken, blocked->data, &wait))
+		waiters_take_blocked(blocked, f->origin, &wait);
+	else
+		waiters_answer_blocked(blocked, (ssize_t)blocked->data.len);
+	return true;
+}
+
+static bool files_retry_first(struct waiters *w)
+{
+	struct blocked_write first;
+	struct taken taken;
+
+	return waiters_next_blocked(w, NULL, &first) && write_retry(&first, &taken);
+}
+
+static void write_give_up(const struct blocked_write *blocked)
+{
+	struct tfile *f = tfile_of(blocked->file);
+
+	telemetry_tell_stuck(f->telemetry, f->channel);
+	telemetry_count_full(f->telemetry);
+	tfile_give_up(f, blocked->data);
+	waiters_answer_blocked(blocked, -ENOSPC);
+}
+
+/* What a walk over the blocked writes found. */
+struct blocked_walk {
+	bool went_on; /* one of them did, or had an error */
+	bool is_disk; /* they wait for the disk */
+	uint64_t n_held;
+	struct blocked_write victim; /* the first one that holds room, or the first */
+};
+
+static struct blocked_walk files_walk_blocked(struct telemetry_files *files)
+{
+	struct waiters *w = telemetry_waiters(files->telemetry);
+	struct blocked_walk walk = {.victim = {.parked = NULL}};
+	struct blocked_write at, next;
+	struct taken taken;
+	bool more, has_next;
+
+	++files->walk;
+	for (more = waiters_next_blocked(w, NULL, &at); more; more = has_next, at = next) {
+		struct tfile *f = tfile_of(at.file);
+
+		has_next = waiters_next_blocked(w, at.parked, &next);
+		if (f->walk == files->walk)
+			continue;
+		if (write_retry(&at, &taken)) {
+			walk.went_on = true;
+			continue;
+		}
+		/* Behind it there may be more of the same open file. */
+		f->walk = files->walk;
+		walk.is_disk |= taken.is_disk;
+		if (!walk.victim.parked || (f->held && !walk.n_held))
+			walk.victim = at;
+		walk.n_held += f->held;
+	}
+	return walk;
+}
+
+/* The first one finds no room, and none comes from the queue: whoever can goes on, or somebody has to give up. False:
+ * they wait for who is not blocked. */
+static bool files_unblock(struct telemetry_files *files)
+{
+	struct blocked_walk walk;
+
+	if (telemetry_has_queued(files->telemetry) || !list_is_empty(&files->late))
+		return false;
+	walk = files_walk_blocked(files);
+	if (walk.went_on)
+		return true;
+	if (!walk.victim.parked || walk.is_disk || walk.n_held < telemetry_promised(files->telemetry))
+		return false;
+	write_give_up(&walk.victim);
+	return true;
+}
+
+static void telemetry_file_interrupt(struct fuse_parked *parked)
+{
+	/* A write that waits for room is not taken, and those behind it may need less. */
+	if (waiters_blocked_bytes(parked).len)
+		telemetry_on_room(tfile_of(parked->file)->telemetry);
+	waiters_interrupt(parked);
 }
 
 static int telemetry_file_fsync(struct fuse_file *file, struct fuse_request *req, bool datasync)
 {
 	struct tfile *f = tfile_of(file);
-	struct telemetry *t = f->owner->telemetry;
-	uint64_t sequence;
+	struct journal *journal = telemetry_journal(f->telemetry);
+	enum channel_ack level = level_of(f, datasync ? CHANNEL_ACK_STORED : CHANNEL_ACK_HUB);
+	int r = f->framing == FRAMING_FILE ? tfile_finish(f) : 0;
 
-	(void)datasync;
-	if (file->node == f->owner->nodes[FRAMING_FILE])
-		tfile_finish(f, &sequence);
-	if (!f->origin->n_unfinished)
+	if (r)
+		return r;
+	if (!f->origin->n_unfinished ||
+	    (level == CHANNEL_ACK_STORED && f->origin->last_sequence <= journal_stored(journal)))
 		return origin_take_error(f->origin);
-	return waiters_park_sync(telemetry_waiters(t), f->origin, req);
+	if (level == CHANNEL_ACK_HUB)
+		return waiters_park_sync(tfile_waiters(f), f->origin, req, WAIT_HUB);
+	/* What could not be stored will not be by waiting. */
+	if (f->origin->error)
+		return origin_take_error(f->origin);
+	r = waiters_park_sync(tfile_waiters(f), f->origin, req, WAIT_STORED);
+	if (r == FUSE_PARKED)
+		journal_sync(journal);
+	return r;
+}
+
+/* --- room ------------------------------------------------------------------------------------- */
+
+static bool tfile_is_writable(const struct tfile *f)
+{
+	if (tfile_is_promised_all(f))
+		return !telemetry_is_closed(f->telemetry);
+	if (f->channel->when_full == CHANNEL_FULL_BLOCK && waiters_has_blocked(tfile_waiters(f)))
+		return false;
+	return telemetry_is_writable(f->telemetry, f->channel);
 }
 
 static uint32_t telemetry_file_poll(struct fuse_file *file)
 {
-	return telemetry_is_writable(tfile_of(file)->owner->telemetry) ? POLLOUT | POLLWRNORM : 0;
+	struct tfile *f = tfile_of(file);
+
+	if (tfile_is_writable(f))
+		return POLLOUT | POLLWRNORM;
+	tfile_await_room(f);
+	return 0;
+}
+
+static void files_wake(struct telemetry_files *files)
+{
+	list_for_each_safe (link, &files->full) {
+		struct tfile *f = container_of(link, struct tfile, full);
+
+		if (!tfile_is_writable(f))
+			continue;
+		list_remove(link);
+		fuse_file_poll_wake(f->file);
+	}
 }
 
 void telemetry_files_on_room(struct telemetry_files *files)
 {
-	for (size_t i = 0; i < N_FRAMINGS; ++i)
-		fuse_node_poll_wake(files->nodes[i]);
-}
-
-/* --- telemetry: lines ------------------------------------------------------------------------- */
-
-/* What a write to a file of lines holds, counted before anything of it is taken. */
-struct lines {
-	uint64_t n_messages;
-	uint64_t n_bytes; /* of their payload, the partial one's start included */
-	size_t rest_at;   /* where the unterminated rest starts */
-	bool too_long;    /* a message, or the rest, is over the limit */
-};
-
-static struct lines lines_scan(struct bytes data, size_t n_partial, size_t max)
-{
-	struct lines lines = {0};
-	const uint8_t *newline;
-	size_t len, n_before = n_partial;
-
-	while (lines.rest_at < data.len &&
-	       (newline = memchr(data.data + lines.rest_at, '\n', data.len - lines.rest_at))) {
-		len = n_before + (size_t)(newline - data.data) - lines.rest_at;
-		lines.n_messages += len > 0;
-		lines.n_bytes += len;
-		lines.too_long |= len > max;
-		lines.rest_at = (size_t)(newline - data.data) + 1;
-		n_before = 0;
-	}
-	lines.too_long |= n_before + data.len - lines.rest_at > max;
-	return lines;
-}
-
-/* Appends the complete lines of @data, the first of them behind the partial message. Room was checked. */
-static void lines_append(struct tfile *f, struct bytes data, uint64_t *last)
-{
-	struct bytes head = buf_bytes(&f->partial);
-	const uint8_t *at = data.data, *end = data.data + data.len, *newline;
-
-	for (; at < end && (newline = memchr(at, '\n', (size_t)(end - at))); at = newline + 1) {
-		size_t len = (size_t)(newline - at);
-
-		if (head.len || len) {
-			int r = telemetry_append(f->owner->telemetry, f->origin, head, BYTES(at, len), last);
-
-			assert(r == 0);
-			(void)r;
-		}
-		if (head.len)
-			buf_consume(&f->partial, head.len);
-		head = BYTES(NULL, 0);
-	}
-}
-
-/* Takes nothing of this write, nor of the line it ends in. */
-static ssize_t lines_refuse(struct tfile *f, struct bytes data, int error)
-{
-	tfile_drop_partial(f, data.data[data.len - 1] == '\n' ? 0 : error);
-	return error;
-}
-
-/* Takes a write that was found to be good, if there is room for all of it. Returns the number of the last message
- * in @last, 0 = none was complete. */
-static int lines_take(struct tfile *f, struct bytes data, const struct lines *lines, uint64_t *last)
-{
-	struct bytes rest = BYTES(data.data + lines->rest_at, data.len - lines->rest_at);
-	uint64_t held = f->held, need;
-	uint8_t *at;
-	int r;
-
-	/* Before anything is appended, so that only the queue can refuse from here on. */
-	r = rest.len ? buf_reserve(&f->partial, rest.len, &at) : 0;
-	if (r)
-		return r;
-	need = tfile_hold_bytes(rest.len + (lines->rest_at ? 0 : buf_len(&f->partial)));
-	tfile_unhold(f);
-	if (!telemetry_has_room(f->owner->telemetry, lines->n_messages, lines->n_bytes + need)) {
-		tfile_hold(f, held);
-		return tfile_full(f, data);
-	}
-	lines_append(f, BYTES(data.data, lines->rest_at), last);
-	tfile_hold(f, need);
-	r = buf_append(&f->partial, rest);
-	assert(r == 0);
-	return 0;
-}
-
-static ssize_t lines_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset,
-			   struct bytes data)
-{
-	struct tfile *f = tfile_of(file);
-	struct telemetry *t = f->owner->telemetry;
-	uint64_t first = journal_appended(telemetry_journal(t)) + 1, last = 0;
-	struct lines lines;
-	int r;
-
-	(void)offset;
-	r = write_prepare(file);
-	if (r || !data.len)
-		return r;
-	if (tfile_has_hole(f, data))
-		tfile_drop_partial(f, f->full_ends ? 0 : -ENOSPC);
-	if (f->refusing)
-		return lines_refuse(f, data, f->refusing);
-	lines = lines_scan(data, buf_len(&f->partial), telemetry_payload_max(t));
-	if (lines.too_long)
-		return lines_refuse(f, data, -EMSGSIZE);
-	r = lines_take(f, data, &lines, &last);
-	if (r)
-		return r;
-	return write_finish(file, req, first, last, data.len);
-}
-
-/* --- telemetry.raw: writes -------------------------------------------------------------------- */
-
-static ssize_t raw_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset, struct bytes data)
-{
-	struct tfile *f = tfile_of(file);
-	struct telemetry *t = f->owner->telemetry;
-	uint64_t sequence;
-	int r;
-
-	r = write_prepare(file);
-	if (r || !data.len)
-		return r;
-	/* The second part of a write the kernel had to split: what is one write(2) must not become two
-	 * messages. */
-	if (offset > 0 && !(file->write_flags & O_APPEND))
-		return -EMSGSIZE;
-	if (data.len > telemetry_payload_max(t))
-		return -EMSGSIZE;
-	r = telemetry_append(t, f->origin, data, BYTES(NULL, 0), &sequence);
-	if (r) {
-		telemetry_count_full(t);
-		return r;
-	}
-	return write_finish(file, req, sequence, sequence, data.len);
-}
-
-/* --- telemetry.file: open to close ------------------------------------------------------------ */
-
-static ssize_t file_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset,
-			  struct bytes data)
-{
-	struct tfile *f = tfile_of(file);
-	struct telemetry *t = f->owner->telemetry;
-	size_t len = buf_len(&f->partial) + data.len;
-	uint64_t held = f->held;
-	int r;
-
-	(void)req;
-	(void)offset;
-	r = write_prepare(file);
-	if (r || !data.len)
-		return r;
-	if (tfile_has_hole(f, data))
-		tfile_drop_partial(f, -ENOSPC);
-	else if (!f->refusing && len > telemetry_payload_max(t))
-		tfile_drop_partial(f, -EMSGSIZE);
-	if (f->refusing)
-		return f->refusing;
-	tfile_unhold(f);
-	if (!telemetry_has_room(t, 0, tfile_hold_bytes(len))) {
-		tfile_hold(f, held);
-		return tfile_full(f, data);
-	}
-	tfile_hold(f, tfile_hold_bytes(len));
-	r = buf_append(&f->partial, data);
-	if (r)
-		tfile_drop_partial(f, r);
-	return r ? r : (ssize_t)data.len;
+	files_retry_late(files);
+	while (files_retry_first(telemetry_waiters(files->telemetry)) || files_unblock(files))
+		;
+	files_wake(files);
 }
 
 /* --- the files -------------------------------------------------------------------------------- */
 
-#define TELEMETRY_FILE_OPS(write_fn)                                                                         \
+static void telemetry_node_drop(struct fuse_node *node)
+{
+	struct telemetry_nodes *nodes = fuse_node_userdata(node);
+
+	if (--nodes->n_nodes == 0)
+		free(nodes);
+}
+
+#define TELEMETRY_FILE_OPS(open_fn)                                                                          \
 	{                                                                                                    \
-		.open = telemetry_file_open, .release = telemetry_file_release, .write = (write_fn),         \
-		.fsync = telemetry_file_fsync, .poll = telemetry_file_poll, .interrupt = waiters_interrupt,  \
+		.open = (open_fn), .release = telemetry_file_release, .write = telemetry_file_write,         \
+		.fsync = telemetry_file_fsync, .poll = telemetry_file_poll,                                  \
+		.interrupt = telemetry_file_interrupt, .drop = telemetry_node_drop,                          \
 	}
 
 static const struct fuse_file_ops telemetry_file_ops[N_FRAMINGS] = {
-	[FRAMING_LINES] = TELEMETRY_FILE_OPS(lines_write),
-	[FRAMING_RAW] = TELEMETRY_FILE_OPS(raw_write),
-	[FRAMING_FILE] = TELEMETRY_FILE_OPS(file_write),
+	[FRAMING_LINES] = TELEMETRY_FILE_OPS(lines_open),
+	[FRAMING_RAW] = TELEMETRY_FILE_OPS(raw_open),
+	[FRAMING_FILE] = TELEMETRY_FILE_OPS(whole_open),
 };
 
-int telemetry_files_new(struct telemetry_files **out, struct telemetry *telemetry, struct fuse_node *parent,
-			const struct config_access *access)
+static const enum config_file telemetry_file_access[N_FRAMINGS] = {
+	[FRAMING_LINES] = CONFIG_FILE_TELEMETRY,
+	[FRAMING_RAW] = CONFIG_FILE_TELEMETRY_RAW,
+	[FRAMING_FILE] = CONFIG_FILE_TELEMETRY_FILE,
+};
+
+int telemetry_files_add(struct telemetry_files *files, struct channel *channel, struct fuse_node *dir,
+			const struct config_access *access, struct telemetry_nodes **out)
 {
-	static const enum config_file which[N_FRAMINGS] = {
-		[FRAMING_LINES] = CONFIG_FILE_TELEMETRY,
-		[FRAMING_RAW] = CONFIG_FILE_TELEMETRY_RAW,
-		[FRAMING_FILE] = CONFIG_FILE_TELEMETRY_FILE,
-	};
-	struct telemetry_files *files = calloc(1, sizeof(*files));
+	struct telemetry_nodes *nodes = calloc(1, sizeof(*nodes));
 	int r;
+
+	if (!nodes)
+		return -ENOMEM;
+	nodes->files = files;
+	nodes->channel = channel;
+	/* One more, until all are there. */
+	nodes->n_nodes = 1;
+	for (size_t i = 0; i < N_FRAMINGS; ++i) {
+		enum config_file which = telemetry_file_access[i];
+		const struct fuse_node_options options = {
+			.name = config_file_name(which),
+			.mode = S_IFREG | access[which].mode,
+			.uid = access[which].uid,
+			.gid = access[which].gid,
+			.record = true,
+			.ops = &telemetry_file_ops[i],
+			.userdata = nodes,
+		};
+
+		r = fuse_node_add(&nodes->nodes[i], dir, &options);
+		if (r) {
+			while (i-- > 0)
+				fuse_node_remove(nodes->nodes[i]);
+			free(nodes);
+			return r;
+		}
+		++nodes->n_nodes;
+	}
+	--nodes->n_nodes;
+	if (out)
+		*out = nodes;
+	return 0;
+}
+
+void telemetry_files_remove(struct telemetry_nodes *nodes)
+{
+	const struct telemetry_nodes copy = *nodes;
+
+	/* The last one takes @nodes along. */
+	for (size_t i = 0; i < N_FRAMINGS; ++i)
+		fuse_node_remove(copy.nodes[i]);
+}
+
+int telemetry_files_new(struct telemetry_files **out, struct telemetry *telemetry, struct log *log)
+{
+	struct telemetry_files *files = calloc(1, sizeof(*files));
 
 	if (!files)
 		return -ENOMEM;
 	files->telemetry = telemetry;
+	files->log = log;
 	list_init(&files->spare);
-	for (size_t i = 0; i < N_FRAMINGS; ++i) {
-		const struct fuse_node_options options = {
-			.name = config_file_name(which[i]),
-			.mode = S_IFREG | access[which[i]].mode,
-			.uid = access[which[i]].uid,
-			.gid = access[which[i]].gid,
-			.record = true,
-			.ops = &telemetry_file_ops[i],
-			.userdata = files,
-		};
-
-		r = fuse_node_add(&files->nodes[i], parent, &options);
-		if (r) {
-			free(files);
-			return r;
-		}
-	}
+	list_init(&files->late);
+	list_init(&files->full);
 	*out = files;
 	return 0;
 }
@@ -474,6 +610,18 @@ void telemetry_files_free(struct telemetry_files *files)
 {
 	if (!files)
 		return;
+	files_retry_late(files);
+	list_for_each_safe (link, &files->late) {
+		struct tfile *f = container_of(link, struct tfile, link);
+
+		log_error(files->log,
+			  "the end of a message to channel %s, %zu bytes, is lost: the disk does not take it",
+			  f->channel->name, buf_len(&f->partial));
+		tfile_drop_partial(f, 0);
+		list_remove(link);
+		channel_unref(f->channel);
+		tfile_recycle(f);
+	}
 	list_for_each_safe (link, &files->spare) {
 		struct tfile *f = container_of(link, struct tfile, link);
 

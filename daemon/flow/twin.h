@@ -102,7 +102,8 @@ struct twin_view twin_reported(const struct twin *t);
 struct twin_waiter {
 	struct list link; /* linked while it waits */
 	/*
-	 * Once, unless cancelled, from the loop. @error: 0, and @version is the reported one after the patch; or the
+	 * Once, unless cancelled, from the loop. @error: 0, and @version is the reported one after the patch, which
+	 * readers have by then unless the connection was lost or the hub does not give the twin; or the
 	 * hub's answer as a negative errno (-ESTALE: the if-version is not the hub's), and @reason its text, which
 	 * may be empty and is borrowed.
 	 */

@@ -435,6 +435,7 @@ static int document_add(struct document *d, const struct twin_documents_options 
 		.mode = S_IFREG | access->mode,
 		.uid = access->uid,
 		.gid = access->gid,
+		.writers_wait = d->which == TWIN_DOCUMENT_REPORTED,
 		.ops = is_version(d) ? &version_ops : &document_ops,
 		.userdata = d,
 	};

@@ -86,6 +86,10 @@ struct twin {
 	size_t n_changes, n_conditional;
 	uint64_t last_id;
 	struct list writers;
+	/* At the hub, and in none of the changes any more: its waiters hear of it when the twin that is being fetched has
+	 * it. Nothing is sent meanwhile, so there is one at most. NULL: none. */
+	struct twin_change *confirmed;
+	uint64_t confirmed_version;
 	const struct json_object *in_flight; /* the first change as it was sent; NULL: none is */
 	struct link_request patch;
 	struct loop_timer patch_retry; /* armed: nothing is sent */
@@ -152,6 +156,9 @@ int twin_patch_pending(struct twin *t, const struct json_object **out);
  * be sent again, or is taken out and returned, with 0 or -ESTALE in *@error, for twin_patch_end().
  */
 struct twin_change *twin_patch_decide(struct twin *t, const struct twin_doc_part *reported, int *error);
+
+/* The twin was fetched, or is not going to be for now: whoever waits for it hears of what the hub has taken. */
+void twin_patch_end_confirmed(struct twin *t);
 
 /* The change, taken out of the list, has its outcome: tells and frees. NULL is fine. */
 void twin_patch_end(struct twin *t, struct twin_change *change, int error, uint64_t version,

@@ -17,6 +17,9 @@
  *
  * Calls of twin_patch() are numbered. A change knows the first and the last call in it, a writer the runs of its calls
  * that have no outcome.
+ *
+ * The version in an outcome that does not follow on the one that is known says that somebody else has written. Readers
+ * have that version when the twin was fetched, and until then whoever waits for the patch goes on waiting.
  */
 
 #include <assert.h>
@@ -60,26 +63,19 @@ static void change_free(struct twin_change *change)
 	free(change);
 }
 
+/* A waiter may be cancelled later. */
+static void change_forget(struct twin_change *change)
+{
+	list_for_each_safe (iter, &change->waiters)
+		list_remove(iter);
+	change_free(change);
+}
+
 static void change_remove(struct twin *t, struct twin_change *change)
 {
 	list_remove(&change->link);
 	--t->n_changes;
 	t->n_conditional -= change->conditional;
-}
-
-void twin_patch_deinit(struct twin *t)
-{
-	struct twin_change *change;
-
-	assert(list_is_empty(&t->writers));
-	twin_patch_offline(t);
-	while ((change = change_first(t))) {
-		/* A waiter may be cancelled later. */
-		list_for_each_safe (iter, &change->waiters)
-			list_remove(iter);
-		change_remove(t, change);
-		change_free(change);
-	}
 }
 
 /* What is in flight has no outcome that anybody knows. */
@@ -94,13 +90,33 @@ static void twin_lose_flight(struct twin *t)
 	twin_doc_unref(TAKE_PTR(t->in_flight));
 }
 
-void twin_patch_offline(struct twin *t)
+static void twin_lose_patch(struct twin *t)
 {
 	link_request_cancel(t->link, &t->patch);
 	loop_timer_disarm(&t->patch_retry);
 	twin_lose_flight(t);
 	if (!list_is_empty(&t->changes))
 		change_first(t)->sealed = false;
+}
+
+void twin_patch_deinit(struct twin *t)
+{
+	struct twin_change *change;
+
+	assert(list_is_empty(&t->writers));
+	twin_lose_patch(t);
+	while ((change = change_first(t))) {
+		change_remove(t, change);
+		change_forget(change);
+	}
+	if (t->confirmed)
+		change_forget(TAKE_PTR(t->confirmed));
+}
+
+void twin_patch_offline(struct twin *t)
+{
+	twin_lose_patch(t);
+	twin_patch_end_confirmed(t);
 }
 
 /* --- add -------------------------------------------------------------------------------------- */
@@ -422,7 +438,13 @@ static void twin_confirm(struct twin *t, struct twin_change *change, const struc
 	twin_changed(t);
 	link_kick(t->link);
 	twin_tell_reported(t, change->conditional ? NULL : t->none);
-	twin_patch_end(t, change, 0, found ? version : t->reported.version, response->reason);
+	if (follows && state) {
+		twin_patch_end(t, change, 0, version, response->reason);
+		return;
+	}
+	assert(!t->confirmed);
+	t->confirmed = change;
+	t->confirmed_version = found ? version : 0;
 }
 
 static void twin_on_refusal(struct twin *t, struct twin_change *change, const struct link_response *response)
@@ -545,6 +567,13 @@ void twin_patch_end(struct twin *t, struct twin_change *change, int error, uint6
 	}
 }
 
+void twin_patch_end_confirmed(struct twin *t)
+{
+	uint64_t version = t->confirmed_version ? t->confirmed_version : t->reported.version;
+
+	twin_patch_end(t, TAKE_PTR(t->confirmed), 0, version, BYTES(NULL, 0));
+}
+
 /* --- writers and waiters ---------------------------------------------------------------------- */
 
 void twin_writer_init(struct twin *t, struct twin_writer *writer)
@@ -566,6 +595,10 @@ int twin_wait(struct twin *t, const struct twin_writer *writer, struct twin_wait
 		return 0;
 	if (writer)
 		id = writer->runs[writer->n_runs - 1].last;
+	if (t->confirmed && t->confirmed->last_id >= id) {
+		list_append(&t->confirmed->waiters, &waiter->link);
+		return TWIN_WAITS;
+	}
 	list_for_each (iter, &t->changes) {
 		struct twin_change *change = container_of(iter, struct twin_change, link);
 

@@ -3,8 +3,8 @@
 #define FLOW_TWIN_STORE_H
 
 /*
- * The last known twin on disk, one file: what is known of the hub's, and the patch that is still to be sent. The
- * file is written as a new one and renamed, so that there is a whole one at any time, the old or the new.
+ * The last known twin on disk, one file as in store.h: what is known of the hub's, and the patch that is still to be
+ * sent.
  */
 
 #include <stddef.h>
@@ -51,16 +51,13 @@ int twin_store_new(struct twin_store **out, struct loop *loop, struct log *log, 
 /* @fn is called from the loop for each state that was tried, until twin_store_free(). */
 void twin_store_watch(struct twin_store *s, twin_store_fn fn, void *userdata);
 
-/*
- * Stops when what is to be saved is on the disk: the loop has operations in flight until then, and the object frees
- * itself with the last one. An error of the disk is the end of it too. NULL is fine.
- */
+/* What is to be saved is written all the same, as store_free() does it. NULL is fine. */
 void twin_store_free(struct twin_store *s);
 
 /*
  * Reads the file; this may block. Returns 0 and references in *@out, or a negative errno after which the daemon starts
- * without: -ENOENT, there is none; -EBADMSG, -ESTALE, it cannot be used and is now called <path>.bad; or the disk's
- * error. All but -ENOENT are logged.
+ * without: -ENOENT, there is none; -EBADMSG, -ESTALE, it cannot be used and was set aside (store_set_aside()); or the
+ * disk's error. All but -ENOENT are logged.
  */
 int twin_store_load(struct twin_store *s, struct twin_store_state *out);
 

@@ -221,8 +221,15 @@ static void twin_adopt(struct twin *t, struct twin_doc_whole *whole)
 		twin_tell_desired(t, NULL);
 	if (reported)
 		twin_tell_reported(t, NULL);
+	twin_patch_end_confirmed(t);
 	twin_patch_end(t, decided, error, t->reported.version, BYTES(NULL, 0));
 	twin_apply_held(t);
+}
+
+static void twin_not_fetched(struct twin *t)
+{
+	twin_refetch(t, true);
+	twin_patch_end_confirmed(t);
 }
 
 static void twin_on_twin(struct link_request *request, const struct link_response *response)
@@ -235,12 +242,12 @@ static void twin_on_twin(struct link_request *request, const struct link_respons
 	if (response->error) {
 		twin_response_text(response, text);
 		twin_error(t, &t->get_logged, "the hub does not give the twin: %s; trying again", text);
-		twin_refetch(t, true);
+		twin_not_fetched(t);
 		return;
 	}
 	if (twin_doc_parse_whole(response->payload, &whole, &reason)) {
 		twin_error(t, &t->get_logged, "the hub's twin cannot be used: %s; trying again", reason.text);
-		twin_refetch(t, true);
+		twin_not_fetched(t);
 		return;
 	}
 	twin_adopt(t, &whole);

@@ -63,6 +63,7 @@ static int node_add(struct twin_tree *tree, struct fuse_node **out, struct fuse_
 		.gid = tree->access.gid,
 		.transient = tree->root != NULL,
 		.tells_changes = tree->root != NULL,
+		.writers_wait = !is_dir && tree->writable,
 		.ops = is_dir ? NULL : &twin_leaf_ops,
 		.dir_ops = !is_dir          ? NULL
 			   : tree->writable ? &twin_dir_ops
@@ -136,9 +137,9 @@ static struct fuse_node *member_node(struct fuse_node *dir, const char *key, con
 {
 	struct twin_tree *tree = twin_node_of(dir)->tree;
 	struct fuse_node *child;
-	char name[TWIN_NAME_SIZE];
+	char name[KEY_NAME_SIZE];
 
-	if (twin_name_encode(key, name)) {
+	if (key_name_encode(key, name)) {
 		tree_say(tree, &tree->name_logged,
 			 "a key is too long for a name: the property is in the document only");
 		return NULL;
@@ -159,9 +160,9 @@ static struct fuse_node *member_node(struct fuse_node *dir, const char *key, con
 static void member_remove(struct fuse_node *dir, const char *key)
 {
 	struct fuse_node *child;
-	char name[TWIN_NAME_SIZE];
+	char name[KEY_NAME_SIZE];
 
-	if (twin_name_encode(key, name))
+	if (key_name_encode(key, name))
 		return;
 	child = fuse_node_find(dir, name);
 	if (child && twin_node_of(child)->value)
@@ -289,12 +290,12 @@ int twin_tree_patch(const struct json_object **out, struct fuse_node *dir, const
 		    const struct json_object *value)
 {
 	struct fuse_node *nodes[TWIN_PATH_MAX];
-	char keys[TWIN_PATH_MAX][TWIN_NAME_SIZE];
+	char keys[TWIN_PATH_MAX][KEY_NAME_SIZE];
 	const char *path[TWIN_PATH_MAX];
 	size_t n = path_nodes(dir, nodes, TWIN_PATH_MAX - 1);
 
 	for (size_t i = 0; i <= n; ++i) {
-		if (twin_name_decode(i < n ? fuse_node_name(nodes[i]) : name, keys[i]))
+		if (key_name_decode(i < n ? fuse_node_name(nodes[i]) : name, keys[i]))
 			return -EINVAL;
 		path[i] = keys[i];
 	}

@@ -4,7 +4,7 @@
 
 /*
  * A properties object of the twin as a tree: an object is a directory, anything else a file with its text
- * (twin_leaf.h), and keys are names (twin_name.h). A key whose name would be longer than 255 bytes is in the document
+ * (twin_leaf.h), and keys are names (key_name.h). A key whose name would be longer than 255 bytes is in the document
  * only, and so is what the tree has no room for; the log and `events` say so.
  *
  * The reported tree can be written:

@@ -20,9 +20,9 @@
 static bool dir_has(struct fuse_node *dir, const char *name)
 {
 	const struct json_object *value;
-	char key[TWIN_NAME_SIZE];
+	char key[KEY_NAME_SIZE];
 
-	return twin_name_decode(name, key) == 0 && twin_doc_member(twin_node_of(dir)->value, key, &value);
+	return key_name_decode(name, key) == 0 && twin_doc_member(twin_node_of(dir)->value, key, &value);
 }
 
 /* Whether @name could be a property of @dir at all; the reason why not is told. */

@@ -6,7 +6,7 @@
  * twin_tree_leaves.c (open files of leaves). */
 
 #include "flow/twin_tree.h"
-#include "flow/twin_name.h"
+#include "flow/key_name.h"
 #include "hub/twin.h"
 
 /* Longest path that is made: directories on all levels, what is in the last, and one that is refused for it. */

@@ -2,9 +2,13 @@
 /*
  * Origins and waiters, see waiters.h.
  *
- * All waiters wait equally long, so the list of all of them is in order of deadline and one timer serves it. A
- * waiter is in that list and in its origin's. Waiters and origins are kept for reuse: after the first of their
- * kind nothing is allocated.
+ * A waiter waits for the hub, for the disk, or for room. All that wait for an outcome do so equally long, so the
+ * list of them is in order of deadline and one timer serves it; each is in its origin's list, too. Those of them
+ * that wait for the disk are in a third one, by the last record they wait for: a commit answers the first so many.
+ * Blocked writes are in a list of their own, in the order they came, and in no other.
+ *
+ * Waiters and origins are kept for reuse: after the first of their kind nothing is allocated, but for the bytes of
+ * blocked writes.
  */
 
 #include <assert.h>
@@ -18,18 +22,27 @@
  */
 #define ORIGIN_SLOT(id) ((uint32_t)(id))
 
+enum waiter_kind {
+	WAITER_WRITE,
+	WAITER_SYNC,
+	WAITER_BLOCKED,
+};
+
 struct waiter {
 	struct fuse_parked parked;
 	struct waiters *owner;
-	struct list link; /* waiters.all, or waiters.spare */
-	struct list kin;  /* origin.waiters */
-	struct origin *origin;
-	bool is_sync;
-	uint64_t first, last; /* records it waits for; an fsync from the first on */
+	enum waiter_kind kind;
+	struct list link;        /* waiters.all, waiters.blocked, or waiters.spare */
+	struct list kin;         /* origin.waiters; not BLOCKED */
+	struct list stored;      /* waiters.stored; WAIT_STORED only */
+	struct origin *origin;   /* not BLOCKED */
+	struct wait_write write; /* of a SYNC: the records from `first` on */
 	uint64_t n_left;
-	size_t size;
 	int error;
 	uint64_t deadline_ns;
+	uint32_t flags; /* BLOCKED: of the write, as are the following */
+	uint8_t *data;  /* owned */
+	size_t len;
 };
 
 struct slot {
@@ -42,9 +55,13 @@ struct waiters {
 	struct loop *loop;
 	uint64_t timeout_ns;
 	struct loop_timer timer;
-	struct list all;
+	struct list all;     /* that wait for an outcome */
+	struct list stored;  /* those of them that wait for the disk */
+	struct list blocked; /* that wait for room */
 	struct list spare;
 	unsigned int n_parked;
+	size_t n_blocked_bytes;
+	uint64_t stored_sequence; /* up to here everything is stored */
 	struct slot **slots;
 	uint32_t n_slots;
 	uint32_t size_slots;
@@ -65,6 +82,8 @@ int waiters_new(struct waiters **out, struct loop *loop, uint64_t timeout_ns)
 	w->timeout_ns = timeout_ns;
 	w->first_free = UINT32_MAX;
 	list_init(&w->all);
+	list_init(&w->stored);
+	list_init(&w->blocked);
 	list_init(&w->spare);
 	loop_timer_init(&w->timer, waiters_on_timer);
 	*out = w;
@@ -75,7 +94,7 @@ void waiters_free(struct waiters *w)
 {
 	if (!w)
 		return;
-	assert(list_is_empty(&w->all));
+	assert(list_is_empty(&w->all) && list_is_empty(&w->blocked));
 	loop_timer_disarm(&w->timer);
 	list_for_each_safe (link, &w->spare)
 		free(container_of(link, struct waiter, link));
@@ -193,6 +212,11 @@ static void waiter_unlink(struct waiter *waiter)
 
 	list_remove(&waiter->link);
 	list_remove(&waiter->kin);
+	list_remove(&waiter->stored);
+	free(waiter->data);
+	w->n_blocked_bytes -= waiter->len;
+	waiter->data = NULL;
+	waiter->len = 0;
 	list_append(&w->spare, &waiter->link);
 	--w->n_parked;
 }
@@ -203,45 +227,70 @@ static void waiter_answer(struct waiter *waiter, ssize_t result)
 	fuse_parked_reply(&waiter->parked, result);
 }
 
-static void waiter_park(struct waiter *waiter, struct waiters *w, struct origin *origin,
-			struct fuse_request *req)
-{
-	uint64_t now_ns = loop_now_ns(w->loop);
-
-	waiter->owner = w;
-	waiter->origin = origin;
-	waiter->deadline_ns = w->timeout_ns == TIME_NEVER ? TIME_NEVER : now_ns + w->timeout_ns;
-	list_append(&w->all, &waiter->link);
-	list_append(&origin->waiters, &waiter->kin);
-	++w->n_parked;
-	if (!loop_timer_is_armed(&w->timer))
-		loop_timer_arm(w->loop, &w->timer, waiter->deadline_ns);
-	fuse_park(req, &waiter->parked);
-}
-
-void waiters_park_write(struct waiters *w, struct origin *origin, struct fuse_request *req, uint64_t first,
-			uint64_t last, size_t size)
+/* A place of the table, for a request that is parked next. Room was made. */
+static struct waiter *waiter_new(struct waiters *w, enum waiter_kind kind)
 {
 	struct waiter *waiter = waiter_take(w);
 
-	*waiter = (struct waiter){.first = first, .last = last, .n_left = last - first + 1, .size = size};
-	waiter_park(waiter, w, origin, req);
+	*waiter = (struct waiter){.owner = w, .kind = kind};
+	list_init(&waiter->link);
+	list_init(&waiter->kin);
+	list_init(&waiter->stored);
+	++w->n_parked;
+	return waiter;
 }
 
-int waiters_park_sync(struct waiters *w, struct origin *origin, struct fuse_request *req)
+/* Commits come in the order of records, writes mostly too: the place is near the end. */
+static void waiter_link_stored(struct waiter *waiter)
 {
+	struct list *at = &waiter->owner->stored;
+
+	while (at->prev != &waiter->owner->stored &&
+	       container_of(at->prev, struct waiter, stored)->write.last > waiter->write.last)
+		at = at->prev;
+	list_insert_before(at, &waiter->stored);
+}
+
+/* Begins to wait for an outcome. */
+static void waiter_start(struct waiter *waiter, struct origin *origin, const struct wait_write *write,
+			 uint64_t n_left)
+{
+	struct waiters *w = waiter->owner;
+	uint64_t now_ns = loop_now_ns(w->loop);
+
+	waiter->origin = origin;
+	waiter->write = *write;
+	waiter->n_left = n_left;
+	waiter->deadline_ns = w->timeout_ns == TIME_NEVER ? TIME_NEVER : now_ns + w->timeout_ns;
+	list_append(&w->all, &waiter->link);
+	list_append(&origin->waiters, &waiter->kin);
+	if (write->level == WAIT_STORED)
+		waiter_link_stored(waiter);
+	if (!loop_timer_is_armed(&w->timer))
+		loop_timer_arm(w->loop, &w->timer, waiter->deadline_ns);
+}
+
+void waiters_park_write(struct waiters *w, struct origin *origin, struct fuse_request *req,
+			const struct wait_write *write)
+{
+	struct waiter *waiter = waiter_new(w, WAITER_WRITE);
+
+	waiter_start(waiter, origin, write, write->last - write->first + 1);
+	fuse_park(req, &waiter->parked);
+}
+
+int waiters_park_sync(struct waiters *w, struct origin *origin, struct fuse_request *req,
+		      enum wait_level level)
+{
+	const struct wait_write all = {.level = level, .last = origin->last_sequence};
 	struct waiter *waiter;
 	int r = waiters_make_room(w);
 
 	if (r)
 		return r;
-	waiter = waiter_take(w);
-	*waiter = (struct waiter){
-		.is_sync = true,
-		.last = origin->last_sequence,
-		.n_left = origin->n_unfinished,
-	};
-	waiter_park(waiter, w, origin, req);
+	waiter = waiter_new(w, WAITER_SYNC);
+	waiter_start(waiter, origin, &all, origin->n_unfinished);
+	fuse_park(req, &waiter->parked);
 	return FUSE_PARKED;
 }
 
@@ -250,31 +299,120 @@ void waiters_interrupt(struct fuse_parked *parked)
 	waiter_unlink(container_of(parked, struct waiter, parked));
 }
 
+/* --- blocked writes --------------------------------------------------------------------------- */
+
+int waiters_park_blocked(struct waiters *w, struct fuse_file *file, struct fuse_request *req,
+			 struct bytes data)
+{
+	struct waiter *waiter;
+	uint8_t *copy;
+	int r = waiters_make_room(w);
+
+	if (r)
+		return r;
+	if (data.len > WAITERS_BLOCKED_BYTES_MAX - w->n_blocked_bytes)
+		return -ENOBUFS;
+	copy = malloc(data.len);
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, data.data, data.len);
+	waiter = waiter_new(w, WAITER_BLOCKED);
+	waiter->flags = file->write_flags;
+	waiter->data = copy;
+	waiter->len = data.len;
+	w->n_blocked_bytes += data.len;
+	list_append(&w->blocked, &waiter->link);
+	fuse_park(req, &waiter->parked);
+	return FUSE_PARKED;
+}
+
+bool waiters_has_blocked(const struct waiters *w)
+{
+	return !list_is_empty(&w->blocked);
+}
+
+struct bytes waiters_blocked_bytes(struct fuse_parked *parked)
+{
+	const struct waiter *waiter = container_of(parked, struct waiter, parked);
+
+	return BYTES(waiter->data, waiter->len);
+}
+
+bool waiters_next_blocked(struct waiters *w, struct fuse_parked *after, struct blocked_write *out)
+{
+	struct list *link = after ? container_of(after, struct waiter, parked)->link.next : w->blocked.next;
+	struct waiter *waiter;
+
+	if (link == &w->blocked)
+		return false;
+	waiter = container_of(link, struct waiter, link);
+	*out = (struct blocked_write){
+		.parked = &waiter->parked,
+		.file = waiter->parked.file,
+		.flags = waiter->flags,
+		.data = BYTES(waiter->data, waiter->len),
+	};
+	return true;
+}
+
+void waiters_answer_blocked(const struct blocked_write *blocked, ssize_t result)
+{
+	waiter_answer(container_of(blocked->parked, struct waiter, parked), result);
+}
+
+void waiters_take_blocked(const struct blocked_write *blocked, struct origin *origin,
+			  const struct wait_write *write)
+{
+	struct waiter *waiter = container_of(blocked->parked, struct waiter, parked);
+
+	free(waiter->data);
+	waiter->data = NULL;
+	waiter->owner->n_blocked_bytes -= waiter->len;
+	waiter->len = 0;
+	waiter->kind = WAITER_WRITE;
+	list_remove(&waiter->link);
+	waiter_start(waiter, origin, write, write->last - write->first + 1);
+}
+
 /* --- outcomes --------------------------------------------------------------------------------- */
 
-bool origin_waits_for(const struct origin *origin, uint64_t sequence)
+bool origin_waits_for(const struct origin *origin, uint64_t sequence, enum wait_level level)
 {
 	list_for_each (link, &origin->waiters) {
 		const struct waiter *waiter = container_of(link, struct waiter, kin);
 
-		if (!waiter->is_sync && sequence >= waiter->first && sequence <= waiter->last)
+		if (waiter->kind == WAITER_WRITE && waiter->write.level >= level &&
+		    sequence >= waiter->write.first && sequence <= waiter->write.last)
 			return true;
 	}
 	return false;
 }
 
-void origin_appended(struct origin *origin, uint64_t sequence)
+void origin_appended(struct origin *origin, uint64_t sequence, uint64_t stored)
 {
+	if (origin->unstored_from <= stored)
+		origin->unstored_from = sequence;
 	origin->last_sequence = sequence;
 	++origin->n_unfinished;
 }
 
 static void waiter_finish(struct waiter *waiter)
 {
-	if (waiter->is_sync)
+	if (waiter->kind == WAITER_SYNC)
 		waiter_answer(waiter, origin_take_error(waiter->origin));
 	else
-		waiter_answer(waiter, waiter->error ? waiter->error : (ssize_t)waiter->size);
+		waiter_answer(waiter, waiter->error ? waiter->error : (ssize_t)waiter->write.size);
+}
+
+bool origin_answers(const struct origin *origin, uint64_t sequence)
+{
+	list_for_each (link, &origin->waiters) {
+		const struct waiter *waiter = container_of(link, struct waiter, kin);
+
+		if (waiter->n_left == 1 && sequence >= waiter->write.first && sequence <= waiter->write.last)
+			return true;
+	}
+	return false;
 }
 
 void origin_record_done(struct origin *origin, uint64_t sequence, int error)
@@ -284,13 +422,83 @@ void origin_record_done(struct origin *origin, uint64_t sequence, int error)
 	list_for_each_safe (link, &origin->waiters) {
 		struct waiter *waiter = container_of(link, struct waiter, kin);
 
-		if (sequence < waiter->first || sequence > waiter->last)
+		if (sequence < waiter->write.first || sequence > waiter->write.last)
 			continue;
 		if (error && !waiter->error)
 			waiter->error = error;
 		if (--waiter->n_left == 0)
 			waiter_finish(waiter);
 	}
+}
+
+void waiters_on_stored(struct waiters *w, uint64_t sequence)
+{
+	struct list *link;
+
+	if (sequence > w->stored_sequence)
+		w->stored_sequence = sequence;
+	while ((link = list_first(&w->stored))) {
+		struct waiter *waiter = container_of(link, struct waiter, stored);
+
+		if (waiter->write.last > sequence)
+			break;
+		waiter_finish(waiter);
+	}
+}
+
+/* A write that waits for a record which could not be stored. Its own records have no outcome for it any more. */
+static void waiter_fail(struct waiter *waiter, int error, waiters_withdraw_fn withdraw, void *userdata)
+{
+	const struct wait_write write = waiter->write;
+
+	waiter->write.last = waiter->write.first - 1;
+	withdraw(userdata, waiter->parked.file, &write, error);
+	waiter_answer(waiter, error);
+}
+
+/* Origins with records that could not be stored: their next fsync says so, or the one that waits. */
+static void origins_fail(struct waiters *w, uint64_t sequence, int error)
+{
+	for (uint32_t i = 0; i < w->n_slots; ++i) {
+		struct origin *origin = &w->slots[i]->origin;
+
+		if (w->slots[i]->open && origin->n_unfinished && origin->unstored_from <= sequence &&
+		    origin->last_sequence > w->stored_sequence && !origin->error)
+			origin->error = error;
+	}
+}
+
+/* The first write that waits for a record up to @sequence. */
+static struct waiter *waiters_first_write(struct waiters *w, uint64_t sequence)
+{
+	list_for_each (link, &w->stored) {
+		struct waiter *waiter = container_of(link, struct waiter, stored);
+
+		if (waiter->kind == WAITER_WRITE && waiter->write.first <= sequence)
+			return waiter;
+	}
+	return NULL;
+}
+
+void waiters_on_not_stored(struct waiters *w, uint64_t sequence, int error, waiters_withdraw_fn withdraw,
+			   void *userdata)
+{
+	struct waiter *write;
+
+	/* Others may have their answer as well when records are withdrawn: begin anew each time. */
+	while ((write = waiters_first_write(w, sequence)))
+		waiter_fail(write, error, withdraw, userdata);
+	origins_fail(w, sequence, error);
+	list_for_each_safe (link, &w->stored) {
+		struct waiter *waiter = container_of(link, struct waiter, stored);
+
+		/* Without an error of its origin it waits for nothing that failed. */
+		if (waiter->kind == WAITER_SYNC && waiter->origin->error)
+			waiter_finish(waiter);
+	}
+	/* They will not be stored by a later commit. */
+	if (sequence > w->stored_sequence)
+		w->stored_sequence = sequence;
 }
 
 /* No outcome within the time: the records stay queued. The hub's last refusal says more than the clock, if
@@ -302,7 +510,9 @@ static void waiters_on_timer(struct loop_timer *timer, uint64_t now_ns)
 
 	while ((link = list_first(&w->all))) {
 		struct waiter *waiter = container_of(link, struct waiter, link);
-		int refused = waiter->is_sync ? waiter->origin->refused : 0;
+		int refused = waiter->kind == WAITER_SYNC && waiter->write.level == WAIT_HUB
+				      ? waiter->origin->refused
+				      : 0;
 
 		if (waiter->deadline_ns > now_ns) {
 			loop_timer_arm(w->loop, &w->timer, waiter->deadline_ns);

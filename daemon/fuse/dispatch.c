@@ -14,8 +14,8 @@
  *  - directories and regular files are made, moved and removed where the owner of the directory says so; elsewhere,
  * and for links, devices, pipes and sockets everywhere: EPERM;
  *  - extended attributes, locks and the like are answered ENOSYS, which the kernel remembers, so that it asks
- * once (locks then work between processes of this machine, as on any local file; those of record files only
- * between open files that share an inode, see inode.c).
+ * once (locks then work between processes of this machine, as on any local file; those of files with
+ * several inodes only between open files that share one, see inode.c).
  */
 
 #include <assert.h>
@@ -252,7 +252,7 @@ static int handle_opendir(struct fuse_request *req)
 	req->answered = true;
 	/* When the reply was not taken no RELEASEDIR will come. */
 	if (tree_reply(req->tree, req->wire->header.unique, BYTES(&out, sizeof(out))) == 0)
-		inode_opened(&node->first);
+		inode_opened(&node->first, false);
 	return 0;
 }
 
@@ -261,7 +261,7 @@ static int handle_releasedir(struct fuse_request *req)
 	struct fuse_inode *inode = tree_inode(req->tree, req->wire->header.nodeid);
 
 	if (inode && S_ISDIR(inode->node->mode) && inode->n_open > 0)
-		inode_closed(inode);
+		inode_closed(inode, false);
 	return reply_ok(req);
 }
 

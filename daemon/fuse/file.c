@@ -99,7 +99,7 @@ static void file_recycle(struct open_file *file)
 	list_remove(&file->node_link);
 	list_append(&node->tree->free_files, &file->node_link);
 	node_file_closed(node);
-	inode_closed(inode);
+	inode_closed(inode, file->locks);
 }
 
 /* --- requests that wait --- */
@@ -281,7 +281,8 @@ int file_open(struct open_file **out, struct fuse_inode *inode, uint32_t flags, 
 		return r;
 	file->pub = (struct fuse_file){.node = node, .flags = flags, .pid = pid};
 	file->inode = inode;
-	inode_opened(inode);
+	file->locks = node_locks(node, flags);
+	inode_opened(inode, file->locks);
 	file->seen_changes = node->n_changes;
 	list_append(&node->open_files, &file->node_link);
 	r = node->ops->open ? node->ops->open(&file->pub) : 0;

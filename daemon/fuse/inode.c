@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inodes: a record file may have several, so that whoever waits in one does not hold up the others.
+ * Inodes: a file whose writers may wait can have several, so that whoever waits in one does not hold up the others.
  *
  * The kernel keeps a lock per inode. A WRITE holds it until it is answered, alone when it appends or goes
  * beyond the size that the kernel knows (0 after every `>`), and so does an FSYNC; `>` takes it after its
- * OPEN, to truncate. Who waits for that lock cannot be killed. With one inode for a file, a single O_SYNC
- * write that waits for the hub would hang every `echo x > file` until the hub answers.
+ * OPEN, to truncate, and so do chmod(2), unlink(2) and rename(2), the latter two with the lock of the directory.
+ * Who waits for that lock cannot be killed. With one inode for a file, a single O_SYNC write that waits for the
+ * hub would hang every `echo x > file` until the hub answers, and after an `rm file` the whole directory.
  *
  * What the kernel takes for an inode is the identifier that LOOKUP answers. So an OPEN on an inode that is
  * taken is answered -ESTALE: the kernel then walks the path again with a LOOKUP of each name, finds another
@@ -14,7 +15,7 @@
  *
  * When an inode is taken, for the next OPEN:
  *  - its node is apart, and a file is open on it. A node is apart while a WRITE or FSYNC of it waits, and
- *    APART_NS after the last one was answered or a file was opened with O_SYNC or O_DSYNC;
+ *    APART_NS after the last one was answered, a file was opened with O_SYNC or O_DSYNC, or its owner said so;
  *  - otherwise, when a file has been open on it for LINGER_NS: before any request waits the ones that stay,
  *    who may begin to, are apart from the ones that come, and `echo x > file` beside them still costs OPEN,
  *    WRITE and RELEASE. Only files opened within that time of each other share an inode, and can hold each
@@ -34,8 +35,13 @@
  *
  * What this leaves to users is in iothub(7), "Waiting beside others".
  *
- * Directories and documents have one inode: what is in the kernel per inode (flock(2) and fcntl(2) locks,
- * watches of inotify(7)) is whole there. Writes of documents should not wait.
+ * In all this the open files of a document count only when they may be written to: others hold no lock. A document
+ * is also locked and watched, and what is in the kernel per inode (flock(2) and fcntl(2) locks, watches of
+ * inotify(7)) should be whole there. So its name leads to the first inode whenever that is free, and a file that is
+ * opened with O_SYNC or O_DSYNC to be written is sent to another from the start: the first is left only beside an
+ * fsync(2) that waits, or a file that is open for writing for long.
+ *
+ * Directories, and files whose writers do not wait, have one inode.
  */
 
 #include <assert.h>
@@ -159,22 +165,28 @@ static bool node_is_apart(const struct fuse_node *node, uint64_t now_ns)
 	return node->n_waiting > 0 || now_ns < node->apart_until_ns;
 }
 
+static bool node_has_several(const struct fuse_node *node)
+{
+	return node->record || node->writers_wait;
+}
+
 static bool inode_is_taken(const struct fuse_inode *inode, uint64_t now_ns)
 {
 	if (inode_is_reserved(inode, now_ns))
 		return true;
-	if (inode->n_open == 0)
+	if (inode->n_lockers == 0)
 		return false;
 	return node_is_apart(inode->node, now_ns) || now_ns - inode->opened_ns >= LINGER_NS;
 }
 
-/* An inode with no file open, for somebody who found another one taken; NULL at the limit. */
+/* An inode that nobody locks, for somebody who found another one taken; NULL at the limit. */
 static struct fuse_inode *node_spare_inode(struct fuse_node *node, uint64_t now_ns)
 {
 	list_for_each (l, &node->inodes) {
 		struct fuse_inode *inode = container_of(l, struct fuse_inode, node_link);
 
-		if (inode->n_open == 0 && !inode_is_reserved(inode, now_ns))
+		if (inode->n_lockers == 0 && !inode_is_reserved(inode, now_ns) &&
+		    (node->record || inode != &node->first))
 			return inode;
 	}
 	return inode_new(node);
@@ -191,6 +203,17 @@ static struct fuse_inode *node_reserved_inode(struct fuse_node *node, pid_t thre
 	return NULL;
 }
 
+/* From now on the name leads to @inode. */
+static struct fuse_inode *node_lead_to(struct fuse_node *node, struct fuse_inode *inode)
+{
+	struct fuse_inode *before = node->current;
+
+	node->current = inode;
+	if (before != inode)
+		inode_put(before);
+	return inode;
+}
+
 /*
  * The kernel does not use the name of a reserved inode for others, nor any name while a request waits: those
  * that take the lock without OPEN, such as chmod(2) and truncate(2), are then sent to a free one as well.
@@ -201,7 +224,7 @@ struct fuse_inode *node_lookup_inode(struct fuse_node *node, pid_t thread, uint6
 	struct fuse_inode *inode;
 
 	*valid_s = FUSE_ENTRY_TIMEOUT_S;
-	if (!node->record)
+	if (!node_has_several(node))
 		return &node->first;
 	inode = node_reserved_inode(node, thread, now_ns);
 	if (inode) {
@@ -210,6 +233,8 @@ struct fuse_inode *node_lookup_inode(struct fuse_node *node, pid_t thread, uint6
 	}
 	if (node->n_waiting > 0)
 		*valid_s = 0;
+	if (!node->record && !inode_is_taken(&node->first, now_ns))
+		return node_lead_to(node, &node->first);
 	if (inode_is_taken(node->current, now_ns)) {
 		inode = node_spare_inode(node, now_ns);
 		if (inode)
@@ -220,15 +245,22 @@ struct fuse_inode *node_lookup_inode(struct fuse_node *node, pid_t thread, uint6
 
 /* --- open files and waiting requests */
 
+bool node_locks(const struct fuse_node *node, uint32_t flags)
+{
+	return node->record || (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+}
+
 int inode_admit(struct fuse_inode *inode, pid_t thread, uint32_t flags)
 {
 	struct fuse_node *node = inode->node;
 	uint64_t now_ns = tree_now_ns(node->tree);
 	struct fuse_inode *other;
+	bool waits;
 
-	if (!node->record)
+	if (!node_has_several(node))
 		return 0;
-	if (flags & (O_SYNC | O_DSYNC))
+	waits = node_locks(node, flags) && (flags & (O_SYNC | O_DSYNC));
+	if (waits)
 		node->apart_until_ns = now_ns + APART_NS;
 	other = node_reserved_inode(node, thread, now_ns);
 	if (other) {
@@ -237,7 +269,9 @@ int inode_admit(struct fuse_inode *inode, pid_t thread, uint32_t flags)
 			inode_put(other);
 		return 0;
 	}
-	if (thread == 0 || !inode_is_taken(inode, now_ns))
+	if (thread == 0 || !node_locks(node, flags))
+		return 0;
+	if (!inode_is_taken(inode, now_ns) && (node->record || !waits || inode != &node->first))
 		return 0;
 	other = node_spare_inode(node, now_ns);
 	if (!other)
@@ -247,22 +281,29 @@ int inode_admit(struct fuse_inode *inode, pid_t thread, uint32_t flags)
 	return -ESTALE;
 }
 
-void inode_opened(struct fuse_inode *inode)
+void inode_opened(struct fuse_inode *inode, bool locks)
 {
-	if (inode->n_open++ == 0)
+	inode->n_open++;
+	if (locks && inode->n_lockers++ == 0)
 		inode->opened_ns = tree_now_ns(inode->node->tree);
 }
 
-void inode_closed(struct fuse_inode *inode)
+void inode_closed(struct fuse_inode *inode, bool locks)
 {
-	assert(inode->n_open > 0);
+	assert(inode->n_open > 0 && inode->n_lockers >= locks);
 	inode->n_open--;
+	inode->n_lockers -= locks;
 	inode_put(inode);
 }
 
 void node_waits(struct fuse_node *node)
 {
 	node->n_waiting++;
+}
+
+void fuse_node_keep_apart(struct fuse_node *node)
+{
+	node->apart_until_ns = tree_now_ns(node->tree) + APART_NS;
 }
 
 void node_answered(struct fuse_node *node)

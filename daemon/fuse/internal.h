@@ -47,10 +47,11 @@ struct fuse_inode {
 	struct list node_link; /* node->inodes */
 	uint64_t id;
 	uint64_t n_lookup;          /* references of the kernel */
-	uint64_t opened_ns;         /* when n_open left 0 */
+	uint64_t opened_ns;         /* when n_lockers left 0 */
 	uint64_t reserved_until_ns; /* for @reserved_for */
 	pid_t reserved_for;         /* a thread, or 0 */
 	uint32_t n_open;            /* open files, open directories */
+	uint32_t n_lockers;         /* open files that may make the kernel lock it */
 };
 
 /* One way: down. */
@@ -92,6 +93,7 @@ struct fuse_node {
 	gid_t gid;
 	pid_t refused_thread; /* told that a removed node is stale, see removal.c; 0: none yet */
 	bool record;
+	bool writers_wait;
 	bool transient;
 	bool tells_changes;
 	uint8_t name_len;
@@ -102,6 +104,7 @@ struct fuse_node {
 struct open_file {
 	struct fuse_file pub; /* pub.node is NULL while the slot is free */
 	struct fuse_inode *inode;
+	bool locks;            /* counts in inode->n_lockers */
 	struct list node_link; /* node->open_files, or tree->free_files */
 	uint64_t fh;           /* slot number, and a count of uses in the upper half */
 	uint64_t kh;           /* the kernel's handle for NOTIFY_POLL; 0 when never polled */
@@ -227,9 +230,11 @@ struct fuse_inode *node_lookup_inode(struct fuse_node *node, pid_t thread, uint6
 void inode_forget(struct fuse_inode *inode, uint64_t n);
 /* Whether @thread may open @inode with @flags: 0, or -ESTALE to send it to another one. */
 int inode_admit(struct fuse_inode *inode, pid_t thread, uint32_t flags);
-/* A file is open on @inode, and no more; the latter may free it, as above. */
-void inode_opened(struct fuse_inode *inode);
-void inode_closed(struct fuse_inode *inode);
+/* Whether a file of @node that is opened with @flags may make the kernel lock its inode. */
+bool node_locks(const struct fuse_node *node, uint32_t flags);
+/* A file or directory is open on @inode, and no more, and @locks as above; the latter may free it, as above. */
+void inode_opened(struct fuse_inode *inode, bool locks);
+void inode_closed(struct fuse_inode *inode, bool locks);
 /* A WRITE or FSYNC of @node was parked, and answered. */
 void node_waits(struct fuse_node *node);
 void node_answered(struct fuse_node *node);

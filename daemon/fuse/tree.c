@@ -142,6 +142,7 @@ static struct fuse_node *node_new(struct fuse_tree *tree, const struct fuse_node
 	node->uid = options->uid;
 	node->gid = options->gid;
 	node->record = options->record;
+	node->writers_wait = options->writers_wait;
 	node->transient = options->transient;
 	node->tells_changes = options->tells_changes;
 	node->name_len = (uint8_t)strlen(options->name);

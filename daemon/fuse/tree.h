@@ -112,6 +112,9 @@ struct fuse_node_options {
 	uid_t uid;
 	gid_t gid;
 	bool record; /* stream or record file: direct-io, non-seekable, no flush, parallel writes */
+	/* Another file, a document, of which a write or fsync may wait for long: the kernel is shown it as several, so that
+	 * who waits holds up nobody else, see inode.c. */
+	bool writers_wait;
 	/* The daemon removes it by itself: the kernel asks each time whether it is still there. */
 	bool transient;
 	/* fuse_node_changed() is called when what stat(2) shows of the file is another: the kernel need not ask each time,
@@ -176,6 +179,9 @@ int fuse_node_move(struct fuse_node *node, struct fuse_node *dir, const char *na
 /* The document changed: sets mtime and ctime, tells the kernel to drop what it cached, wakes poll(2) with
  * POLLPRI. */
 void fuse_node_changed(struct fuse_node *node);
+/* A record or document whose writers may come to wait for one another: for some minutes from now on, files that are
+ * opened share no inode with one that is open. */
+void fuse_node_keep_apart(struct fuse_node *node);
 /* Poll events of open files of @node may have changed: wakes everybody who polls one of them. */
 void fuse_node_poll_wake(struct fuse_node *node);
 void fuse_file_poll_wake(struct fuse_file *file);

@@ -265,6 +265,8 @@ void loop_op_openat(struct loop *loop, struct loop_op *op, int dir_fd, const cha
 	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, dir_fd);
 
 	io_uring_prep_openat(sqe, dir_fd, path, flags, mode);
+	/* Of a filesystem behind a network or a process even an open that may not block does. */
+	io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
 	io_uring_sqe_set_data(sqe, op);
 }
 
@@ -285,6 +287,22 @@ void loop_op_fsync(struct loop *loop, struct loop_op *op, int fd)
 	io_uring_sqe_set_data(sqe, op);
 }
 
+void loop_op_fdatasync(struct loop *loop, struct loop_op *op, int fd)
+{
+	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, fd);
+
+	io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+	io_uring_sqe_set_data(sqe, op);
+}
+
+void loop_op_fallocate(struct loop *loop, struct loop_op *op, int fd, int mode, uint64_t offset, uint64_t len)
+{
+	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, fd);
+
+	io_uring_prep_fallocate(sqe, fd, mode, (off_t)offset, (off_t)len);
+	io_uring_sqe_set_data(sqe, op);
+}
+
 void loop_op_close(struct loop *loop, struct loop_op *op, int fd)
 {
 	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, fd);
@@ -299,6 +317,14 @@ void loop_op_renameat(struct loop *loop, struct loop_op *op, int old_dir_fd, con
 	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, old_dir_fd);
 
 	io_uring_prep_renameat(sqe, old_dir_fd, old_path, new_dir_fd, new_path, 0);
+	io_uring_sqe_set_data(sqe, op);
+}
+
+void loop_op_unlinkat(struct loop *loop, struct loop_op *op, int dir_fd, const char *path)
+{
+	struct io_uring_sqe *sqe = op_start(loop, op, LOOP_OP_ONCE, dir_fd);
+
+	io_uring_prep_unlinkat(sqe, dir_fd, path, 0);
 	io_uring_sqe_set_data(sqe, op);
 }
 
@@ -507,16 +533,26 @@ void loop_undefer(struct loop_deferred *deferred)
 	list_remove(&deferred->link);
 }
 
-static void loop_run_deferred(struct loop *loop)
+/* Runs what is deferred now, and nothing that comes meanwhile. */
+static void loop_run_deferred_round(struct loop *loop)
 {
-	struct list *link;
+	struct list round, *link;
 
-	while ((link = list_first(&loop->deferred))) {
+	list_init(&round);
+	list_splice(&round, &loop->deferred);
+	while ((link = list_first(&round))) {
 		struct loop_deferred *d = container_of(link, struct loop_deferred, link);
 
 		list_remove(link);
 		d->fn(d);
 	}
+}
+
+/* Bounded: functions that defer each other for ever must not keep the loop from everybody else. */
+static void loop_run_deferred(struct loop *loop)
+{
+	for (int n = 0; n < LOOP_DEFERRED_ROUNDS && !list_is_empty(&loop->deferred); ++n)
+		loop_run_deferred_round(loop);
 }
 
 /* --- turning ---------------------------------------------------------------------------------- */
@@ -556,6 +592,8 @@ int loop_turn(struct loop *loop, uint64_t timeout_ns)
 		if (left < wait_ns)
 			wait_ns = left;
 	}
+	if (!list_is_empty(&loop->deferred))
+		wait_ns = 0;
 	r = loop_enter(loop, wait_ns);
 	loop_read_clocks(loop);
 	loop_dispatch(loop);

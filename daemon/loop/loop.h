@@ -17,7 +17,8 @@
  * kernel to end it, the callback still comes, with res = -ECANCELED unless it finished first;
  *  - callbacks may start and cancel any op, but never enter the loop.
  *
- * Kernel: 5.19 for the buffer rings and multishot accept; multishot receive (6.0), SINGLE_ISSUER (6.0) and
+ * Kernel: 5.19 for the buffer rings and multishot accept (all of the file operations are older, the youngest of them
+ * renameat and unlinkat, 5.11); multishot receive (6.0), SINGLE_ISSUER (6.0) and
  * DEFER_TASKRUN (6.1) are used where present.
  */
 
@@ -147,9 +148,13 @@ void loop_op_openat(struct loop *loop, struct loop_op *op, int dir_fd, const cha
 		    mode_t mode);
 void loop_op_pwrite(struct loop *loop, struct loop_op *op, int fd, struct bytes data, uint64_t offset);
 void loop_op_fsync(struct loop *loop, struct loop_op *op, int fd);
+void loop_op_fdatasync(struct loop *loop, struct loop_op *op, int fd);
+void loop_op_fallocate(struct loop *loop, struct loop_op *op, int fd, int mode, uint64_t offset,
+		       uint64_t len);
 void loop_op_close(struct loop *loop, struct loop_op *op, int fd);
 void loop_op_renameat(struct loop *loop, struct loop_op *op, int old_dir_fd, const char *old_path,
 		      int new_dir_fd, const char *new_path);
+void loop_op_unlinkat(struct loop *loop, struct loop_op *op, int dir_fd, const char *path);
 /* No-op when idle. */
 void loop_op_cancel(struct loop *loop, struct loop_op *op);
 
@@ -168,7 +173,9 @@ bool loop_timer_is_armed(const struct loop_timer *timer);
 /* --- end of turn ------------------------------------------------------------------------------ */
 
 /* Runs once at the end of this turn, before the next submission; deferring twice is the same as once. What a
- * deferred function defers runs in the same turn. */
+ * deferred function defers runs in the same turn, for so many rounds; what is left then runs in the next turn, which does
+ * not wait for anything. */
+#define LOOP_DEFERRED_ROUNDS 16
 void loop_deferred_init(struct loop_deferred *deferred, loop_deferred_fn fn);
 void loop_defer(struct loop *loop, struct loop_deferred *deferred);
 void loop_undefer(struct loop_deferred *deferred);

@@ -215,7 +215,8 @@ TEST_F(start, mount_points)
 	run_mount(self, in_lab(self, "link"));
 	expect_error(self, in_lab(self, "link"), "not a directory");
 	/* Another daemon is there. */
-	snprintf(below, sizeof(below), "{\"connection-string-file\": \"cs\", \"mount\": \"%s\"}",
+	snprintf(below, sizeof(below),
+		 "{\"connection-string-file\": \"cs\", \"mount\": \"%s\", \"state-directory\": \"other\"}",
 		 self->lab.mount);
 	lab_write_file(&self->lab, "iothubd.json", below);
 	lab_start_daemon(&self->lab);

@@ -85,7 +85,8 @@ static const struct link_ops device_ops = {.on_online = on_online,
 static void device_start(struct lab *lab, struct device *d)
 {
 	char path[LAB_PATH_MAX];
-	const struct config_source source = {.config_file = path, .config_dir = "/nowhere"};
+	const struct config_source source = {
+		.config_file = path, .config_dir = "/nowhere", .state_dir = "/nowhere"};
 	struct link_options options;
 
 	snprintf(path, sizeof(path), "%s/iothubd.json", lab->dir);

@@ -161,7 +161,7 @@ TEST_F_TIMEOUT(stall, shells_and_programs_go_on_while_the_hub_is_away, 60)
 TEST_F_TIMEOUT(stall, fifty_synchronous_writers_wait_side_by_side, 60)
 {
 	static const int flags[] = {O_WRONLY | O_SYNC, O_WRONLY | O_SYNC | O_APPEND,
-				    O_WRONLY | O_SYNC | O_CREAT | O_TRUNC, O_WRONLY | O_DSYNC};
+				    O_WRONLY | O_SYNC | O_CREAT | O_TRUNC};
 	struct lab *lab = &self->lab;
 	pid_t pids[N_WRITERS];
 

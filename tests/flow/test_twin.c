@@ -85,7 +85,7 @@ static void run(const struct lab *lab, const char *shell, const char *script)
 	_cleanup_(free_ptr) char *text = NULL;
 
 	ASSERT_GT(asprintf(&text,
-			   "set -e; W=$M/twin; reported() { hubctl twin show dev1 | "
+			   "set -e; export W=$M/twin; reported() { hubctl twin show dev1 | "
 			   "jq -Sc '.reported | del(.\"$version\")'; }\n"
 			   "same() { [ \"$1\" = \"$2\" ] || { echo \"# $1, but expected: $2\"; exit 1; }; }\n"
 			   "synced() { echo '{}' | dd of=$W/reported.json oflag=sync status=none; }\n%s",
@@ -361,6 +361,81 @@ TEST_F(twin, who_waits_can_be_killed)
 	close(ready[1]);
 }
 
+static bool is_asleep(pid_t pid)
+{
+	char path[64], state = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	ASSERT_TRUE(file);
+	ASSERT_EQ(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
+	fclose(file);
+	ASSERT_TRUE(state == 'R' || state == 'S');
+	return state == 'S';
+}
+
+/* A process that waits for the hub, in its write(2) or fsync(2). */
+static pid_t start_waiting(const struct lab *lab, const char *name, int flags)
+{
+	char byte;
+	int ready[2];
+	pid_t pid;
+
+	ASSERT_EQ(pipe2(ready, O_CLOEXEC), 0);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		const char *text = strstr(name, ".json") ? "{\"d\":1}" : "1";
+		ssize_t n = (ssize_t)strlen(text);
+		int fd = open(lab_path(lab, name), O_WRONLY | flags);
+		bool ok =
+			fd >= 0 && (flags || write(fd, text, (size_t)n) == n) && write(ready[1], "x", 1) == 1;
+
+		_exit(!ok || (flags ? write(fd, text, (size_t)n) != n : fsync(fd) != 0));
+	}
+	close(ready[1]);
+	ASSERT_EQ(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	while (!is_asleep(pid))
+		;
+	return pid;
+}
+
+/* A leaf and the document, each with a write and an fsync that wait for the hub: everybody else goes on. */
+TEST_F(twin, nobody_stands_behind_who_waits)
+{
+	struct lab *lab = &self->lab;
+	char text[256];
+	pid_t pids[4];
+
+	run(lab, "sh", "echo 0 > $W/reported/a; synced");
+	ASSERT_EQ(lab_hubctl(lab, text, sizeof(text), "fault", "set", "delay", "ms=60000",
+			     "operation=twin-patch"),
+		  0);
+	for (size_t i = 0; i < ARRAY_SIZE(pids); ++i)
+		pids[i] = start_waiting(lab, i < 2 ? "twin/reported/a" : "twin/reported.json",
+					i % 2 ? 0 : O_SYNC);
+	run(lab, "bash",
+	    "timeout -s KILL 10 sh -ec 'cd $W; for i in 1 2 3; do\n"
+	    "  for f in reported/a reported.json; do\n"
+	    "    text=$i; [ $f = reported/a ] || text={\\\"b\\\":$i}\n"
+	    "    echo $text > $f; echo $text >> $f; cat $f; stat $f; chmod 0660 $f\n"
+	    "    truncate -s 0 $f; touch $f; flock $f true\n"
+	    "  done > $D/out\n"
+	    "  [ $(stat -c %s reported.json) = $(cat reported.json | wc -c) ]\n"
+	    "  cp -r reported $D/copy; diff -r reported $D/copy; rm -r $D/copy; tar -cf $D/t.tar reported\n"
+	    "  echo 5 > reported/c; mv reported/c reported/a; rm reported/a; mkdir reported/a; rmdir "
+	    "reported/a\n"
+	    "  echo 1 > reported/a\n"
+	    "done'\n");
+	for (size_t i = 0; i < ARRAY_SIZE(pids); ++i) {
+		EXPECT_TRUE(is_asleep(pids[i]));
+		ASSERT_EQ(kill(pids[i], SIGKILL), 0);
+		ASSERT_EQ(waitpid(pids[i], NULL, 0), pids[i]);
+	}
+}
+
 /* --- restarts --------------------------------------------------------------------------------- */
 
 TEST_F(twin, without_the_hub)
@@ -420,8 +495,8 @@ TEST_F(twin, no_state_directory)
 	lab_stop_daemon(lab, SIGTERM);
 	lab_write_file(lab, "file", "");
 	run(lab, "sh",
-	    "sed -i 's|\"state-directory\": \"[^\"]*\"|\"state-directory\": \"'$D'/file/x\"|' "
-	    "$D/iothubd.json");
+	    "sed -i 's|\"state-directory\": \"[^\"]*\"|\"storage\": \"volatile\", "
+	    "\"state-directory\": \"'$D'/file/x\"|' $D/iothubd.json");
 	lab_start_daemon(lab);
 	lab_await_state(lab, "connected");
 	await_version(lab, "twin/desired.version", 2);

@@ -23,7 +23,15 @@ static void settings_check(const struct config *c)
 	assert(!c->host || *c->host);
 	assert(!c->device_id || hub_id_is_valid(bytes_from_str(c->device_id)));
 	assert(!c->module_id || hub_id_is_valid(bytes_from_str(c->module_id)));
-	assert(c->queue_bytes >= CONFIG_QUEUE_BYTES_MIN && c->queue_bytes <= CONFIG_QUEUE_BYTES_MAX);
+	assert(!c->queue_bytes ||
+	       (c->queue_bytes >= CONFIG_QUEUE_BYTES_MIN && c->queue_bytes <= CONFIG_QUEUE_BYTES_MAX));
+	assert(c->n_channels <= CONFIG_CHANNELS_MAX + 1);
+	for (size_t i = 0; i < c->n_channels; ++i) {
+		assert(c->channels[i].name[0] && strlen(c->channels[i].name) <= 64);
+		assert(c->channels[i].priority <= CONFIG_CHANNEL_PRIORITY_MAX);
+		assert(c->channels[i].ttl_s <= CONFIG_CHANNEL_TTL_MAX);
+		assert(c->channels[i].n_properties <= CONFIG_CHANNEL_PROPERTIES_MAX);
+	}
 	assert(c->ack_timeout_s <= CONFIG_ACK_TIMEOUT_MAX);
 	assert(c->keep_alive_s >= CONFIG_KEEP_ALIVE_MIN);
 	assert(c->token_lifetime_s >= CONFIG_TOKEN_LIFETIME_MIN &&

@@ -43,7 +43,8 @@ check layers "$here/layers"
 check sizes "$here/sizes" "$@"
 check licences "$here/licences"
 check scripts scripts
-check state "$here/state" "$build/libdaemon.a" "$build/libemulator.a" "$build/librun.a" "$build/libiothubctl.a"
+check state "$here/state" "$build/libdaemon.a" "$build/libemulator.a" "$build/librun.a" "$build/libiothubctl.a" \
+	"$build/libinspect.a"
 check headers "$here/headers" "$@"
 check cppcheck find_defects "$@"
 check tidy "$here/tidy" "$@"

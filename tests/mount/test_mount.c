@@ -351,7 +351,7 @@ TEST_F(mounted, attributes_and_listing)
 	EXPECT_EQ(fs.f_type, 0x65735546);
 	EXPECT_EQ(fs.f_namelen, 255);
 	EXPECT_EQ(run(self, "bash",
-		      "test \"$(ls)\" = $'box\\ncall\\ndoc\\nlive\\nprivate\\nsink\\nstream\\nsub'"),
+		      "test \"$(ls)\" = $'box\\ncall\\ndoc\\nlive\\npaper\\nprivate\\nsink\\nstream\\nsub'"),
 		  0);
 	EXPECT_EQ(run(self, "bash", "ls -lR > /dev/null && df . > /dev/null && find . > /dev/null"), 0);
 	EXPECT_EQ(ask(self, TOY_ADD_FILES, 2000), 2000u);

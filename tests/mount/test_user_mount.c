@@ -89,9 +89,10 @@ static void start_daemon(struct fixture_user *self)
 	int ready[2];
 
 	snprintf(script, sizeof(script),
-		 "cd %s/home && exec env XDG_CONFIG_HOME=%s/home XDG_RUNTIME_DIR=%s/run " AS_NOBODY
+		 "cd %s/home && exec env XDG_CONFIG_HOME=%s/home XDG_RUNTIME_DIR=%s/run "
+		 "XDG_STATE_HOME=%s/home/.local/state " AS_NOBODY
 		 "./iothubd --ca-file ca.pem --ready-fd 3 --log-level debug",
-		 self->lab.dir, self->lab.dir, self->lab.dir);
+		 self->lab.dir, self->lab.dir, self->lab.dir, self->lab.dir);
 	snprintf(log, sizeof(log), "%s/daemon.log", self->lab.dir);
 	ASSERT_EQ(pipe2(ready, O_CLOEXEC), 0);
 	self->lab.daemon = process_start(log, argv, ready[1], -1);

@@ -110,7 +110,8 @@ static void on_response(struct link_request *request, const struct link_response
 void device_init(struct device *d, const struct lab *lab)
 {
 	char path[LAB_PATH_MAX], log_path[LAB_PATH_MAX];
-	const struct config_source source = {.config_file = path, .config_dir = "/nowhere"};
+	const struct config_source source = {
+		.config_file = path, .config_dir = "/nowhere", .state_dir = "/nowhere"};
 	struct link_options options;
 
 	snprintf(path, sizeof(path), "%s/iothubd.json", lab->dir);

@@ -7,6 +7,7 @@
  * request's unique. For test files that include the harness: failures are reported through it.
  */
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -85,7 +86,8 @@ static inline uint64_t fuse_line_request(struct fuse_line *line, uint32_t opcode
 		.opcode = opcode,
 		.unique = line->unique += 2,
 		.nodeid = node_id,
-		.pid = 77,
+		/* A thread without a number is not sent to another inode: the file is open on the node it was asked for. */
+		.pid = opcode == FUSE_OPEN ? 0 : 77,
 	};
 
 	ASSERT_LE(header.len, sizeof(line->request));
@@ -144,6 +146,28 @@ static inline uint64_t fuse_line_lookup(struct fuse_line *line, const char *name
 		fuse_line_request(line, FUSE_LOOKUP, FUSE_ROOT_ID, name, strlen(name) + 1, BYTES("", 0)),
 		&out, sizeof(out));
 	return out.nodeid;
+}
+
+/* The node id of a path below the root; 0 = there is none. */
+static inline uint64_t fuse_line_find(struct fuse_line *line, const char *path)
+{
+	uint64_t node = FUSE_ROOT_ID;
+
+	while (node && *path) {
+		size_t len = strcspn(path, "/");
+		struct fuse_entry_out out;
+		char name[256] = "";
+		uint64_t unique;
+
+		memcpy(name, path, len);
+		unique = fuse_line_request(line, FUSE_LOOKUP, node, name, len + 1, BYTES("", 0));
+		if (fuse_line_result(line, unique) == -ENOENT)
+			return 0;
+		fuse_line_body(line, unique, &out, sizeof(out));
+		node = out.nodeid;
+		path += len + (path[len] == '/');
+	}
+	return node;
 }
 
 static inline uint64_t fuse_line_open(struct fuse_line *line, uint64_t node_id, uint32_t flags)

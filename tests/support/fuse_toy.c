@@ -167,6 +167,18 @@ static int text_read(struct fuse_request *req, struct bytes text, uint64_t offse
 	return 0;
 }
 
+static int paper_read(struct fuse_file *file, struct fuse_request *req, uint64_t offset, uint32_t size)
+{
+	return text_read(req, bytes_from_str(file_toy(file)->last_write), offset, size);
+}
+
+static uint64_t paper_size(struct fuse_node *node)
+{
+	const struct toy_tree *toy = fuse_node_userdata(node);
+
+	return strlen(toy->last_write);
+}
+
 static int doc_read(struct fuse_file *file, struct fuse_request *req, uint64_t offset, uint32_t size)
 {
 	return text_read(req, bytes_from_str(file_toy(file)->document), offset, size);
@@ -200,8 +212,29 @@ static const struct fuse_file_ops call_ops = {.read = call_read,
 					      .flush = call_flush,
 					      .release = toy_release,
 					      .interrupt = toy_interrupt};
+static const struct fuse_file_ops paper_ops = {.read = paper_read,
+					       .write = sink_write,
+					       .fsync = sink_fsync,
+					       .size = paper_size,
+					       .release = toy_release,
+					       .interrupt = toy_interrupt};
 static const struct fuse_file_ops doc_ops = {.read = doc_read, .size = doc_size, .release = toy_release};
 static const struct fuse_file_ops leaf_ops = {.read = leaf_read, .size = leaf_size, .release = toy_release};
+
+static int add_paper(struct toy_tree *toy, struct fuse_node *parent)
+{
+	const struct fuse_node_options options = {
+		.name = "paper",
+		.mode = S_IFREG | 0666,
+		.uid = geteuid(),
+		.gid = getegid(),
+		.ops = &paper_ops,
+		.writers_wait = true,
+		.userdata = toy,
+	};
+
+	return fuse_node_add(NULL, parent, &options);
+}
 
 static int add(struct toy_tree *toy, struct fuse_node **out, struct fuse_node *parent, const char *name,
 	       mode_t mode, const struct fuse_file_ops *ops, bool record)
@@ -255,7 +288,7 @@ int toy_tree_new(struct toy_tree **out, struct loop *loop, struct log *log)
 	    add(toy, NULL, root, "private", S_IFREG | 0600, &sink_ops, true) < 0 ||
 	    add(toy, &toy->sub, root, "sub", S_IFDIR | 0755, NULL, false) < 0 ||
 	    add(toy, NULL, toy->sub, "leaf", S_IFREG | 0444, &leaf_ops, false) < 0 ||
-	    add(toy, NULL, root, "call", S_IFREG | 0666, &call_ops, true) < 0 ||
+	    add_paper(toy, root) < 0 || add(toy, NULL, root, "call", S_IFREG | 0666, &call_ops, true) < 0 ||
 	    toy_box_add(&toy->box, root) < 0) {
 		toy_tree_free(toy);
 		return -ENOMEM;

@@ -11,6 +11,7 @@
  *   stream   0666, record    reads give what TOY_PUSH gave, waiting for it; polls
  *   call     0666, record    reads wait; writes as sink; counts who closes it
  *   doc      0644, document  text set by TOY_SET_DOC
+ *   paper    0666, document  what was written last; waits as sink
  *   private  0600, record    as sink
  *   sub/leaf 0444, document  "leaf\n"
  *   box, live                names that come and go, see toy_box.h

@@ -48,6 +48,8 @@ static void lab_read_line(int fd, char *line, size_t size)
 
 void lab_init(struct lab *lab)
 {
+	char run[LAB_PATH_MAX];
+
 	*lab = (struct lab){.monitor_fd = -1, .device = "dev1"};
 	snprintf(lab->dir, sizeof(lab->dir), "/tmp/iothub-lab-XXXXXX");
 	ASSERT_TRUE(mkdtemp(lab->dir) != NULL);
@@ -55,6 +57,9 @@ void lab_init(struct lab *lab)
 	/* For configurations without `state-directory`: nothing is left outside. */
 	setenv("STATE_DIRECTORY", lab->dir, 1);
 	setenv("XDG_STATE_HOME", lab->dir, 1);
+	/* And with volatile storage; a user's is in XDG_RUNTIME_DIR, which is for the test to choose. */
+	snprintf(run, sizeof(run), "%s/run", lab->dir);
+	setenv("RUNTIME_DIRECTORY", run, 1);
 	/* Emulator keys and mount are for their owner; tests of other users only need to get through. */
 	chmod(lab->dir, 0755);
 }

@@ -84,6 +84,7 @@ void link_line_online(struct link_line *line)
 	};
 	struct mqtt_packet connack = {
 		.type = MQTT_CONNACK,
+		.connack.session_present = line->has_session,
 		.properties = {.maximum_packet_size = HUB_PACKET_BYTES_MAX},
 	};
 	struct link *link = line->link;

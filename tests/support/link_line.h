@@ -19,6 +19,7 @@ struct link_line {
 	struct tls_context *tls;
 	struct link *link;
 	int listening;
+	bool has_session;       /* whether the hub says so when it accepts the link */
 	uint8_t packet[300000]; /* the last one of link_line_next() */
 };
 

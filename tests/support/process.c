@@ -56,7 +56,7 @@ pid_t process_start(const char *log, const char *const *argv, int fd, int out)
 	return pid;
 }
 
-void process_start_notify(pid_t *pid, const char *log, const char *const *argv, const char *notify)
+bool process_try_notify(pid_t *pid, const char *log, const char *const *argv, const char *notify, int *status)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	_cleanup_(close_fd) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -74,12 +74,24 @@ void process_start_notify(pid_t *pid, const char *log, const char *const *argv, 
 		struct pollfd p = {.fd = fd, .events = POLLIN};
 
 		/* A program that ends instead sends nothing; its log says why. */
-		while (poll(&p, 1, 50) == 0)
-			ASSERT_EQ(waitpid(*pid, NULL, WNOHANG), 0);
+		while (poll(&p, 1, 50) == 0) {
+			if (waitpid(*pid, status, WNOHANG) == *pid) {
+				*pid = 0;
+				return false;
+			}
+		}
 		n = recv(fd, message, sizeof(message) - 1, 0);
 		ASSERT_GT(n, 0);
 		message[n] = '\0';
 	} while (!strstr(message, "READY=1"));
+	return true;
+}
+
+void process_start_notify(pid_t *pid, const char *log, const char *const *argv, const char *notify)
+{
+	int status = 0;
+
+	ASSERT_TRUE(process_try_notify(pid, log, argv, notify, &status));
 }
 
 /* --- end -------------------------------------------------------------------------------------- */

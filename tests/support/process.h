@@ -7,6 +7,7 @@
  * ends the test with an assertion.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -23,6 +24,10 @@ pid_t process_start(const char *log, const char *const *argv, int fd, int out);
 /* Starts @argv likewise and waits until it says READY=1 (sd_notify(3)) at the socket @notify, which is made
  * there. *@pid is set before waiting. */
 void process_start_notify(pid_t *pid, const char *log, const char *const *argv, const char *notify);
+
+/* As that, but it may end instead: then returns false, with its wait status, and *@pid is 0. */
+bool process_try_notify(pid_t *pid, const char *log, const char *const *argv, const char *notify,
+			int *status);
 
 /* Ends it by @signo (0 = it ends on its own) and waits for it; *@pid becomes 0. Returns its wait status, or
  * -1 when there is none. */

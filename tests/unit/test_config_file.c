@@ -33,7 +33,7 @@ FIXTURE(config)
 	struct log log;
 	struct config config;
 	struct config_source source;
-	char config_dir[128], credentials_dir[128], runtime_dir[128], state_dir[128];
+	char config_dir[128], credentials_dir[128], runtime_dir[128], state_dir[128], run_dir[128];
 };
 
 static void file_write(struct fixture_config *self, const char *name, const char *text, mode_t mode)
@@ -58,6 +58,7 @@ FIXTURE_SETUP(config)
 	snprintf(self->credentials_dir, sizeof(self->credentials_dir), "%s/credentials", self->dir);
 	snprintf(self->runtime_dir, sizeof(self->runtime_dir), "%s/run", self->dir);
 	snprintf(self->state_dir, sizeof(self->state_dir), "%s/state", self->dir);
+	snprintf(self->run_dir, sizeof(self->run_dir), "%s/run/iothubd", self->dir);
 	ASSERT_EQ(mkdir(self->config_dir, 0700), 0);
 	ASSERT_EQ(mkdir(self->credentials_dir, 0700), 0);
 	self->log_fd = open(self->dir, O_TMPFILE | O_RDWR, 0600);
@@ -66,6 +67,7 @@ FIXTURE_SETUP(config)
 	self->source = (struct config_source){.config_dir = self->config_dir,
 					      .runtime_dir = self->runtime_dir,
 					      .state_dir = self->state_dir,
+					      .run_dir = self->run_dir,
 					      .uid = 4711,
 					      .gid = 4712};
 	file_write(self, "key", KEY "\n", 0600);
@@ -147,6 +149,7 @@ TEST_F(config, defaults)
 		[CONFIG_FILE_EVENTS] = 0440,         [CONFIG_FILE_COMMANDS] = 0440,
 		[CONFIG_FILE_SETTLE] = 0220,         [CONFIG_FILE_METHODS] = 0660,
 		[CONFIG_FILE_TWIN] = 0440,           [CONFIG_FILE_REPORTED] = 0660,
+		[CONFIG_FILE_CHANNELS] = 0660,       [CONFIG_FILE_REJECTED] = 0660,
 	};
 	const struct config *c = &self->config;
 	const struct group *group = getgrnam("iothub");
@@ -180,7 +183,11 @@ TEST_F(config, defaults)
 	EXPECT_EQ(c->method_timeout_s, 300u);
 	snprintf(path, sizeof(path), "%s/state", self->dir);
 	EXPECT_STREQ(c->state_dir, path);
-	EXPECT_EQ(c->queue_bytes, 16u << 20);
+	snprintf(path, sizeof(path), "%s/run/iothubd", self->dir);
+	EXPECT_STREQ(c->run_dir, path);
+	EXPECT_TRUE(c->storage == CONFIG_STORAGE_PERSISTENT);
+	EXPECT_EQ(c->queue_bytes, 64u << 20);
+	EXPECT_EQ(c->n_channels, 0u);
 	EXPECT_EQ(c->ack_timeout_s, 60u);
 	EXPECT_EQ(c->keep_alive_s, 240);
 	EXPECT_EQ(c->token_lifetime_s, 3600u);
@@ -292,10 +299,10 @@ TEST_F(config, numbers_out_of_range)
 		       "field \"ack-timeout\" must be a whole number from 0 to 86400, not -1");
 	expect_refused(
 		self, "{\"queue-bytes\": 1048575}",
-		"field \"queue-bytes\" must be a whole number from 1048576 to 1073741824, not 1048575");
-	expect_refused(
-		self, "{\"queue-bytes\": 1073741825}",
-		"field \"queue-bytes\" must be a whole number from 1048576 to 1073741824, not 1073741825");
+		"field \"queue-bytes\" must be a whole number from 1048576 to 1099511627776, not 1048575");
+	expect_refused(self, "{\"queue-bytes\": 1099511627777}",
+		       "field \"queue-bytes\" must be a whole number from 1048576 to 1099511627776, not "
+		       "1099511627777");
 	expect_refused(self, "{\"keep-alive\": 9}",
 		       "field \"keep-alive\" must be a whole number from 10 to 65535, not 9");
 	expect_refused(self, "{\"token-lifetime\": 9}",
@@ -402,7 +409,7 @@ TEST_F(config, fields_twice)
 
 TEST_F(config, too_many_fields)
 {
-	static char json[16384];
+	static char json[JSONFILE_FIELDS_MAX * 16];
 	size_t n = 0;
 
 	for (int i = 0; i <= JSONFILE_FIELDS_MAX; ++i)
@@ -700,11 +707,46 @@ TEST_F(config, methods)
 		       "field \"method-timeout\" must be a whole number from 1 to 3600, not 0");
 }
 
+TEST_F(config, storage)
+{
+	ASSERT_EQ(load_json(self, "{" DEVICE ", \"storage\": \"volatile\"}"), 0);
+	EXPECT_TRUE(self->config.storage == CONFIG_STORAGE_VOLATILE);
+	EXPECT_EQ(self->config.queue_bytes, 16u << 20);
+	ASSERT_EQ(load_json(self, "{" DEVICE ", \"storage\": \"volatile\", \"queue-bytes\": 1099511627776}"),
+		  0);
+	EXPECT_EQ(self->config.queue_bytes, UINT64_C(1) << 40);
+	ASSERT_EQ(load_json(self, "{" DEVICE ", \"storage\": \"persistent\"}"), 0);
+	EXPECT_TRUE(self->config.storage == CONFIG_STORAGE_PERSISTENT);
+	expect_refused(self, "{\"storage\": \"disk\"}",
+		       "field \"storage\" must be \"persistent\" or \"volatile\"");
+	expect_refused(self, "{\"storage\": true}",
+		       "field \"storage\" must be \"persistent\" or \"volatile\", not true or false");
+}
+
 TEST_F(config, no_state_directory)
 {
 	self->source.state_dir = NULL;
-	EXPECT_EQ(load_json(self, "{" DEVICE "}"), 0);
+	EXPECT_EQ(load_json(self, "{" DEVICE "}"), -ENOENT);
+	expect_line(
+		self,
+		"error: no place for the queue: HOME is not set: name a directory in \"state-directory\", "
+		"or set \"storage\" to \"volatile\"\n");
+	EXPECT_EQ(load_json(self, "{" DEVICE ", \"state-directory\": \"/s\"}"), 0);
+	EXPECT_STREQ(self->config.state_dir, "/s");
+	EXPECT_EQ(load_json(self, "{" DEVICE ", \"storage\": \"volatile\"}"), 0);
 	EXPECT_EQ(self->config.state_dir, NULL);
+}
+
+TEST_F(config, no_place_for_volatile_storage)
+{
+	self->source.run_dir = NULL;
+	EXPECT_EQ(load_json(self, "{" DEVICE ", \"storage\": \"volatile\"}"), -ENOENT);
+	expect_line(
+		self,
+		"error: no place for volatile storage: XDG_RUNTIME_DIR is not set: set it, or \"storage\" "
+		"to \"persistent\"\n");
+	EXPECT_EQ(load_json(self, "{" DEVICE "}"), 0);
+	EXPECT_EQ(self->config.run_dir, NULL);
 }
 
 TEST_F(config, no_runtime_directory)
@@ -728,6 +770,7 @@ TEST_F(config, source_of_root_and_of_a_user)
 	setenv("XDG_RUNTIME_DIR", "/run/user/7", 1);
 	setenv("XDG_STATE_HOME", "/home/u/st", 1);
 	unsetenv("STATE_DIRECTORY");
+	unsetenv("RUNTIME_DIRECTORY");
 	setenv("HOME", "/home/u", 1);
 	config_source_init(&s, &paths);
 	EXPECT_STREQ(s.credentials_dir, "/run/credentials/x");
@@ -735,15 +778,19 @@ TEST_F(config, source_of_root_and_of_a_user)
 		EXPECT_STREQ(s.config_dir, "/etc/iothub");
 		EXPECT_STREQ(s.runtime_dir, "/run");
 		EXPECT_STREQ(s.state_dir, "/var/lib/iothub");
+		EXPECT_STREQ(s.run_dir, "/run/iothubd");
 		setenv("STATE_DIRECTORY", "/var/lib/x", 1);
+		setenv("RUNTIME_DIRECTORY", "/run/x", 1);
 		config_source_init(&s, &paths);
 		EXPECT_STREQ(s.state_dir, "/var/lib/x");
+		EXPECT_STREQ(s.run_dir, "/run/x");
 		SKIP_IF(seteuid(65534), "cannot become another user");
 		config_source_init(&s, &paths);
 	}
 	EXPECT_EQ(s.uid, geteuid());
 	EXPECT_STREQ(s.config_dir, "/home/u/cfg/iothub");
 	EXPECT_STREQ(s.runtime_dir, "/run/user/7");
+	EXPECT_STREQ(s.run_dir, "/run/user/7/iothubd");
 	EXPECT_STREQ(s.state_dir, "/home/u/st/iothub");
 	/* Relative directories in the environment do not count, as the XDG specification says. */
 	setenv("XDG_CONFIG_HOME", "cfg", 1);
@@ -753,6 +800,7 @@ TEST_F(config, source_of_root_and_of_a_user)
 	EXPECT_STREQ(s.config_dir, "/home/u/.config/iothub");
 	EXPECT_STREQ(s.state_dir, "/home/u/.local/state/iothub");
 	EXPECT_EQ(s.runtime_dir, NULL);
+	EXPECT_EQ(s.run_dir, NULL);
 	unsetenv("XDG_CONFIG_HOME");
 	unsetenv("HOME");
 	unsetenv("CREDENTIALS_DIRECTORY");
@@ -776,6 +824,8 @@ TEST(names)
 	EXPECT_STREQ(config_file_name(CONFIG_FILE_METHODS), "methods");
 	EXPECT_STREQ(config_file_name(CONFIG_FILE_TWIN), "twin");
 	EXPECT_STREQ(config_file_name(CONFIG_FILE_REPORTED), "reported");
+	EXPECT_STREQ(config_file_name(CONFIG_FILE_CHANNELS), "channels");
+	EXPECT_STREQ(config_file_name(CONFIG_FILE_REJECTED), "rejected");
 }
 
 TEST(deinit_twice)

@@ -57,6 +57,7 @@ static int load(struct fixture_x509 *self, const char *json, const char *connstr
 		.connection_string_file = override ? "connstr" : NULL,
 		.config_dir = self->dir,
 		.runtime_dir = self->dir,
+		.state_dir = self->dir,
 	};
 	struct log log;
 	ssize_t n;

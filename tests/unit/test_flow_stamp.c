@@ -21,12 +21,12 @@ FIXTURE(stamp)
 
 FIXTURE_SETUP(stamp)
 {
-	stamp_init(&self->stamp, RUN);
+	ASSERT_EQ(stamp_init(&self->stamp, RUN, BYTES(NULL, 0)), 0);
 }
 
 FIXTURE_TEARDOWN(stamp)
 {
-	(void)self;
+	stamp_deinit(&self->stamp);
 }
 
 static void copy(struct bytes value, char *out, size_t size)
@@ -122,12 +122,35 @@ TEST_F(stamp, ids_are_unique)
 		if (i)
 			ASSERT_GT(strcmp(ids[i], ids[i - 1]), 0);
 	}
-	stamp_init(&other, RUN + 1);
+	ASSERT_EQ(stamp_init(&other, RUN + 1, BYTES(NULL, 0)), 0);
 	stamp_put(&other, 0, 0, self->out);
 	put(self, 0, 0);
 	EXPECT_STREQ(self->id, ids[0]);
 	stamp_put(&other, 0, 0, self->out);
 	EXPECT_TRUE(memcmp(self->out + other.id_at, ids[0], HUB_MESSAGE_ID_LEN) != 0);
+	stamp_deinit(&other);
+}
+
+TEST_F(stamp, other_properties_follow)
+{
+	uint8_t others[64], out[STAMP_LEN + 64];
+	struct writer w = writer_init(others, sizeof(others));
+	struct bytes value;
+	struct stamp stamp;
+
+	mqtt_user_property_put(&w, BYTES_LIT("@site"), BYTES_LIT("field"));
+	ASSERT_EQ(stamp_init(&stamp, RUN, writer_bytes(&w)), 0);
+	ASSERT_EQ(stamp_len(&stamp), STAMP_LEN + writer_len(&w));
+	/* It was copied. */
+	memset(others, 0xee, sizeof(others));
+	stamp_put(&stamp, 7, 1, out);
+	ASSERT_TRUE(mqtt_user_property_find(BYTES(out, stamp_len(&stamp)), "message-id", &value));
+	EXPECT_TRUE(bytes_equal_str(value, "0123456789abcdef-0000000000000007"));
+	ASSERT_TRUE(mqtt_user_property_find(BYTES(out, stamp_len(&stamp)), "@site", &value));
+	EXPECT_TRUE(bytes_equal_str(value, "field"));
+	stamp_deinit(&stamp);
+	stamp_deinit(&stamp);
+	EXPECT_EQ(stamp_len(&stamp), 0u);
 }
 
 TEST_HARNESS_MAIN

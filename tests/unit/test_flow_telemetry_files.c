@@ -50,28 +50,24 @@ FIXTURE(files)
 {
 	struct files_line rig;
 	uint64_t nodes[N_KINDS];
-	struct journal_cursor next; /* the first record not looked at */
+	uint64_t next; /* the first record not looked at */
 	struct opened opened[N_FILES];
 	uint64_t n_messages, n_full, n_refused;
 };
 
-static void rig(struct fixture_files *self)
-{
-	files_line_init(&self->rig, QUEUE_BYTES, 7);
-	for (size_t i = 0; i < N_KINDS; ++i)
-		self->nodes[i] = fuse_line_lookup(&self->rig.line, names[i]);
-	self->next = journal_first(self->rig.journal);
-}
-
 FIXTURE_SETUP(files)
 {
-	(void)self;
+	const struct files_line_options options = {.queue_bytes = QUEUE_BYTES, .run = 7};
+
+	files_line_init(&self->rig, &options);
+	for (size_t i = 0; i < N_KINDS; ++i)
+		self->nodes[i] = fuse_line_lookup(&self->rig.line, names[i]);
+	self->next = 1;
 }
 
 FIXTURE_TEARDOWN(files)
 {
-	if (!test_is_orphan())
-		files_line_deinit(&self->rig);
+	files_line_deinit(&self->rig);
 }
 
 /* --- the queue's side ------------------------------------------------------------------------- */
@@ -79,22 +75,23 @@ FIXTURE_TEARDOWN(files)
 /* The hub takes everything up to the record before `next`. */
 static void drain(struct fixture_files *self)
 {
-	files_line_take(&self->rig, self->next.sequence - 1);
+	files_line_take(&self->rig, self->next - 1);
 }
 
 static void expect_no_message(struct fixture_files *self)
 {
-	EXPECT_EQ(journal_appended(self->rig.journal) + 1, self->next.sequence);
+	EXPECT_EQ(journal_appended(self->rig.journal) + 1, self->next);
 }
 
 static void expect_message(struct fixture_files *self, struct bytes payload)
 {
 	struct journal_record record;
+	struct journal_cursor at;
 	struct bytes id;
 	char want[HUB_MESSAGE_ID_LEN + 1];
 
-	ASSERT_LE(self->next.sequence, journal_appended(self->rig.journal));
-	journal_read(self->rig.journal, self->next, &record);
+	ASSERT_TRUE(journal_find(files_line_default(&self->rig)->lane, self->next, &at));
+	ASSERT_EQ(journal_read(&at, &record), 0);
 	ASSERT_EQ(record.payload.len, payload.len);
 	if (payload.len)
 		ASSERT_TRUE(bytes_equal(record.payload, payload));
@@ -102,7 +99,7 @@ static void expect_message(struct fixture_files *self, struct bytes payload)
 	hub_message_id_format(7, record.sequence, want);
 	ASSERT_TRUE(mqtt_user_property_find(record.properties, "message-id", &id));
 	ASSERT_TRUE(bytes_equal_str(id, want));
-	self->next = journal_next(self->rig.journal, self->next);
+	++self->next;
 	++self->n_messages;
 }
 
@@ -149,7 +146,6 @@ TEST_F(files, lines)
 {
 	struct opened *a = &self->opened[0], *b = &self->opened[1];
 
-	rig(self);
 	open_file(self, a, LINES);
 	open_file(self, b, LINES);
 	EXPECT_EQ(write_text(self, a, "one\n\n\ntwo\nth"), 0);
@@ -173,7 +169,6 @@ TEST_F(files, writes_and_whole_files)
 {
 	struct opened *raw = &self->opened[0], *whole = &self->opened[1];
 
-	rig(self);
 	open_file(self, raw, RAW);
 	open_file(self, whole, WHOLE);
 	EXPECT_EQ(write_text(self, raw, "a\nb\n"), 0);
@@ -195,15 +190,14 @@ TEST_F(files, writes_and_whole_files)
 	expect_no_message(self);
 }
 
-TEST_F(files, a_write_the_kernel_had_to_split_is_refused)
+TEST_F(files, a_write_that_says_where_is_refused)
 {
 	struct opened *raw = &self->opened[0];
 	uint64_t u;
 
-	rig(self);
 	open_file(self, raw, RAW);
 	u = fuse_line_write_at(&self->rig.line, self->nodes[RAW], raw->fh, O_WRONLY, 4096, BYTES_LIT("x"));
-	EXPECT_EQ(fuse_line_result(&self->rig.line, u), -EMSGSIZE);
+	EXPECT_EQ(fuse_line_result(&self->rig.line, u), -ESPIPE);
 	expect_no_message(self);
 	u = fuse_line_write_at(&self->rig.line, self->nodes[RAW], raw->fh, O_WRONLY | O_APPEND, 4096,
 			       BYTES_LIT("x"));
@@ -213,7 +207,6 @@ TEST_F(files, a_write_the_kernel_had_to_split_is_refused)
 
 TEST_F(files, empty_writes)
 {
-	rig(self);
 	for (enum kind kind = LINES; kind < N_KINDS; ++kind) {
 		struct opened *o = &self->opened[0];
 
@@ -227,7 +220,6 @@ TEST_F(files, reading_is_refused)
 {
 	const struct fuse_open_in in = {.flags = O_RDONLY};
 
-	rig(self);
 	for (size_t i = 0; i < N_KINDS; ++i)
 		EXPECT_EQ(fuse_line_result(&self->rig.line,
 					   fuse_line_request(&self->rig.line, FUSE_OPEN, self->nodes[i], &in,
@@ -241,8 +233,7 @@ TEST_F(files, too_large_is_refused_to_its_end)
 	struct opened *a = &self->opened[0];
 	size_t max;
 
-	rig(self);
-	max = telemetry_payload_max(self->rig.telemetry);
+	max = telemetry_payload_max(self->rig.telemetry, files_line_default(&self->rig));
 	ASSERT_LT(max + 1, sizeof(large));
 	memset(large, 'x', sizeof(large));
 	open_file(self, a, LINES);
@@ -304,7 +295,6 @@ TEST_F(files, a_full_queue_takes_nothing_by_halves)
 	struct opened *raw = &self->opened[0], *b = &self->opened[1], *c = &self->opened[2];
 	static char lines[4096];
 
-	rig(self);
 	for (size_t i = 0; i < sizeof(lines); ++i)
 		lines[i] = i % 2 ? '\n' : 'y';
 	fill(self, raw, sizeof(lines) * 20);
@@ -339,7 +329,6 @@ TEST_F(files, who_goes_on_after_a_full_queue_gets_no_message_with_a_hole)
 	struct opened *raw = &self->opened[0], *a = &self->opened[1], *w = &self->opened[2];
 	static char second[20000];
 
-	rig(self);
 	memset(second, 's', sizeof(second));
 	/* The first piece is refused: what follows is not a line of its own, up to its end. */
 	fill(self, raw, 4096);
@@ -390,7 +379,6 @@ TEST_F(files, who_repeats_a_refused_write_goes_on_with_the_message)
 	struct opened *raw = &self->opened[0], *a = &self->opened[1], *w = &self->opened[2];
 	static char rest[20000], want[20002];
 
-	rig(self);
 	memset(rest, 'r', sizeof(rest));
 	memset(want, 'r', sizeof(want));
 	want[0] = want[1] = 'a';
@@ -413,12 +401,32 @@ TEST_F(files, who_repeats_a_refused_write_goes_on_with_the_message)
 	expect_message(self, BYTES(want, sizeof(want)));
 }
 
+TEST_F(files, who_gives_up_after_a_full_queue_leaves_no_beginning)
+{
+	struct opened *raw = &self->opened[0], *a = &self->opened[1], *w = &self->opened[2];
+	static char rest[20000];
+
+	memset(rest, 'r', sizeof(rest));
+	open_file(self, a, LINES);
+	open_file(self, w, WHOLE);
+	EXPECT_EQ(write_text(self, a, "aa"), 0);
+	EXPECT_EQ(write_text(self, w, "aa"), 0);
+	fill(self, raw, 4096);
+	EXPECT_EQ(write_file(self, a, BYTES(rest, sizeof(rest))), -ENOSPC);
+	EXPECT_EQ(write_file(self, w, BYTES(rest, sizeof(rest))), -ENOSPC);
+	close_file(self, raw);
+	close_file(self, a);
+	close_file(self, w);
+	expect_no_message(self);
+	drain(self);
+	EXPECT_EQ(journal_n_bytes(self->rig.journal), 0u);
+}
+
 TEST_F(files, what_was_promised_to_a_piece_is_there)
 {
 	struct opened *raw = &self->opened[0], *b = &self->opened[1], *c = &self->opened[2];
 	static char rest[4000], want[2 * sizeof(rest)];
 
-	rig(self);
 	memset(rest, 'r', sizeof(rest));
 	open_file(self, b, LINES);
 	open_file(self, c, WHOLE);
@@ -445,7 +453,6 @@ TEST_F(files, a_queue_that_closes_takes_nothing_new)
 {
 	struct opened *a = &self->opened[0];
 
-	rig(self);
 	open_file(self, a, LINES);
 	EXPECT_EQ(write_text(self, a, "one\ntwo"), 0);
 	telemetry_close(self->rig.telemetry);
@@ -459,11 +466,8 @@ TEST_F(files, a_queue_that_closes_takes_nothing_new)
 TEST_F(files, waiting_for_the_hub)
 {
 	struct opened *a = &self->opened[0];
-	struct journal_record record;
-	struct origin *origin;
 	uint64_t write, sync;
 
-	rig(self);
 	open_file(self, a, LINES);
 	write = fuse_line_write(&self->rig.line, self->nodes[LINES], a->fh, O_WRONLY | O_SYNC,
 				BYTES_LIT("a\nb\nrest"));
@@ -475,16 +479,12 @@ TEST_F(files, waiting_for_the_hub)
 		0);
 	sync = fuse_line_fsync(&self->rig.line, self->nodes[LINES], a->fh);
 	EXPECT_EQ(fuse_line_result(&self->rig.line, sync), FUSE_LINE_WAITS);
-	journal_read(self->rig.journal, self->next, &record);
-	origin = origin_find(self->rig.waiters, record.origin);
-	ASSERT_TRUE(origin != NULL);
-	origin_record_done(origin, 1, 0);
-	EXPECT_EQ(fuse_line_result(&self->rig.line, write), FUSE_LINE_WAITS);
-	origin_record_done(origin, 2, 0);
-	EXPECT_EQ(fuse_line_result(&self->rig.line, write), 0);
 	expect_text(self, "a");
 	expect_text(self, "b");
-	drain(self);
+	files_line_take(&self->rig, 1);
+	EXPECT_EQ(fuse_line_result(&self->rig.line, write), FUSE_LINE_WAITS);
+	files_line_take(&self->rig, 2);
+	EXPECT_EQ(fuse_line_result(&self->rig.line, write), 0);
 	EXPECT_EQ(fuse_line_result(&self->rig.line, sync), 0);
 	EXPECT_EQ(fuse_line_result(&self->rig.line,
 				   fuse_line_fsync(&self->rig.line, self->nodes[LINES], a->fh)),
@@ -560,7 +560,7 @@ static void check_full(struct fixture_files *self, struct opened *o, struct byte
 		n_messages += data.data[i] == '\n';
 	++self->n_full;
 	need += o->partial_len + (n_messages + 1) * (JOURNAL_RECORD_OVERHEAD + STAMP_LEN) +
-		(o->kind == RAW ? 0 : 4096 + TELEMETRY_MESSAGE_OVERHEAD);
+		(o->kind == RAW ? 0 : 4096 + JOURNAL_RECORD_OVERHEAD + STAMP_LEN);
 	ASSERT_GT(need, free_bytes);
 	memcpy(o->full, data.data, data.len);
 	o->full_len = data.len;
@@ -573,7 +573,7 @@ static void step_write(struct fixture_files *self, struct opened *o)
 			      : pick(8) ? 2000
 					: sizeof(bytes) - 1),
 	       newline_every = 1 + pick(pick(2) ? 60 : 100000);
-	size_t max = telemetry_payload_max(self->rig.telemetry);
+	size_t max = telemetry_payload_max(self->rig.telemetry, files_line_default(&self->rig));
 	struct bytes data = BYTES(bytes, len);
 	int want, got;
 
@@ -609,6 +609,8 @@ static void step_end(struct fixture_files *self, struct opened *o, bool fsync)
 			return;
 	} else {
 		close_file(self, o);
+		if (o->full_len)
+			o->partial_len = 0;
 	}
 	if (o->partial_len)
 		expect_message(self, BYTES(o->partial, o->partial_len));
@@ -619,7 +621,6 @@ static void step_end(struct fixture_files *self, struct opened *o, bool fsync)
 
 TEST_F_TIMEOUT(files, any_writes_against_a_simple_framer, 60)
 {
-	rig(self);
 	for (size_t i = 0; i < N_STEPS; ++i) {
 		struct opened *o = &self->opened[pick(N_FILES)];
 

@@ -243,10 +243,13 @@ TEST_F(twin, somebody_else_writes_too)
 	expect_request(self, "patch {\"a\":1}");
 	self->line.heard[0] = '\0';
 	respond(self, NULL, "12");
-	expect_heard(self, "reported 8 {};a 12;");
+	/* Who waits hears of a version when readers have it. */
+	expect_heard(self, "reported 8 {};");
 	expect_request(self, "get");
+	EXPECT_EQ(twin_wait(twin(self), NULL, &self->b.base), TWIN_WAITS);
 	respond_whole(self, "{\"desired\":{\"i\":1,\"$version\":4},\"reported\":{\"a\":1,\"$version\":12}}");
-	expect_heard(self, "reported 12 all;");
+	expect_heard(self, "reported 12 all;a 12;b 12;");
+	EXPECT_EQ(twin_wait(twin(self), NULL, &self->b.base), 0);
 	/* A hub that does not say its version is asked as well. */
 	patch(self, "{\"b\":1}", NULL);
 	expect_request(self, "patch {\"b\":1}");
@@ -254,6 +257,60 @@ TEST_F(twin, somebody_else_writes_too)
 	expect_request(self, "");
 	twin_line_fire(&self->line, &twin(self)->get_retry);
 	expect_request(self, "get");
+}
+
+/* A patch that is at the hub, and after which the twin is fetched, with one who waits for each of the two. */
+static void begin_gap(struct fixture_twin *self, struct twin_writer *writer)
+{
+	online(self);
+	twin_writer_init(twin(self), writer);
+	ASSERT_EQ(try_patch(self, "{\"a\":1}", NULL, writer, &self->a), 0);
+	expect_request(self, "patch {\"a\":1}");
+	ASSERT_EQ(try_patch(self, "{\"b\":1}", NULL, writer, &self->c), 0);
+	self->line.heard[0] = '\0';
+	respond(self, NULL, "12");
+	expect_heard(self, "reported 8 {};");
+	expect_request(self, "get");
+}
+
+TEST_F(twin, who_waits_for_a_version_hears_without_it_when_it_does_not_come)
+{
+	struct twin_writer writer;
+
+	begin_gap(self, &writer);
+	twin_line_offline(&self->line);
+	expect_heard(self, "a 12;");
+	EXPECT_EQ(twin_writer_take_error(&writer), 0);
+	twin_writer_end(&writer);
+}
+
+TEST_F(twin, who_waits_for_a_version_hears_without_it_when_the_hub_does_not_give_it)
+{
+	struct twin_writer writer;
+
+	begin_gap(self, &writer);
+	respond(self, "0601", NULL);
+	expect_heard(self, "a 12;");
+	/* It is at the hub, and not sent again. */
+	twin_line_fire(&self->line, &twin(self)->get_retry);
+	expect_request(self, "get");
+	respond_whole(self, "{\"desired\":{\"i\":1,\"$version\":4},\"reported\":{\"a\":1,\"$version\":12}}");
+	expect_request(self, "patch {\"b\":1}");
+	respond(self, NULL, "13");
+	expect_heard(self, "reported 12 all;reported 13 {};c 13;");
+	EXPECT_EQ(twin_writer_take_error(&writer), 0);
+	twin_writer_end(&writer);
+}
+
+TEST_F(twin, ends_while_somebody_waits_for_a_version)
+{
+	struct twin_writer writer;
+
+	begin_gap(self, &writer);
+	twin_writer_end(&writer);
+	twin_line_stop(&self->line);
+	twin_waiter_cancel(&self->a.base);
+	twin_line_start(&self->line);
 }
 
 /* What a process that comes after a crash would send. */

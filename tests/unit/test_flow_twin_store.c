@@ -61,7 +61,9 @@ FIXTURE_SETUP(store)
 
 static void remove_files(const char *dir)
 {
-	static const char *const names[] = {"twin", "twin.new", "twin.bad"};
+	static const char *const names[] = {
+		"twin", "twin.new", "twin.bad", "twin.bad.1", "twin.bad.2", "twin.bad.3", "twin.bad.4",
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); ++i) {
 		char path[128];
@@ -348,6 +350,96 @@ TEST_F(store, another_devices_twin_is_not_used)
 	open_store(self, "hub.example/dev2");
 	EXPECT_EQ(twin_store_load(self->s, &back), -ESTALE);
 	EXPECT_TRUE(exists(self, "twin.bad") && !exists(self, "twin"));
+}
+
+/* Until the filesystem gives another time: of some it moves on in steps of milliseconds. */
+static void pass_time(const struct fixture_store *self)
+{
+	struct stat before, after;
+
+	ASSERT_TRUE(chmod(self->dir, 0700) == 0 && stat(self->dir, &before) == 0);
+	do
+		ASSERT_TRUE(chmod(self->dir, 0700) == 0 && stat(self->dir, &after) == 0);
+	while (after.st_ctim.tv_sec == before.st_ctim.tv_sec &&
+	       after.st_ctim.tv_nsec == before.st_ctim.tv_nsec);
+}
+
+static void set_aside(struct fixture_store *self, const char *pending, uint64_t version)
+{
+	STATE state = state_make("{}", version, "{}", version, pending), back = {0};
+
+	twin_store_save(self->s, &state, ++self->generation);
+	close_store(self);
+	open_store(self, "hub.example/dev2");
+	EXPECT_EQ(twin_store_load(self->s, &back), -ESTALE);
+	close_store(self);
+	open_store(self, IDENTITY);
+	pass_time(self);
+}
+
+/* The version in a file that was set aside; 0: there is none. */
+static uint64_t version_aside(const struct fixture_store *self, const char *name)
+{
+	STATE state = {0};
+	uint8_t data[512];
+	char path[128];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", self->dir, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, data, sizeof(data));
+	close(fd);
+	ASSERT_GT(n, 0);
+	ASSERT_EQ(twin_store_decode(BYTES(data, (size_t)n), BYTES_LIT(IDENTITY), &state), 0);
+	return state.desired_version;
+}
+
+TEST_F(store, what_is_set_aside_is_kept_the_oldest_goes)
+{
+	static const char *const names[] = {"twin.bad", "twin.bad.1", "twin.bad.2", "twin.bad.3",
+					    "twin.bad.4"};
+	char path[128];
+
+	for (uint64_t i = 0; i < ARRAY_SIZE(names); ++i)
+		set_aside(self, "{\"a\":1}", i + 1);
+	for (uint64_t i = 0; i < ARRAY_SIZE(names); ++i)
+		EXPECT_EQ(version_aside(self, names[i]), i + 1);
+	set_aside(self, "{\"a\":1}", 6);
+	EXPECT_EQ(version_aside(self, "twin.bad"), 6u);
+	EXPECT_EQ(version_aside(self, "twin.bad.1"), 2u);
+	/* One with nothing that the hub does not have takes nobody's place, */
+	set_aside(self, NULL, 7);
+	for (uint64_t i = 1; i < ARRAY_SIZE(names); ++i)
+		EXPECT_EQ(version_aside(self, names[i]), i + 1);
+	/* and gives up its own before older ones that have. */
+	snprintf(path, sizeof(path), "%s.bad.3", self->path);
+	ASSERT_EQ(unlink(path), 0);
+	set_aside(self, NULL, 8);
+	EXPECT_EQ(version_aside(self, "twin.bad.3"), 8u);
+	set_aside(self, "{\"a\":1}", 9);
+	EXPECT_EQ(version_aside(self, "twin.bad.3"), 9u);
+	set_aside(self, "{\"a\":1}", 10);
+	EXPECT_EQ(version_aside(self, "twin.bad.1"), 10u);
+}
+
+TEST_F(store, what_cannot_be_replaced_is_left)
+{
+	STATE back = {0};
+	char path[128];
+
+	for (unsigned int i = 0; i < 5; ++i) {
+		if (i)
+			snprintf(path, sizeof(path), "%s.bad.%u", self->path, i);
+		else
+			snprintf(path, sizeof(path), "%s.bad", self->path);
+		ASSERT_EQ(mkdir(path, 0700), 0);
+	}
+	set_aside(self, "{\"a\":1}", 1);
+	ASSERT_EQ(load(self, &back), 0);
+	EXPECT_EQ(back.desired_version, 1u);
 }
 
 /* A process that died left its half of a file. */

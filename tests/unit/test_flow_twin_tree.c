@@ -3,7 +3,7 @@
 
 #include <json-c/json.h>
 
-#include "flow/twin_name.h"
+#include "flow/key_name.h"
 #include "flow/twin_tree_internal.h"
 #include "tests/support/twin_files_line.h"
 
@@ -14,47 +14,47 @@ TEST_F(files, leaves)
 	struct open f;
 
 	start_with(self, "{\"desired\":{\"$version\":1},\"reported\":{\"a\":\"x\",\"$version\":1}}");
-	EXPECT_EQ(echo(self, "5\n", "reported/a"), 0);
+	EXPECT_EQ(echo(&self->calls, "5\n", "reported/a"), 0);
 	take(self, "patch {\"a\":5}", "2");
 	/* A newline of its own changes nothing. */
-	f = open_file(self, "reported/a", O_WRONLY | O_TRUNC);
-	EXPECT_EQ(put(self, &f, 0, "text"), 0);
-	EXPECT_EQ(put(self, &f, 4, "\n"), 0);
+	f = open_file(&self->calls, "reported/a", O_WRONLY | O_TRUNC);
+	EXPECT_EQ(put(&self->calls, &f, 0, "text"), 0);
+	EXPECT_EQ(put(&self->calls, &f, 4, "\n"), 0);
 	take(self, "patch {\"a\":\"text\"}", "3");
 	EXPECT_STREQ(twin_line_next(&self->hub), "");
-	EXPECT_EQ(put(self, &f, 5, "more\n"), 0);
+	EXPECT_EQ(put(&self->calls, &f, 5, "more\n"), 0);
 	take(self, "patch {\"a\":\"text\\nmore\"}", "4");
-	close_file(self, &f);
+	close_file(&self->calls, &f);
 	/* >> */
-	f = open_file(self, "reported/a", O_WRONLY | O_APPEND);
-	EXPECT_EQ(put(self, &f, 0, "end\n"), 0);
+	f = open_file(&self->calls, "reported/a", O_WRONLY | O_APPEND);
+	EXPECT_EQ(put(&self->calls, &f, 0, "end\n"), 0);
 	take(self, "patch {\"a\":\"text\\nmore\\nend\"}", "5");
-	close_file(self, &f);
-	f = open_file(self, "reported/a", O_RDWR);
-	EXPECT_EQ(put(self, &f, 0, "TEXT"), 0);
-	EXPECT_STREQ(read_at(self, &f, 0, 5), "TEXT\n");
-	EXPECT_EQ(put(self, &f, 100, "hole"), -EINVAL);
-	EXPECT_EQ(cut(self, NULL, &f, 100), -EINVAL);
-	EXPECT_EQ(cut(self, NULL, &f, 2), 0);
-	EXPECT_STREQ(cat(self, "reported/a"), "TE\n");
-	EXPECT_EQ(cut(self, "reported/a", NULL, 1), 0);
-	EXPECT_STREQ(cat(self, "reported/a"), "T\n");
-	EXPECT_EQ(cut(self, "reported/a", NULL, 100), -EINVAL);
-	EXPECT_EQ(cut(self, "reported/a", NULL, 0), 0);
-	close_file(self, &f);
-	EXPECT_STREQ(cat(self, "reported/a"), "\n");
+	close_file(&self->calls, &f);
+	f = open_file(&self->calls, "reported/a", O_RDWR);
+	EXPECT_EQ(put(&self->calls, &f, 0, "TEXT"), 0);
+	EXPECT_STREQ(read_at(&self->calls, &f, 0, 5), "TEXT\n");
+	EXPECT_EQ(put(&self->calls, &f, 100, "hole"), -EINVAL);
+	EXPECT_EQ(cut(&self->calls, NULL, &f, 100), -EINVAL);
+	EXPECT_EQ(cut(&self->calls, NULL, &f, 2), 0);
+	EXPECT_STREQ(cat(&self->calls, "reported/a"), "TE\n");
+	EXPECT_EQ(cut(&self->calls, "reported/a", NULL, 1), 0);
+	EXPECT_STREQ(cat(&self->calls, "reported/a"), "T\n");
+	EXPECT_EQ(cut(&self->calls, "reported/a", NULL, 100), -EINVAL);
+	EXPECT_EQ(cut(&self->calls, "reported/a", NULL, 0), 0);
+	close_file(&self->calls, &f);
+	EXPECT_STREQ(cat(&self->calls, "reported/a"), "\n");
 	take(self, "patch {\"a\":\"\"}", "6");
 	/* > alone. */
-	EXPECT_EQ(echo(self, "7", "reported/a"), 0);
-	f = open_file(self, "reported/a", O_WRONLY | O_TRUNC);
-	EXPECT_STREQ(cat(self, "reported/a"), "7\n");
-	close_file(self, &f);
-	EXPECT_STREQ(cat(self, "reported/a"), "\n");
+	EXPECT_EQ(echo(&self->calls, "7", "reported/a"), 0);
+	f = open_file(&self->calls, "reported/a", O_WRONLY | O_TRUNC);
+	EXPECT_STREQ(cat(&self->calls, "reported/a"), "7\n");
+	close_file(&self->calls, &f);
+	EXPECT_STREQ(cat(&self->calls, "reported/a"), "\n");
 	/* Opened and closed. */
 	twin_line_next(&self->hub);
-	f = open_file(self, "reported/a", O_WRONLY);
-	close_file(self, &f);
-	EXPECT_STREQ(cat(self, "reported/a"), "\n");
+	f = open_file(&self->calls, "reported/a", O_WRONLY);
+	close_file(&self->calls, &f);
+	EXPECT_STREQ(cat(&self->calls, "reported/a"), "\n");
 }
 
 TEST_F(files, leaves_that_wait)
@@ -62,17 +62,17 @@ TEST_F(files, leaves_that_wait)
 	struct open f;
 
 	start_with(self, "{\"desired\":{\"$version\":1},\"reported\":{\"a\":1,\"$version\":1}}");
-	f = open_file(self, "reported/a", O_WRONLY | O_TRUNC);
-	EXPECT_EQ(put(self, &f, 0, "[1,\n"), 0);
-	EXPECT_STREQ(cat(self, "reported/a"), "1\n");
-	EXPECT_EQ(put(self, &f, 4, "2]\n"), 0);
-	EXPECT_STREQ(cat(self, "reported/a"), "[1,2]\n");
-	close_file(self, &f);
-	f = open_file(self, "reported/a", O_WRONLY | O_TRUNC);
-	EXPECT_EQ(put(self, &f, 0, "[1,\n"), 0);
-	close_file(self, &f);
-	EXPECT_STREQ(cat(self, "reported/a"), "[1,\n");
-	EXPECT_STREQ(cat(self, "reported.json"), "{\n  \"a\": \"[1,\"\n}\n");
+	f = open_file(&self->calls, "reported/a", O_WRONLY | O_TRUNC);
+	EXPECT_EQ(put(&self->calls, &f, 0, "[1,\n"), 0);
+	EXPECT_STREQ(cat(&self->calls, "reported/a"), "1\n");
+	EXPECT_EQ(put(&self->calls, &f, 4, "2]\n"), 0);
+	EXPECT_STREQ(cat(&self->calls, "reported/a"), "[1,2]\n");
+	close_file(&self->calls, &f);
+	f = open_file(&self->calls, "reported/a", O_WRONLY | O_TRUNC);
+	EXPECT_EQ(put(&self->calls, &f, 0, "[1,\n"), 0);
+	close_file(&self->calls, &f);
+	EXPECT_STREQ(cat(&self->calls, "reported/a"), "[1,\n");
+	EXPECT_STREQ(cat(&self->calls, "reported.json"), "{\n  \"a\": \"[1,\"\n}\n");
 }
 
 TEST_F(files, leaves_that_are_refused)
@@ -84,18 +84,18 @@ TEST_F(files, leaves_that_are_refused)
 	start_with(self, "{\"desired\":{\"$version\":1},\"reported\":{\"a\":1,\"$version\":1}}");
 	memset(big, 'x', 4097);
 	big[4097] = '\0';
-	EXPECT_EQ(echo(self, big, "reported/a"), -EMSGSIZE);
-	expect_event(self, "\"file\":\"twin/reported/a\"");
-	EXPECT_EQ(echo(self, "\xff", "reported/a"), -EINVAL);
-	expect_event(self, "UTF-8");
-	EXPECT_STREQ(cat(self, "reported/a"), "1\n");
+	EXPECT_EQ(echo(&self->calls, big, "reported/a"), -EMSGSIZE);
+	expect_event(&self->calls, "\"file\":\"twin/reported/a\"");
+	EXPECT_EQ(echo(&self->calls, "\xff", "reported/a"), -EINVAL);
+	expect_event(&self->calls, "UTF-8");
+	EXPECT_STREQ(cat(&self->calls, "reported/a"), "1\n");
 	/* What was never written well is not there. */
-	f = create(self, "reported", "b", &error);
+	f = create(&self->calls, "reported", "b", &error);
 	ASSERT_EQ(error, 0);
-	EXPECT_EQ(put(self, &f, 0, big), -EMSGSIZE);
-	EXPECT_NE(node(self, "reported/b"), 0u);
-	close_file(self, &f);
-	EXPECT_EQ(node(self, "reported/b"), 0u);
+	EXPECT_EQ(put(&self->calls, &f, 0, big), -EMSGSIZE);
+	EXPECT_NE(node(&self->calls, "reported/b"), 0u);
+	close_file(&self->calls, &f);
+	EXPECT_EQ(node(&self->calls, "reported/b"), 0u);
 	EXPECT_STREQ(twin_line_next(&self->hub), "");
 }
 
@@ -105,25 +105,25 @@ TEST_F(files, leaves_that_go)
 
 	start_with(self,
 		   "{\"desired\":{\"$version\":1},\"reported\":{\"a\":1,\"b\":2,\"c\":3,\"$version\":1}}");
-	f = open_file(self, "reported/a", O_WRONLY | O_TRUNC);
-	EXPECT_EQ(put(self, &f, 0, "null"), 0);
-	EXPECT_EQ(node(self, "reported/a"), 0u);
-	EXPECT_EQ(put(self, &f, 4, "\n"), 0);
-	EXPECT_EQ(put(self, &f, 5, "x"), -ESTALE);
-	close_file(self, &f);
-	f = open_file(self, "reported/b", O_WRONLY | O_TRUNC);
-	EXPECT_EQ(put(self, &f, 0, "{\"x\":"), 0);
-	EXPECT_EQ(put(self, &f, 5, "{}}"), 0);
-	EXPECT_NE(node(self, "reported/b/x"), 0u);
-	EXPECT_EQ(put(self, &f, 8, "\n"), 0);
-	close_file(self, &f);
+	f = open_file(&self->calls, "reported/a", O_WRONLY | O_TRUNC);
+	EXPECT_EQ(put(&self->calls, &f, 0, "null"), 0);
+	EXPECT_EQ(node(&self->calls, "reported/a"), 0u);
+	EXPECT_EQ(put(&self->calls, &f, 4, "\n"), 0);
+	EXPECT_EQ(put(&self->calls, &f, 5, "x"), -ESTALE);
+	close_file(&self->calls, &f);
+	f = open_file(&self->calls, "reported/b", O_WRONLY | O_TRUNC);
+	EXPECT_EQ(put(&self->calls, &f, 0, "{\"x\":"), 0);
+	EXPECT_EQ(put(&self->calls, &f, 5, "{}}"), 0);
+	EXPECT_NE(node(&self->calls, "reported/b/x"), 0u);
+	EXPECT_EQ(put(&self->calls, &f, 8, "\n"), 0);
+	close_file(&self->calls, &f);
 	/* Somebody else takes it away. */
-	f = open_file(self, "reported/c", O_RDWR);
-	EXPECT_EQ(remove_name(self, FUSE_UNLINK, "reported", "c"), 0);
-	EXPECT_STREQ(read_at(self, &f, 0, 9), "3\n");
-	EXPECT_EQ(put(self, &f, 0, "\n"), -ESTALE);
-	EXPECT_EQ(cut(self, NULL, &f, 0), -ESTALE);
-	close_file(self, &f);
+	f = open_file(&self->calls, "reported/c", O_RDWR);
+	EXPECT_EQ(remove_name(&self->calls, FUSE_UNLINK, "reported", "c"), 0);
+	EXPECT_STREQ(read_at(&self->calls, &f, 0, 9), "3\n");
+	EXPECT_EQ(put(&self->calls, &f, 0, "\n"), -ESTALE);
+	EXPECT_EQ(cut(&self->calls, NULL, &f, 0), -ESTALE);
+	close_file(&self->calls, &f);
 	take(self, "patch {\"a\":null,\"b\":{\"x\":{}},\"c\":null}", "2");
 }
 
@@ -135,31 +135,31 @@ TEST_F(files, create_and_touch)
 	int error;
 
 	start_with(self, EMPTY);
-	f = create(self, "reported", "a%2Fb", &error);
+	f = create(&self->calls, "reported", "a%2Fb", &error);
 	ASSERT_EQ(error, 0);
-	EXPECT_STREQ(cat(self, "reported.json"), "{\n}\n");
+	EXPECT_STREQ(cat(&self->calls, "reported.json"), "{\n}\n");
 	/* Who looks at it does not make it. */
-	EXPECT_STREQ(cat(self, "reported/a%2Fb"), "");
+	EXPECT_STREQ(cat(&self->calls, "reported/a%2Fb"), "");
 	EXPECT_STREQ(twin_line_next(&self->hub), "");
-	EXPECT_EQ(put(self, &f, 0, "1"), 0);
-	close_file(self, &f);
+	EXPECT_EQ(put(&self->calls, &f, 0, "1"), 0);
+	close_file(&self->calls, &f);
 	take(self, "patch {\"a/b\":1}", "2");
-	f = create(self, "reported", "t", &error);
-	close_file(self, &f);
+	f = create(&self->calls, "reported", "t", &error);
+	close_file(&self->calls, &f);
 	take(self, "patch {\"t\":\"\"}", "3");
 	/* The property comes from elsewhere meanwhile. */
-	f = create(self, "reported", "u", &error);
-	EXPECT_EQ(echo(self, "{\"u\":7}", "reported.json"), 0);
-	EXPECT_STREQ(cat(self, "reported/u"), "7\n");
-	EXPECT_EQ(put(self, &f, 0, "8"), 0);
-	close_file(self, &f);
+	f = create(&self->calls, "reported", "u", &error);
+	EXPECT_EQ(echo(&self->calls, "{\"u\":7}", "reported.json"), 0);
+	EXPECT_STREQ(cat(&self->calls, "reported/u"), "7\n");
+	EXPECT_EQ(put(&self->calls, &f, 0, "8"), 0);
+	close_file(&self->calls, &f);
 	take(self, "patch {\"u\":8}", "4");
 	/* Created and removed. */
-	f = create(self, "reported", "v", &error);
-	EXPECT_EQ(remove_name(self, FUSE_UNLINK, "reported", "v"), 0);
-	close_file(self, &f);
+	f = create(&self->calls, "reported", "v", &error);
+	EXPECT_EQ(remove_name(&self->calls, FUSE_UNLINK, "reported", "v"), 0);
+	close_file(&self->calls, &f);
 	EXPECT_STREQ(twin_line_next(&self->hub), "");
-	expect_event(self, NULL);
+	expect_event(&self->calls, NULL);
 }
 
 TEST_F(files, names_of_no_key)
@@ -169,16 +169,16 @@ TEST_F(files, names_of_no_key)
 
 	start_with(self, "{\"desired\":{\"$version\":1},\"reported\":{\"a\":1,\"$version\":1}}");
 	for (size_t i = 0; i < ARRAY_SIZE(names); ++i) {
-		create(self, "reported", names[i], &error);
+		create(&self->calls, "reported", names[i], &error);
 		EXPECT_EQ(error, -EINVAL);
-		expect_event(self, "refused");
-		EXPECT_EQ(make_dir(self, "reported", names[i]), -EINVAL);
-		expect_event(self, "refused");
-		EXPECT_EQ(move(self, "reported", "a", "reported", names[i]), -EINVAL);
-		expect_event(self, "refused");
+		expect_event(&self->calls, "refused");
+		EXPECT_EQ(make_dir(&self->calls, "reported", names[i]), -EINVAL);
+		expect_event(&self->calls, "refused");
+		EXPECT_EQ(move(&self->calls, "reported", "a", "reported", names[i]), -EINVAL);
+		expect_event(&self->calls, "refused");
 	}
 	EXPECT_STREQ(twin_line_next(&self->hub), "");
-	EXPECT_STREQ(cat(self, "reported/a"), "1\n");
+	EXPECT_STREQ(cat(&self->calls, "reported/a"), "1\n");
 }
 
 TEST_F(files, directories)
@@ -188,31 +188,31 @@ TEST_F(files, directories)
 	int error;
 
 	start_with(self, EMPTY);
-	EXPECT_EQ(make_dir(self, "reported", "d"), 0);
-	EXPECT_EQ(make_dir(self, "reported", "d"), -EEXIST);
-	f = create(self, "reported/d", "x", &error);
+	EXPECT_EQ(make_dir(&self->calls, "reported", "d"), 0);
+	EXPECT_EQ(make_dir(&self->calls, "reported", "d"), -EEXIST);
+	f = create(&self->calls, "reported/d", "x", &error);
 	/* With a file that is no property yet, too. */
-	EXPECT_EQ(remove_name(self, FUSE_RMDIR, "reported", "d"), -ENOTEMPTY);
-	EXPECT_EQ(put(self, &f, 0, "1"), 0);
-	EXPECT_EQ(remove_name(self, FUSE_RMDIR, "reported", "d"), -ENOTEMPTY);
+	EXPECT_EQ(remove_name(&self->calls, FUSE_RMDIR, "reported", "d"), -ENOTEMPTY);
+	EXPECT_EQ(put(&self->calls, &f, 0, "1"), 0);
+	EXPECT_EQ(remove_name(&self->calls, FUSE_RMDIR, "reported", "d"), -ENOTEMPTY);
 	take(self, "patch {\"d\":{\"x\":1}}", "2");
-	EXPECT_EQ(remove_name(self, FUSE_UNLINK, "reported/d", "x"), 0);
-	EXPECT_EQ(remove_name(self, FUSE_RMDIR, "reported", "d"), 0);
-	EXPECT_EQ(put(self, &f, 0, "2"), -ESTALE);
-	close_file(self, &f);
+	EXPECT_EQ(remove_name(&self->calls, FUSE_UNLINK, "reported/d", "x"), 0);
+	EXPECT_EQ(remove_name(&self->calls, FUSE_RMDIR, "reported", "d"), 0);
+	EXPECT_EQ(put(&self->calls, &f, 0, "2"), -ESTALE);
+	close_file(&self->calls, &f);
 	take(self, "patch {\"d\":null}", "3");
 	/* As deep as a twin can be. */
 	for (int i = 0; i < 10; ++i) {
-		EXPECT_EQ(make_dir(self, path, name), 0);
+		EXPECT_EQ(make_dir(&self->calls, path, name), 0);
 		strcat(path, "/l");
 	}
-	EXPECT_EQ(make_dir(self, path, name), -EINVAL);
-	expect_event(self, "levels");
-	f = create(self, path, "leaf", &error);
+	EXPECT_EQ(make_dir(&self->calls, path, name), -EINVAL);
+	expect_event(&self->calls, "levels");
+	f = create(&self->calls, path, "leaf", &error);
 	EXPECT_EQ(error, 0);
-	EXPECT_EQ(put(self, &f, 0, "1"), 0);
-	close_file(self, &f);
-	EXPECT_STREQ(cat(self, "reported/l/l/l/l/l/l/l/l/l/l/leaf"), "1\n");
+	EXPECT_EQ(put(&self->calls, &f, 0, "1"), 0);
+	close_file(&self->calls, &f);
+	EXPECT_STREQ(cat(&self->calls, "reported/l/l/l/l/l/l/l/l/l/l/leaf"), "1\n");
 }
 
 TEST_F(files, renames)
@@ -223,34 +223,34 @@ TEST_F(files, renames)
 	start_with(self,
 		   "{\"desired\":{\"$version\":1},\"reported\":{\"a\":1,\"b\":2,\"d\":{\"x\":{\"y\":1}},"
 		   "\"e\":{},\"$version\":1}}");
-	f = open_file(self, "reported/a", O_WRONLY);
-	EXPECT_EQ(move(self, "reported", "a", "reported/d", "z"), 0);
-	EXPECT_EQ(node(self, "reported/a"), 0u);
-	EXPECT_STREQ(cat(self, "reported/d/z"), "1\n");
+	f = open_file(&self->calls, "reported/a", O_WRONLY);
+	EXPECT_EQ(move(&self->calls, "reported", "a", "reported/d", "z"), 0);
+	EXPECT_EQ(node(&self->calls, "reported/a"), 0u);
+	EXPECT_STREQ(cat(&self->calls, "reported/d/z"), "1\n");
 	take(self, "patch {\"a\":null,\"d\":{\"z\":1}}", "2");
 	/* The open file went with it. */
-	EXPECT_EQ(put(self, &f, 0, "9"), 0);
+	EXPECT_EQ(put(&self->calls, &f, 0, "9"), 0);
 	take(self, "patch {\"d\":{\"z\":9}}", "3");
-	close_file(self, &f);
-	EXPECT_EQ(move(self, "reported/d", "z", "reported", "b"), 0);
-	EXPECT_STREQ(cat(self, "reported/b"), "9\n");
+	close_file(&self->calls, &f);
+	EXPECT_EQ(move(&self->calls, "reported/d", "z", "reported", "b"), 0);
+	EXPECT_STREQ(cat(&self->calls, "reported/b"), "9\n");
 	take(self, "patch {\"b\":9,\"d\":{\"z\":null}}", "4");
-	EXPECT_EQ(move(self, "reported", "e", "reported", "d"), -ENOTEMPTY);
-	EXPECT_EQ(move(self, "reported", "d", "reported", "e"), 0);
-	EXPECT_EQ(node(self, "reported/d"), 0u);
-	EXPECT_STREQ(cat(self, "reported/e/x/y"), "1\n");
+	EXPECT_EQ(move(&self->calls, "reported", "e", "reported", "d"), -ENOTEMPTY);
+	EXPECT_EQ(move(&self->calls, "reported", "d", "reported", "e"), 0);
+	EXPECT_EQ(node(&self->calls, "reported/d"), 0u);
+	EXPECT_STREQ(cat(&self->calls, "reported/e/x/y"), "1\n");
 	take(self, "patch {\"d\":null,\"e\":{\"x\":{\"y\":1}}}", "5");
 	/* What is no property yet. */
-	f = create(self, "reported", "new", &error);
-	EXPECT_EQ(move(self, "reported", "new", "reported/e", "new2"), 0);
+	f = create(&self->calls, "reported", "new", &error);
+	EXPECT_EQ(move(&self->calls, "reported", "new", "reported/e", "new2"), 0);
 	EXPECT_STREQ(twin_line_next(&self->hub), "");
-	EXPECT_EQ(move(self, "reported/e", "new2", "reported", "b"), 0);
+	EXPECT_EQ(move(&self->calls, "reported/e", "new2", "reported", "b"), 0);
 	take(self, "patch {\"b\":null}", "6");
-	EXPECT_NE(node(self, "reported/b"), 0u);
-	EXPECT_EQ(put(self, &f, 0, "8"), 0);
-	close_file(self, &f);
+	EXPECT_NE(node(&self->calls, "reported/b"), 0u);
+	EXPECT_EQ(put(&self->calls, &f, 0, "8"), 0);
+	close_file(&self->calls, &f);
 	take(self, "patch {\"b\":8}", "7");
-	EXPECT_STREQ(cat(self, "reported.json"),
+	EXPECT_STREQ(cat(&self->calls, "reported.json"),
 		     "{\n  \"e\": {\n    \"x\": {\n      \"y\": 1\n    }\n  },\n  \"b\": 8\n}\n");
 }
 
@@ -261,17 +261,17 @@ TEST_F(files, an_editor_saves)
 	int error;
 
 	start_with(self, "{\"desired\":{\"$version\":1},\"reported\":{\"a\":\"old\",\"$version\":1}}");
-	old = open_file(self, "reported/a", O_RDONLY);
-	f = create(self, "reported", "sedXyz", &error);
-	EXPECT_EQ(put(self, &f, 0, "new\n"), 0);
-	close_file(self, &f);
-	EXPECT_EQ(move(self, "reported", "sedXyz", "reported", "a"), 0);
-	EXPECT_TRUE(is_changed(self, &old));
-	EXPECT_STREQ(read_at(self, &old, 0, 9), "old\n");
-	close_file(self, &old);
-	EXPECT_STREQ(cat(self, "reported/a"), "new\n");
+	old = open_file(&self->calls, "reported/a", O_RDONLY);
+	f = create(&self->calls, "reported", "sedXyz", &error);
+	EXPECT_EQ(put(&self->calls, &f, 0, "new\n"), 0);
+	close_file(&self->calls, &f);
+	EXPECT_EQ(move(&self->calls, "reported", "sedXyz", "reported", "a"), 0);
+	EXPECT_TRUE(is_changed(&self->calls, &old));
+	EXPECT_STREQ(read_at(&self->calls, &old, 0, 9), "old\n");
+	close_file(&self->calls, &old);
+	EXPECT_STREQ(cat(&self->calls, "reported/a"), "new\n");
 	take(self, "patch {\"a\":\"new\",\"sedXyz\":null}", "2");
-	EXPECT_STREQ(cat(self, "reported.json"), "{\n  \"a\": \"new\"\n}\n");
+	EXPECT_STREQ(cat(&self->calls, "reported.json"), "{\n  \"a\": \"new\"\n}\n");
 }
 
 /* --- whatever happens ------------------------------------------------------------------------- */
@@ -285,7 +285,7 @@ struct pair {
 static size_t expect_dir(const struct pair *dir, struct pair *todo)
 {
 	size_t n_children = 0, n_dirs = 0;
-	char name[TWIN_NAME_SIZE];
+	char name[KEY_NAME_SIZE];
 
 	EXPECT_TRUE(twin_node_of(dir->node)->value == dir->object);
 	for (struct fuse_node *c = NULL; (c = fuse_node_next_child(dir->node, c));)
@@ -295,7 +295,7 @@ static size_t expect_dir(const struct pair *dir, struct pair *todo)
 	{
 		struct fuse_node *child;
 
-		ASSERT_EQ(twin_name_encode(key, name), 0);
+		ASSERT_EQ(key_name_encode(key, name), 0);
 		child = fuse_node_find(dir->node, name);
 		ASSERT_TRUE(child != NULL);
 		EXPECT_EQ(fuse_node_is_dir(child), json_object_is_type(value, json_type_object));
@@ -381,11 +381,11 @@ static char *split(char *path)
 
 static void random_step(struct fixture_files *self, uint64_t *version)
 {
-	char path[256], other[256], patch[512], name[TWIN_NAME_SIZE], number[24], *last;
+	char path[256], other[256], patch[512], name[KEY_NAME_SIZE], number[24], *last;
 	struct open f;
 	int error;
 
-	twin_name_encode(random_key(), name);
+	key_name_encode(random_key(), name);
 	random_path(self, path, sizeof(path), test_random() % 2);
 	random_path(self, other, sizeof(other), true);
 	random_patch(patch, sizeof(patch));
@@ -395,33 +395,33 @@ static void random_step(struct fixture_files *self, uint64_t *version)
 		send_desired(self, number, patch);
 		return;
 	case 1:
-		EXPECT_EQ(echo(self, patch, "reported.json"), 0);
+		EXPECT_EQ(echo(&self->calls, patch, "reported.json"), 0);
 		return;
 	case 2:
-		make_dir(self, other, name);
+		make_dir(&self->calls, other, name);
 		return;
 	case 3:
-		f = create(self, other, name, &error);
+		f = create(&self->calls, other, name, &error);
 		if (error)
 			return;
 		if (test_random() % 3)
-			put(self, &f, 0, patch + 5);
-		close_file(self, &f);
+			put(&self->calls, &f, 0, patch + 5);
+		close_file(&self->calls, &f);
 		return;
 	case 4:
 	case 5:
 		last = split(path);
-		if (last && remove_name(self, FUSE_UNLINK, path, last))
-			remove_name(self, FUSE_RMDIR, path, last);
+		if (last && remove_name(&self->calls, FUSE_UNLINK, path, last))
+			remove_name(&self->calls, FUSE_RMDIR, path, last);
 		return;
 	case 6:
 		last = split(path);
 		if (last)
-			move(self, path, last, other, name);
+			move(&self->calls, path, last, other, name);
 		return;
 	default:
-		if (!S_ISDIR(mode_of(self, path)))
-			echo(self, patch + 5, path);
+		if (!S_ISDIR(mode_of(&self->calls, path)))
+			echo(&self->calls, patch + 5, path);
 		return;
 	}
 }
@@ -472,9 +472,9 @@ TEST_F(files, the_end)
 	int error;
 
 	start_with(self, EMPTY);
-	f = create(self, "reported", "a", &error);
-	g = open_file(self, "reported.json", O_WRONLY | O_SYNC);
-	unique = put_at(self, &g, 0, "{\"b\":1}");
+	f = create(&self->calls, "reported", "a", &error);
+	g = open_file(&self->calls, "reported.json", O_WRONLY | O_SYNC);
+	unique = put_at(&self->calls, &g, 0, "{\"b\":1}");
 	fuse_tree_detach(self->tree);
 	(void)f;
 	(void)unique;

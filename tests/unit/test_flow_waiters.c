@@ -21,6 +21,8 @@ FIXTURE(waiters)
 	struct fuse_line line;
 	uint64_t node;
 	uint64_t first, last; /* records of the next write */
+	uint64_t stored;
+	enum wait_level level;
 };
 
 static struct fixture_waiters *self_of(const struct fuse_file *file)
@@ -53,15 +55,17 @@ static ssize_t file_write(struct fuse_file *file, struct fuse_request *req, uint
 	if (r)
 		return r;
 	for (uint64_t i = self->first; i <= self->last; ++i)
-		origin_appended(origin, i);
-	waiters_park_write(self->w, origin, req, self->first, self->last, data.len);
+		origin_appended(origin, i, self->stored);
+	waiters_park_write(
+		self->w, origin, req,
+		&(struct wait_write){
+			.level = self->level, .first = self->first, .last = self->last, .size = data.len});
 	return FUSE_PARKED;
 }
 
 static int file_fsync(struct fuse_file *file, struct fuse_request *req, bool datasync)
 {
-	(void)datasync;
-	return waiters_park_sync(self_of(file)->w, file->data, req);
+	return waiters_park_sync(self_of(file)->w, file->data, req, datasync ? WAIT_STORED : WAIT_HUB);
 }
 
 static const struct fuse_file_ops file_ops = {
@@ -90,6 +94,7 @@ FIXTURE_SETUP(waiters)
 {
 	const struct loop_options options = {0};
 
+	self->level = WAIT_HUB;
 	ASSERT_EQ(loop_new(&self->loop, &options), 0);
 	ASSERT_EQ(loop_turn(self->loop, 0), 0);
 }
@@ -210,13 +215,13 @@ TEST_F(waiters, a_write_waits_for_all_its_records)
 	new_waiters(self, TIME_NEVER);
 	fh = open_file(self);
 	origin = origin_of(self, 0, 1);
-	origin_appended(origin, 2);
+	origin_appended(origin, 2, 0);
 	write = write_records(self, fh, 3, 5);
-	origin_appended(origin, 6);
-	EXPECT_FALSE(origin_waits_for(origin, 2));
-	EXPECT_TRUE(origin_waits_for(origin, 3));
-	EXPECT_TRUE(origin_waits_for(origin, 5));
-	EXPECT_FALSE(origin_waits_for(origin, 6));
+	origin_appended(origin, 6, 0);
+	EXPECT_FALSE(origin_waits_for(origin, 2, WAIT_HUB));
+	EXPECT_TRUE(origin_waits_for(origin, 3, WAIT_HUB));
+	EXPECT_TRUE(origin_waits_for(origin, 5, WAIT_HUB));
+	EXPECT_FALSE(origin_waits_for(origin, 6, WAIT_HUB));
 	/* In any order; others do not count. */
 	origin_record_done(origin, 5, 0);
 	origin_record_done(origin, 2, -EIO);
@@ -225,7 +230,7 @@ TEST_F(waiters, a_write_waits_for_all_its_records)
 	EXPECT_EQ(result(self, write), FUSE_LINE_WAITS);
 	origin_record_done(origin, 4, 0);
 	EXPECT_EQ(result(self, write), 0);
-	EXPECT_FALSE(origin_waits_for(origin, 4));
+	EXPECT_FALSE(origin_waits_for(origin, 4, WAIT_HUB));
 	fuse_line_release(&self->line, self->node, fh);
 }
 
@@ -276,12 +281,12 @@ TEST_F(waiters, a_sync_waits_for_the_records_of_its_file_only)
 	a = open_file(self);
 	b = open_file(self);
 	origin = origin_of(self, 0, 1);
-	origin_appended(origin, 1);
-	origin_appended(origin, 2);
+	origin_appended(origin, 1, 0);
+	origin_appended(origin, 2, 0);
 	first = sync_file(self, a);
-	origin_appended(origin, 5);
+	origin_appended(origin, 5, 0);
 	second = sync_file(self, a);
-	origin_appended(origin_of(self, 1, 1), 3);
+	origin_appended(origin_of(self, 1, 1), 3, 0);
 	other = sync_file(self, b);
 	origin_record_done(origin, 2, 0);
 	origin_record_done(origin_of(self, 1, 1), 3, 0);
@@ -313,6 +318,112 @@ TEST_F(waiters, parked_requests_are_bounded)
 	EXPECT_EQ(result(self, write_records(self, fh, WAITERS_MAX + 1, WAITERS_MAX + 1)), FUSE_LINE_WAITS);
 }
 
+/* --- the disk --------------------------------------------------------------------------------- */
+
+static uint64_t write_stored(struct fixture_waiters *self, uint64_t fh, uint64_t first, uint64_t last)
+{
+	self->level = WAIT_STORED;
+	return write_records(self, fh, first, last);
+}
+
+static uint64_t datasync_file(struct fixture_waiters *self, uint64_t fh)
+{
+	const struct fuse_fsync_in in = {.fh = fh, .fsync_flags = FUSE_FSYNC_FDATASYNC};
+
+	return fuse_line_request(&self->line, FUSE_FSYNC, self->node, &in, sizeof(in), BYTES("", 0));
+}
+
+TEST_F(waiters, a_commit_answers_who_came_before_it)
+{
+	uint64_t a, b, writes[3], data, hub;
+	struct origin *origin;
+
+	new_waiters(self, TIME_NEVER);
+	a = open_file(self);
+	b = open_file(self);
+	origin = origin_of(self, 0, 1);
+	hub = write_records(self, a, 1, 1);
+	writes[0] = write_stored(self, a, 2, 3);
+	writes[1] = write_stored(self, b, 4, 4);
+	writes[2] = write_stored(self, b, 5, 6);
+	/* Comes last, and waits for less than the others. */
+	data = datasync_file(self, a);
+	EXPECT_FALSE(origin_waits_for(origin, 2, WAIT_HUB));
+	EXPECT_TRUE(origin_waits_for(origin, 2, WAIT_STORED));
+	EXPECT_TRUE(origin_waits_for(origin, 1, WAIT_STORED));
+	waiters_on_stored(self->w, 2);
+	EXPECT_EQ(result(self, writes[0]), FUSE_LINE_WAITS);
+	waiters_on_stored(self->w, 3);
+	EXPECT_EQ(result(self, writes[0]), 0);
+	EXPECT_EQ(result(self, data), 0);
+	EXPECT_EQ(result(self, writes[1]), FUSE_LINE_WAITS);
+	waiters_on_stored(self->w, 100);
+	EXPECT_EQ(result(self, writes[1]), 0);
+	EXPECT_EQ(result(self, writes[2]), 0);
+	EXPECT_EQ(result(self, hub), FUSE_LINE_WAITS);
+	origin_record_done(origin, 1, 0);
+	EXPECT_EQ(result(self, hub), 0);
+}
+
+TEST_F(waiters, the_hub_has_it_before_the_disk)
+{
+	uint64_t fh, write, data;
+	struct origin *origin;
+
+	new_waiters(self, TIME_NEVER);
+	fh = open_file(self);
+	origin = origin_of(self, 0, 1);
+	write = write_stored(self, fh, 1, 2);
+	data = datasync_file(self, fh);
+	origin_record_done(origin, 2, 0);
+	EXPECT_EQ(result(self, write), FUSE_LINE_WAITS);
+	origin_record_done(origin, 1, -EACCES);
+	EXPECT_EQ(result(self, write), -EACCES);
+	EXPECT_EQ(result(self, data), 0);
+	waiters_on_stored(self->w, 2);
+}
+
+static void withdraw(void *userdata, struct fuse_file *file, const struct wait_write *write, int error)
+{
+	struct fixture_waiters *self = userdata;
+
+	ASSERT_TRUE(file != NULL);
+	ASSERT_EQ(error, -EIO);
+	for (uint64_t i = write->first; i <= write->last; ++i)
+		origin_record_done(origin_of(self, 0, 1), i, 0);
+}
+
+TEST_F(waiters, a_commit_that_fails)
+{
+	uint64_t fh, other, queued, writes[3], data[2];
+
+	new_waiters(self, TIME_NEVER);
+	fh = open_file(self);
+	other = open_file(self);
+	queued = open_file(self);
+	writes[0] = write_stored(self, fh, 1, 2);
+	waiters_on_stored(self->w, 2);
+	/* One that begins before the end of the commit and ends behind it, and one behind it. */
+	writes[1] = write_stored(self, fh, 3, 5);
+	origin_appended(origin_of(self, 2, 1), 6, 2);
+	writes[2] = write_stored(self, fh, 7, 7);
+	origin_appended(origin_of(self, 1, 1), 8, 2);
+	data[0] = datasync_file(self, fh);
+	data[1] = datasync_file(self, other);
+	waiters_on_not_stored(self->w, 6, -EIO, withdraw, self);
+	EXPECT_EQ(result(self, writes[0]), 0);
+	EXPECT_EQ(result(self, writes[1]), -EIO);
+	EXPECT_EQ(result(self, writes[2]), FUSE_LINE_WAITS);
+	EXPECT_EQ(result(self, data[1]), FUSE_LINE_WAITS);
+	EXPECT_EQ(origin_of(self, 2, 1)->error, -EIO);
+	EXPECT_EQ(origin_of(self, 1, 1)->error, 0);
+	waiters_on_stored(self->w, 8);
+	EXPECT_EQ(result(self, writes[2]), 0);
+	EXPECT_EQ(result(self, data[1]), 0);
+	EXPECT_NE(result(self, data[0]), FUSE_LINE_WAITS);
+	fuse_line_release(&self->line, self->node, queued);
+}
+
 /* --- time and signals
  * ------------------------------------------------------------------------------------------ */
 
@@ -329,7 +440,7 @@ TEST_F(waiters, interrupted)
 	sync = sync_file(self, fh);
 	fuse_line_interrupt(&self->line, write);
 	EXPECT_EQ(result(self, write), -EINTR);
-	EXPECT_FALSE(origin_waits_for(origin, 1));
+	EXPECT_FALSE(origin_waits_for(origin, 1, WAIT_HUB));
 	/* Its outcome has nobody to go to. */
 	origin_record_done(origin, 1, -EIO);
 	fuse_line_interrupt(&self->line, sync);

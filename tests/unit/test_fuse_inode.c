@@ -242,6 +242,93 @@ TEST_F(inode, documents_have_one)
 	EXPECT_EQ(raw_lookup(&self->raw, 1, "doc").nodeid, id);
 }
 
+/* --- documents whose writers wait */
+
+static struct opened open_paper(struct fixture_inode *self, uint32_t thread, uint32_t flags)
+{
+	struct opened opened = {.id = raw_lookup(&self->raw, 1, "paper").nodeid};
+
+	self->raw.thread = thread;
+	if (try_open(self, opened.id, flags, &opened.fh) == -ESTALE) {
+		opened.id = raw_lookup(&self->raw, 1, "paper").nodeid;
+		EXPECT_EQ(try_open(self, opened.id, flags, &opened.fh), 0);
+	}
+	return opened;
+}
+
+TEST_F(inode, a_documents_name_leads_to_the_first_beside_synchronous_writers)
+{
+	uint64_t id = raw_lookup(&self->raw, 1, "paper").nodeid, uniques[2];
+	struct opened writers[2];
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(writers); i++) {
+		writers[i] = open_paper(self, 10 + i, O_WRONLY | O_SYNC);
+		EXPECT_NE(writers[i].id, id);
+		uniques[i] = raw_write(&self->raw, writers[i].id, writers[i].fh, O_WRONLY | O_SYNC, "abc");
+	}
+	EXPECT_NE(writers[0].id, writers[1].id);
+	EXPECT_EQ(raw_toy(&self->raw, TOY_N_PARKED, 0, NULL), 2u);
+	EXPECT_EQ(raw_lookup(&self->raw, 1, "paper").nodeid, id);
+	EXPECT_EQ(open_paper(self, 20, O_RDONLY).id, id);
+	close_file(self, open_paper(self, 21, O_WRONLY | O_TRUNC));
+	EXPECT_EQ(raw_lookup(&self->raw, 1, "paper").nodeid, id);
+	raw_toy(&self->raw, TOY_ACK, 0, NULL);
+	for (uint32_t i = 0; i < ARRAY_SIZE(writers); i++)
+		EXPECT_EQ(self->raw.replies[self->raw.n_replies - 2 + i].header.unique, uniques[i]);
+	for (uint32_t i = 0; i < ARRAY_SIZE(writers); i++) {
+		close_file(self, writers[i]);
+		forget(self, writers[i].id, 1);
+		EXPECT_FALSE(is_known(self, writers[i].id));
+	}
+}
+
+TEST_F(inode, a_documents_name_leads_away_from_the_first_while_an_fsync_waits_there)
+{
+	uint64_t id = raw_lookup(&self->raw, 1, "paper").nodeid;
+	struct opened syncer = open_paper(self, 10, O_WRONLY), reader, writer;
+
+	EXPECT_EQ(syncer.id, id);
+	fsync_file(self, syncer);
+	EXPECT_NE(raw_lookup(&self->raw, 1, "paper").nodeid, id);
+	EXPECT_EQ(raw_lookup(&self->raw, 1, "paper").entry_valid, 0u);
+	reader = open_paper(self, 11, O_RDONLY);
+	writer = open_paper(self, 12, O_WRONLY | O_TRUNC);
+	EXPECT_NE(reader.id, id);
+	EXPECT_NE(writer.id, id);
+	raw_toy(&self->raw, TOY_ACK, 0, NULL);
+	close_file(self, syncer);
+	EXPECT_EQ(raw_lookup(&self->raw, 1, "paper").nodeid, id);
+	/* They have their files all the same. */
+	EXPECT_EQ(raw_error(&self->raw, raw_write(&self->raw, writer.id, writer.fh, O_WRONLY, "x")), 0);
+	close_file(self, writer);
+	close_file(self, reader);
+}
+
+TEST_F(inode, readers_of_a_document_take_no_inode)
+{
+	uint64_t id = raw_lookup(&self->raw, 1, "paper").nodeid;
+
+	open_paper(self, 10, O_RDONLY | O_SYNC);
+	open_paper(self, 11, O_RDONLY);
+	pass(self, LINGER_NS);
+	EXPECT_EQ(open_paper(self, 12, O_WRONLY).id, id);
+	EXPECT_EQ(open_paper(self, 13, O_WRONLY).id, id);
+	EXPECT_EQ(raw_lookup(&self->raw, 1, "paper").nodeid, id);
+	EXPECT_EQ(raw_lookup(&self->raw, 1, "paper").entry_valid, 1u);
+}
+
+TEST_F(inode, a_document_that_changed_is_dropped_by_all_inodes)
+{
+	uint64_t id = raw_lookup(&self->raw, 1, "paper").nodeid;
+	struct opened writer = open_paper(self, 10, O_WRONLY | O_SYNC);
+	struct fuse_setattr_in in = {.valid = FATTR_MODE, .mode = 0640};
+
+	raw_request(&self->raw, FUSE_SETATTR, id, &in, sizeof(in));
+	ASSERT_EQ(self->raw.n_notes, 1u);
+	EXPECT_EQ(self->raw.notes[0].header.error, (int)FUSE_NOTIFY_INVAL_INODE);
+	EXPECT_MEMEQ(self->raw.notes[0].body, &writer.id, sizeof(writer.id));
+}
+
 /* A descriptor in /proc, a bind mount of the file: no name to look up, so the same inode again. */
 TEST_F(inode, a_thread_is_refused_once)
 {

@@ -531,7 +531,7 @@ TEST_F(tree, readdir_in_pieces)
 	struct fuse_entry_out sub;
 
 	raw_init(&self->raw);
-	EXPECT_EQ(read_directory(&self->raw, 1, 4096), 10u);
+	EXPECT_EQ(read_directory(&self->raw, 1, 4096), 11u);
 	sub = raw_lookup(&self->raw, 1, "sub");
 	EXPECT_EQ(raw_toy(&self->raw, TOY_ADD_FILES, 1000, NULL), 1000u);
 	EXPECT_EQ(read_directory(&self->raw, sub.nodeid, 64), 1003u);

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/time.h"
@@ -351,6 +352,41 @@ TEST_F(loop, deferred_runs_once_and_may_defer_again)
 	EXPECT_EQ(c.n_calls, 3);
 }
 
+static void endless_on_deferred(struct loop_deferred *d)
+{
+	struct chain *c = container_of(d, struct chain, deferred);
+
+	++c->n_calls;
+	loop_defer(c->loop, d);
+}
+
+struct stopping {
+	struct loop_timer timer;
+	struct loop *loop;
+};
+
+static void stop_on_timer(struct loop_timer *timer, uint64_t now_ns)
+{
+	(void)now_ns;
+	loop_stop(container_of(timer, struct stopping, timer)->loop);
+}
+
+TEST_F(loop, deferred_for_ever_stops_nobody)
+{
+	struct chain c = {.loop = self->loop};
+	struct stopping stopping = {.loop = self->loop};
+
+	loop_deferred_init(&c.deferred, endless_on_deferred);
+	loop_defer(self->loop, &c.deferred);
+	ASSERT_EQ(loop_turn(self->loop, TIME_NEVER), 0);
+	EXPECT_GE(c.n_calls, LOOP_DEFERRED_ROUNDS);
+	EXPECT_LE(c.n_calls, 2 * LOOP_DEFERRED_ROUNDS);
+	loop_timer_init(&stopping.timer, stop_on_timer);
+	loop_timer_arm(self->loop, &stopping.timer, loop_now_ns(self->loop));
+	EXPECT_EQ(loop_run(self->loop), 0);
+	loop_undefer(&c.deferred);
+}
+
 static void stop_on_signal(void *userdata, int signo)
 {
 	struct fixture_loop *self = userdata;
@@ -463,6 +499,43 @@ TEST_F(loop, files_are_made_written_and_renamed)
 	loop_op_openat(self->loop, &self->p.op, dir_fd, "a", O_RDONLY | O_CLOEXEC, 0);
 	EXPECT_EQ(probe_wait(self), -ENOENT);
 	EXPECT_EQ(unlinkat(dir_fd, "b", 0), 0);
+	close(dir_fd);
+	EXPECT_EQ(rmdir(dir), 0);
+}
+
+TEST_F(loop, files_are_allocated_synced_and_deleted)
+{
+	char dir[] = "/tmp/test-loop.XXXXXX";
+	struct stat st;
+	int dir_fd, fd;
+
+	ASSERT_TRUE(mkdtemp(dir));
+	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_GE(dir_fd, 0);
+	fd = openat(dir_fd, "a", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	ASSERT_GE(fd, 0);
+	loop_op_init(&self->p.op, probe_on_op);
+	loop_op_fallocate(self->loop, &self->p.op, fd, 0, 0, 40000);
+	if (probe_wait(self) != -EOPNOTSUPP) {
+		EXPECT_EQ(self->p.last_res, 0);
+		EXPECT_EQ(fstat(fd, &st), 0);
+		EXPECT_EQ(st.st_size, 40000);
+		EXPECT_GE(st.st_blocks * 512, 40000);
+		loop_op_fallocate(self->loop, &self->p.op, fd, FALLOC_FL_KEEP_SIZE, 40000, 10000);
+		EXPECT_EQ(probe_wait(self), 0);
+		EXPECT_EQ(fstat(fd, &st), 0);
+		EXPECT_EQ(st.st_size, 40000);
+	}
+	loop_op_fdatasync(self->loop, &self->p.op, fd);
+	EXPECT_EQ(probe_wait(self), 0);
+	loop_op_unlinkat(self->loop, &self->p.op, dir_fd, "a");
+	EXPECT_EQ(probe_wait(self), 0);
+	EXPECT_EQ(faccessat(dir_fd, "a", F_OK, 0), -1);
+	loop_op_unlinkat(self->loop, &self->p.op, dir_fd, "a");
+	EXPECT_EQ(probe_wait(self), -ENOENT);
+	close(fd);
+	loop_op_fdatasync(self->loop, &self->p.op, fd);
+	EXPECT_EQ(probe_wait(self), -EBADF);
 	close(dir_fd);
 	EXPECT_EQ(rmdir(dir), 0);
 }

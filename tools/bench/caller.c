@@ -3,11 +3,11 @@
  * The service side of a latency: one command, or one method call, at a time, each timed from the service's PUBLISH until
  * the service knows how it ended. Who handles it on the device is somebody else.
  *
- *     caller [-n N] [-s BYTES] --device ID ...    commands: sent, handled, completed, and the outcome back here
- *     caller --method NAME ...                    calls: sent, handled, and the response back here
+ *     caller [-n N] [-t MS] [-s BYTES] --device ID ...    commands: sent, handled, completed, and the outcome back here
+ *     caller --method NAME ...                            calls: sent, handled, and the response back here
  *
- * One connection for all of it, and what is not timed before: connecting, and the first few. Prints `median NS` and
- * `p99 NS`.
+ * One connection for all of it, and what is not timed before: connecting, and the first few. N are timed, or as many as
+ * end within MS milliseconds. Prints `median NS`, `p99 NS` and `n COUNT`.
  */
 
 #include <getopt.h>
@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/list.h"
+#include "base/time.h"
 #include "hub/contract.h"
 
 #include "bench.h"
@@ -38,7 +39,8 @@
 struct caller {
 	struct client client;
 	size_t n_samples;
-	size_t size; /* bytes of a payload */
+	uint64_t time_ms; /* for all samples */
+	size_t size;      /* bytes of a payload */
 	const char *device;
 	const char *method; /* NULL: commands */
 	const char *connection_string_file;
@@ -157,6 +159,8 @@ static uint64_t time_one(struct caller *c)
 static void run(struct caller *c)
 {
 	_cleanup_(free_ptr) uint64_t *samples_ns = calloc(c->n_samples, sizeof(*samples_ns));
+	uint64_t end_ns;
+	size_t n = 0;
 
 	if (!samples_ns)
 		bench_fail_errno("samples");
@@ -170,9 +174,12 @@ static void run(struct caller *c)
 	}
 	for (size_t i = 0; i < N_WARM_UP; ++i)
 		time_one(c);
-	for (size_t i = 0; i < c->n_samples; ++i)
-		samples_ns[i] = time_one(c);
-	bench_print_latencies(samples_ns, c->n_samples);
+	end_ns = bench_now_ns() + c->time_ms * NSEC_PER_MSEC;
+	do
+		samples_ns[n++] = time_one(c);
+	while (n < c->n_samples && bench_now_ns() < end_ns);
+	bench_print_latencies(samples_ns, n);
+	printf("n %zu\n", n);
 }
 
 static void parse(struct caller *c, int argc, char **argv)
@@ -186,11 +193,13 @@ static void parse(struct caller *c, int argc, char **argv)
 	};
 	int o;
 
-	while ((o = getopt_long(argc, argv, "n:s:", options, NULL)) >= 0) {
+	while ((o = getopt_long(argc, argv, "n:s:t:", options, NULL)) >= 0) {
 		if (o == 'n')
 			c->n_samples = strtoul(optarg, NULL, 10);
 		else if (o == 's')
 			c->size = strtoul(optarg, NULL, 10);
+		else if (o == 't')
+			c->time_ms = strtoul(optarg, NULL, 10);
 		else if (o == 'c')
 			c->connection_string_file = optarg;
 		else if (o == 'a')
@@ -204,7 +213,7 @@ static void parse(struct caller *c, int argc, char **argv)
 	}
 	if (optind != argc || !c->connection_string_file || !c->ca_file || !c->device || !c->n_samples ||
 	    c->size > PAYLOAD_MAX) {
-		fputs("usage: caller [-n N] [-s BYTES] [--method NAME] --device ID\n"
+		fputs("usage: caller [-n N] [-t MS] [-s BYTES] [--method NAME] --device ID\n"
 		      "              --connection-string-file FILE --ca-file FILE\n",
 		      stderr);
 		exit(2);
@@ -213,7 +222,7 @@ static void parse(struct caller *c, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct caller c = {.n_samples = 1000, .size = 32};
+	struct caller c = {.n_samples = 1000, .time_ms = 3600 * MSEC_PER_SEC, .size = 32};
 
 	parse(&c, argc, argv);
 	memset(c.payload, 'x', sizeof(c.payload));

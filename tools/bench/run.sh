@@ -11,7 +11,8 @@
 #
 #   BENCH_ROUNDS    rounds (5)
 #   BENCH_MESSAGES  messages for each cell of throughput, over all rounds (200000)
-#   BENCH_COMMANDS  commands for each cell of their rate, over all rounds (10000)
+#   BENCH_COMMANDS  commands for each cell of their rate, over all rounds (10000), or as many as end in the time for it
+#   BENCH_PARTS     what to measure, of: write, twin, echo, handle (all of them)
 #   BENCH_KEEP      not empty: keep the directory with the single results
 set -u
 
@@ -25,6 +26,8 @@ size=128
 command_size=32
 all_cpus=$(taskset -c -p $$ | sed 's/.*: //')
 one_cpu=${all_cpus%%[,-]*}
+other_cpu=$(echo "$all_cpus" | awk -F '[,-]' 'NF > 1 { print /^[0-9]+-/ ? $1 + 1 : $2 }')
+parts=${BENCH_PARTS:-write twin echo handle}
 # Room for all that is written while the hub is away: four cells, each message with its properties.
 away_bytes=$((messages * rounds * 4 * (size + 200)))
 n_latency=1000
@@ -32,6 +35,10 @@ n_echo=1000
 n_calls=500
 n_processes=10
 n_walks=15
+n_walks_across=5
+# About the time for a cell of commands or of calls in a round. A shell, which reads a byte at a time, has fewer in it.
+cell_ms=750
+n_first_commands=20
 method=x
 
 fail()
@@ -201,15 +208,15 @@ count_requests()
 	[ "${read_closes%%.*}" = 1 ] || fail "requests are not counted: $(cat "$dir/requests_of")"
 }
 
-# walk_twin SUFFIX WRAPPER...: the twin, and the same in tmpfs. Of what is beyond the round trips a request that nobody
+# walk_twin SUFFIX N WRAPPER...: N times the twin, and the same in tmpfs. Of what is beyond the round trips a request that nobody
 # waits for is no part either: its time is what open and close take on the FUSE file that discards, less one round trip
 # and what they take in tmpfs.
 walk_twin()
 {
-	suffix=$1
-	shift
+	suffix=$1 n=$2
+	shift 2
 	: >"$floor_file"
-	measure "twin_$suffix" "$@" "$build/bench/walk" -n "$n_walks" \
+	measure "twin_$suffix" "$@" "$build/bench/walk" -n "$n" \
 		find_tmpfs find "$floor_tree" find_twin find "$dir/hub/twin/desired" trip trip "$dir/floor/sink" \
 		read_tmpfs read "$floor_tree" read_twin read "$dir/hub/twin/desired" \
 		open_fuse open "$dir/floor/sink" open_tmpfs open "$floor_file"
@@ -284,7 +291,8 @@ echo_messages()
 	record "$1" $((($(date +%s%N) - start_ns) / n_echo))
 }
 
-# run_servers_on CPUS: those of alone() and walk_twin().
+# run_servers_on CPUS: those of alone() and walk_twin(). Where a walk runs and where the daemon does decides what a round
+# trip takes, so a walk is only compared with round trips of the same places: on one CPU, or of one with the other.
 run_servers_on()
 {
 	for server in daemon away floor; do
@@ -314,8 +322,19 @@ service()
 		--connection-string-file "$state/service.connection-string"
 }
 
-# send_commands KEY DEVICE: many under way at a time, from the moment on when a first one has gone all the way, which
-# leaves out the start of hubctl, until all are completed.
+# send_batch N: by the pipes of send_commands(), until all are completed. Sets batch_ns.
+send_batch()
+{
+	start_ns=$(date +%s%N)
+	seq -f "%0${command_size}.0f" "$1" >&4 &
+	# Two lines a command: it is queued, it is completed.
+	completed=$(head -n $((2 * $1)) <&5 | grep -c 'completed, delivered 1 time$')
+	batch_ns=$(($(date +%s%N) - start_ns))
+	[ "$completed" = "$1" ] || fail "$key: $completed commands of $1 were completed"
+}
+
+# send_commands KEY DEVICE: many under way at a time, from the moment on when some have gone all the way, which leaves out
+# the start of hubctl. More at a time as long as that takes little time; the last batch counts.
 send_commands()
 {
 	key=$1
@@ -323,19 +342,19 @@ send_commands()
 	service hubctl command send "$2" --lines --wait <"$dir/lines" >"$dir/ends" &
 	sender=$!
 	exec 4>"$dir/lines" 5<"$dir/ends"
-	echo first >&4
-	# Two lines: it is queued, it is completed.
-	read -r line <&5 && read -r line <&5
-	start_ns=$(date +%s%N)
-	seq -f "%0${command_size}.0f" "$commands" >&4 &
-	exec 4>&-
-	completed=$(grep -c 'completed, delivered 1 time$' <&5)
-	end_ns=$(date +%s%N)
-	exec 5<&-
+	send_batch 1
+	n=$n_first_commands
+	send_batch "$n"
+	while [ "$n" -lt "$commands" ] && [ "$batch_ns" -lt $((cell_ms * 1000000 / 4)) ]; do
+		n=$((n * 4))
+		[ "$n" -le "$commands" ] || n=$commands
+		send_batch "$n"
+	done
+	exec 4>&- 5<&-
 	rm "$dir/lines" "$dir/ends"
 	wait "$sender" || fail "$key: hubctl failed"
-	[ "$completed" = "$commands" ] || fail "$key: $completed commands of $commands were completed: $line"
-	record "$key.done" $(((end_ns - start_ns) / commands))
+	record "$key.n" "$n"
+	record "$key.done" $((batch_ns / n))
 }
 
 # call KEY OPTION...: one at a time.
@@ -343,7 +362,7 @@ call()
 {
 	key=$1
 	shift
-	measure "$key" service bench/caller -n "$n_calls" -s "$command_size" "$@"
+	measure "$key" service bench/caller -n "$n_calls" -t "$cell_ms" -s "$command_size" "$@"
 }
 
 # handle_commands NAME DEVICE HANDLER...
@@ -390,7 +409,7 @@ handle_all()
 	handle_calls peer peer "$@"
 }
 
-one_round()
+write_all()
 {
 	write_messages raw1 "$dir/hub/telemetry.raw"
 	measure peer peer -n "$messages"
@@ -399,13 +418,26 @@ one_round()
 	write_messages lines4 -w 4 --lines "$dir/hub/telemetry"
 	write_messages block1 -b 32 --lines "$dir/hub/telemetry"
 	alone free
-	walk_twin free
 	run_servers_on "$one_cpu"
 	alone pinned taskset -c "$one_cpu"
-	walk_twin pinned taskset -c "$one_cpu"
 	run_servers_on "$all_cpus"
 	measure sync "$build/bench/writer" -n "$n_latency" -s "$size" --latency "$dir/hub/telemetry.raw"
 	measure peer_sync peer -n "$n_latency" --latency
+}
+
+walk_all()
+{
+	run_servers_on "$one_cpu"
+	walk_twin pinned "$n_walks" taskset -c "$one_cpu"
+	if [ -n "$other_cpu" ]; then
+		run_servers_on "$other_cpu"
+		walk_twin across "$n_walks_across" taskset -c "$one_cpu"
+	fi
+	run_servers_on "$all_cpus"
+}
+
+echo_all()
+{
 	for shell in bash dash; do
 		echo_messages "echo_$shell" "$shell" "$dir/hub/telemetry"
 		echo_messages "echo_tmpfs_$shell" "$shell" "$floor_file"
@@ -413,7 +445,23 @@ one_round()
 		rm -f "$floor_file"
 	done
 	measure pub peer -n "$n_processes" --processes
-	handle_all
+}
+
+# has_part NAME
+has_part()
+{
+	case " $parts " in
+	*" $1 "*) return 0 ;;
+	esac
+	return 1
+}
+
+one_round()
+{
+	! has_part write || write_all
+	! has_part twin || walk_all
+	! has_part echo || echo_all
+	! has_part handle || handle_all
 }
 
 # --- what a message costs besides time
@@ -481,7 +529,7 @@ count_allocations()
 
 # Rows: label | our key | key compared with | what that is | how. Values are nanoseconds for one message.
 # how: rate = shown as thousand/s, the ratio says how many times as fast; time = shown in us, likewise;
-# cost = shown in us, the ratio says how many times as expensive.
+# cost = shown in us, the ratio says how many times as expensive. A row without values was not asked for.
 rows()
 {
 	cat <<-END
@@ -514,14 +562,12 @@ rows()
 		bash, telemetry|echo_bash|echo_fuse_bash|FUSE that discards|cost
 		dash, telemetry|echo_dash|echo_fuse_dash|FUSE that discards|cost
 		A twin of $n_leaves leaves, 32 KiB: find, and reading all leaves, us
-		find, an entry|twin_free.find_twin|twin_free.find_trips|its round trips|cost
-		what is beyond them|twin_free.find_rest|twin_free.find_tmpfs|tmpfs|cost
-		reading a leaf|twin_free.read_twin|twin_free.read_trips|its round trips|cost
-		what is beyond them|twin_free.read_rest|twin_free.read_tmpfs|tmpfs|cost
 		find, an entry, all on one CPU|twin_pinned.find_twin|twin_pinned.find_trips|its round trips|cost
 		what is beyond them|twin_pinned.find_rest|twin_pinned.find_tmpfs|tmpfs|cost
 		reading a leaf, all on one CPU|twin_pinned.read_twin|twin_pinned.read_trips|its round trips|cost
 		what is beyond them|twin_pinned.read_rest|twin_pinned.read_tmpfs|tmpfs|cost
+		find, an entry, the daemon on another CPU|twin_across.find_twin|twin_across.find_trips|its round trips|cost
+		reading a leaf, the daemon on another CPU|twin_across.read_twin|twin_across.read_trips|its round trips|cost
 		Commands until all are completed, $command_size bytes, thousand/s
 		commands/stream, C|commands_c.done|commands_peer.done|libmosquitto|rate
 		commands/stream, bash, while read|commands_bash.done|commands_peer.done|libmosquitto|rate
@@ -569,8 +615,15 @@ print_table()
 			next
 		}
 		NF == 1 {
-			printf "\n%s\n  %-42s %9s  %-28s %9s\n", $1, "", "here", "compared with", "ratio"
+			title = $1
 			next
+		}
+		!((1, $2) in value) {
+			next
+		}
+		title {
+			printf "\n%s\n  %-42s %9s  %-28s %9s\n", title, "", "here", "compared with", "ratio"
+			title = ""
 		}
 		{
 			for (r = 1; r <= rounds; r++)
@@ -586,14 +639,28 @@ print_round_trips()
 {
 	printf '\nRequests of the twin whose answer is waited for, and closes, which are not\n'
 	echo "  find, an entry: $find_waits and $find_closes; reading a leaf: $read_waits and $read_closes"
-	for suffix in free pinned; do
-		for what in trip close; do
-			awk -v key="twin_$suffix.$what" '$2 == key { print $3 }' "$dir/results" | sort -n |
-				awk '{ v[NR] = $1 } END { printf "%.2f ", v[int((NR + 1) / 2)] / 1e3 }'
-		done
-		echo "$suffix"
-	done | sed 's/^\([^ ]*\) \([^ ]*\) \(.*\)/  a round trip to the FUSE that discards: \1 us, a close: \2 us (\3)/
-		s/(pinned)/(all on one CPU)/; s/ (free)//'
+	for suffix in pinned ${other_cpu:+across}; do
+		printf '  a round trip to the FUSE that discards: %.2f us, a close: %.2f us (%s)\n' \
+			"$(median_of "twin_$suffix.trip" 1000)" "$(median_of "twin_$suffix.close" 1000)" "$suffix"
+	done | sed 's/(pinned)/(all on one CPU)/; s/(across)/(the daemon on another CPU)/'
+	[ -z "$other_cpu" ] || echo '  on another CPU what is beyond them is less than how much the round trips themselves scatter'
+}
+
+# median_of KEY UNIT: over the rounds.
+median_of()
+{
+	awk -v key="$1" '$2 == key { print $3 }' "$dir/results" | sort -n |
+		awk -v unit="$2" '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] / unit }'
+}
+
+# There is time for fewer where a shell handles them.
+print_commands()
+{
+	printf '\nCommands, and commands or calls one at a time, in a round\n'
+	for cell in commands_c commands_bash commands_dash commands_peer command_c command_bash command_dash \
+		command_peer call_c call_c2 call_bash call_peer; do
+		echo "$cell $(median_of "$cell.n" 1)"
+	done | awk '{ printf "%s%s %d", (NR > 1 ? ", " : "  "), $1, $2 } END { print "" }'
 }
 
 print_machine()
@@ -602,7 +669,8 @@ print_machine()
 	echo "$(sed -n 's/^tls: /TLS /p' "$dir/hub/status"), libmosquitto $(mosquitto_version)," \
 		"load before: $load"
 	echo "$rounds rounds; $messages messages of $size bytes in a cell, $n_latency with O_SYNC, $n_echo echoes," \
-		"$n_processes mosquitto_pub; $commands commands, and $n_calls one at a time; $n_walks walks"
+		"$n_processes mosquitto_pub; $n_walks walks, $n_walks_across across CPUs; at most $commands commands, and $n_calls one at a time, or" \
+		"as many as about $cell_ms ms are enough for"
 }
 
 mosquitto_version()
@@ -639,9 +707,12 @@ while [ "$round" -le "$rounds" ]; do
 done
 print_machine
 print_table
-print_round_trips
-printf '\nFor one message of telemetry.raw\n'
+! has_part twin || print_round_trips
+! has_part handle || print_commands
 memory_after=$(memory)
-count_system_calls
-count_allocations
+if has_part write; then
+	printf '\nFor one message of telemetry.raw\n'
+	count_system_calls
+	count_allocations
+fi
 printf '\nMemory of the daemon\n  started: %s\n  after all this: %s\n' "$memory_before" "$memory_after"

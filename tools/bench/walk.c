@@ -12,7 +12,8 @@
  *     open FILE   an operation is open(2) and close(2): on a FUSE file one more request, for which nobody waits
  *
  * All are done one after the other, N times over, so that what the machine does meanwhile hits all of them. Prints for
- * each `NAME NS`, the median over the N times of what an operation cost.
+ * each `NAME NS`, what an operation cost: of each one the lower quartile of the N times, so that those during which
+ * something else ran do not count, and of these the mean.
  */
 
 #include <dirent.h>
@@ -28,8 +29,9 @@
 #include "bench.h"
 
 #define LEVELS_MAX        16
-#define TIMES_MAX         1000
+#define TIMES_MAX         100
 #define CELLS_MAX         16
+#define OPERATIONS_MAX    4096
 #define N_FILE_OPERATIONS 2000
 
 enum action {
@@ -44,9 +46,26 @@ struct walk {
 	enum action action;
 	DIR *levels[LEVELS_MAX]; /* open directories, from the top */
 	size_t n_levels;
-	uint64_t n_operations;
-	uint64_t spent_ns;
+	uint64_t since_ns; /* the end of the last operation, or the begin of this one */
+	size_t n_operations;
+	uint64_t *op_ns; /* OPERATIONS_MAX */
 };
+
+static void begin_operation(struct walk *walk)
+{
+	walk->since_ns = bench_now_ns();
+}
+
+/* The next one begins here. */
+static void end_operation(struct walk *walk)
+{
+	uint64_t now_ns = bench_now_ns();
+
+	if (walk->n_operations == OPERATIONS_MAX)
+		bench_fail("more than %d operations", OPERATIONS_MAX);
+	walk->op_ns[walk->n_operations++] = now_ns - walk->since_ns;
+	walk->since_ns = now_ns;
+}
 
 /* --- one entry -------------------------------------------------------------------------------- */
 
@@ -64,11 +83,12 @@ static void enter(struct walk *walk, int at, const char *name)
 
 static void read_file(struct walk *walk, int at, const char *name)
 {
-	uint64_t before_ns = bench_now_ns();
-	int fd = openat(at, name, O_RDONLY | O_CLOEXEC);
 	char text[4096];
 	ssize_t n;
+	int fd;
 
+	begin_operation(walk);
+	fd = openat(at, name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		bench_fail_errno(name);
 	do
@@ -76,8 +96,7 @@ static void read_file(struct walk *walk, int at, const char *name)
 	while (n > 0);
 	if (n < 0 || close(fd) < 0)
 		bench_fail_errno(name);
-	walk->spent_ns += bench_now_ns() - before_ns;
-	++walk->n_operations;
+	end_operation(walk);
 }
 
 static void visit(struct walk *walk, const struct dirent *entry)
@@ -88,7 +107,7 @@ static void visit(struct walk *walk, const struct dirent *entry)
 	if (walk->action == ACTION_FIND) {
 		if (fstatat(at, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			bench_fail_errno(entry->d_name);
-		++walk->n_operations;
+		end_operation(walk);
 	}
 	if (entry->d_type == DT_DIR)
 		enter(walk, at, entry->d_name);
@@ -100,8 +119,7 @@ static void visit(struct walk *walk, const struct dirent *entry)
 
 static void walk_tree(struct walk *walk, const char *top)
 {
-	uint64_t before_ns = bench_now_ns();
-
+	begin_operation(walk);
 	enter(walk, AT_FDCWD, top);
 	while (walk->n_levels) {
 		const struct dirent *entry = readdir(walk->levels[walk->n_levels - 1]);
@@ -111,8 +129,9 @@ static void walk_tree(struct walk *walk, const char *top)
 		else if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
 			visit(walk, entry);
 	}
-	if (walk->action == ACTION_FIND)
-		walk->spent_ns = bench_now_ns() - before_ns;
+	/* What is closed in the end belongs to the last entry. */
+	if (walk->action == ACTION_FIND && walk->n_operations)
+		walk->op_ns[walk->n_operations - 1] += bench_now_ns() - walk->since_ns;
 }
 
 static int open_file(const char *path)
@@ -127,15 +146,15 @@ static int open_file(const char *path)
 static void time_file(struct walk *walk, const char *path)
 {
 	_cleanup_(close_fd) int fd = open_file(path);
-	uint64_t before_ns = bench_now_ns();
 
-	for (walk->n_operations = 0; walk->n_operations < N_FILE_OPERATIONS; ++walk->n_operations) {
+	begin_operation(walk);
+	while (walk->n_operations < N_FILE_OPERATIONS) {
 		if (walk->action == ACTION_OPEN)
 			close(open_file(path));
 		else if (fsync(fd) < 0)
 			bench_fail_errno(path);
+		end_operation(walk);
 	}
-	walk->spent_ns = bench_now_ns() - before_ns;
 }
 
 /* --- one after the other ---------------------------------------------------------------------- */
@@ -144,37 +163,58 @@ struct cell {
 	const char *name;
 	enum action action;
 	const char *path;
-	double *op_ns; /* of each time */
+	uint64_t *op_ns;     /* OPERATIONS_MAX of each time */
+	size_t n_operations; /* likewise */
 };
 
-static double time_once(const struct cell *cell)
+static void time_once(struct cell *cell, size_t time)
 {
-	struct walk walk = {.action = cell->action};
+	struct walk walk = {.action = cell->action, .op_ns = cell->op_ns + time * OPERATIONS_MAX};
 
 	if (cell->action == ACTION_TRIP || cell->action == ACTION_OPEN)
 		time_file(&walk, cell->path);
 	else
 		walk_tree(&walk, cell->path);
-	return walk.n_operations ? (double)walk.spent_ns / (double)walk.n_operations : 0;
+	if (time && walk.n_operations != cell->n_operations)
+		bench_fail("%s: not as many operations each time", cell->name);
+	cell->n_operations = walk.n_operations;
 }
 
-static int compare_double(const void *a, const void *b)
+static int compare_u64(const void *a, const void *b)
 {
-	double x, y;
+	uint64_t x, y;
 
 	memcpy(&x, a, sizeof(x));
 	memcpy(&y, b, sizeof(y));
 	return x < y ? -1 : x > y;
 }
 
+static double cell_op_ns(const struct cell *cell, size_t n)
+{
+	uint64_t times_ns[TIMES_MAX], sum_ns = 0;
+
+	for (size_t o = 0; o < cell->n_operations; ++o) {
+		for (size_t i = 0; i < n; ++i)
+			times_ns[i] = cell->op_ns[i * OPERATIONS_MAX + o];
+		qsort(times_ns, n, sizeof(*times_ns), compare_u64);
+		sum_ns += times_ns[n / 4];
+	}
+	return cell->n_operations ? (double)sum_ns / (double)cell->n_operations : 0;
+}
+
 static void run(struct cell *cells, size_t n_cells, size_t n)
 {
+	for (size_t c = 0; c < n_cells; ++c) {
+		cells[c].op_ns = calloc(n, OPERATIONS_MAX * sizeof(*cells[c].op_ns));
+		if (!cells[c].op_ns)
+			bench_fail_errno(cells[c].name);
+	}
 	for (size_t i = 0; i < n; ++i)
 		for (size_t c = 0; c < n_cells; ++c)
-			cells[c].op_ns[i] = time_once(&cells[c]);
+			time_once(&cells[c], i);
 	for (size_t c = 0; c < n_cells; ++c) {
-		qsort(cells[c].op_ns, n, sizeof(*cells[c].op_ns), compare_double);
-		printf("%s %.1f\n", cells[c].name, cells[c].op_ns[n / 2]);
+		printf("%s %.1f\n", cells[c].name, cell_op_ns(&cells[c], n));
+		free(cells[c].op_ns);
 	}
 }
 
@@ -199,7 +239,6 @@ static enum action parse_action(const char *name)
 
 int main(int argc, char **argv)
 {
-	static double op_ns[CELLS_MAX][TIMES_MAX];
 	struct cell cells[CELLS_MAX];
 	size_t n = 1, n_cells = 0;
 	int c;
@@ -210,8 +249,11 @@ int main(int argc, char **argv)
 	    n > TIMES_MAX)
 		usage();
 	for (; optind < argc; optind += 3, ++n_cells)
-		cells[n_cells] = (struct cell){argv[optind], parse_action(argv[optind + 1]), argv[optind + 2],
-					       op_ns[n_cells]};
+		cells[n_cells] = (struct cell){
+			.name = argv[optind],
+			.action = parse_action(argv[optind + 1]),
+			.path = argv[optind + 2],
+		};
 	run(cells, n_cells, n);
 	return 0;
 }

@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "base/cleanup.h"
-#include "flow/twin_name.h"
+#include "flow/key_name.h"
 #include "tests/harness.h"
 
 TEST(both_ways)
@@ -29,12 +29,12 @@ TEST(both_ways)
 		 "gr\xc3\xbc\xc3\x9f"
 		 "e"},
 	};
-	char out[TWIN_NAME_SIZE];
+	char out[KEY_NAME_SIZE];
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); ++i) {
-		ASSERT_EQ(twin_name_encode(rows[i].key, out), 0);
+		ASSERT_EQ(key_name_encode(rows[i].key, out), 0);
 		EXPECT_STREQ(out, rows[i].name);
-		ASSERT_EQ(twin_name_decode(rows[i].name, out), 0);
+		ASSERT_EQ(key_name_decode(rows[i].name, out), 0);
 		EXPECT_STREQ(out, rows[i].key);
 	}
 }
@@ -46,40 +46,40 @@ TEST(no_names)
 		"",    ".",    "..",   "a/b",  "%%",        "a%",  "%2",  "%2f",  "%2G", "%00",
 		"%41", "%2Ea", "%2E.", ".%2E", "%2E%2E%2E", "%A0", "a\n", "%25%", "%7f", "\x7f",
 	};
-	char out[TWIN_NAME_SIZE];
+	char out[KEY_NAME_SIZE];
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); ++i)
-		EXPECT_EQ(twin_name_decode(names[i], out), -EINVAL);
+		EXPECT_EQ(key_name_decode(names[i], out), -EINVAL);
 }
 
 TEST(lengths)
 {
-	char key[400], out[TWIN_NAME_SIZE];
+	char key[400], out[KEY_NAME_SIZE];
 
 	memset(key, 'x', sizeof(key));
 	key[255] = '\0';
-	EXPECT_EQ(twin_name_encode(key, out), 0);
+	EXPECT_EQ(key_name_encode(key, out), 0);
 	EXPECT_STREQ(out, key);
-	EXPECT_EQ(twin_name_decode(key, out), 0);
+	EXPECT_EQ(key_name_decode(key, out), 0);
 	key[255] = 'x';
 	key[256] = '\0';
-	EXPECT_EQ(twin_name_encode(key, out), -ENAMETOOLONG);
-	EXPECT_EQ(twin_name_decode(key, out), -EINVAL);
+	EXPECT_EQ(key_name_encode(key, out), -ENAMETOOLONG);
+	EXPECT_EQ(key_name_decode(key, out), -EINVAL);
 	memset(key, '/', 85);
 	key[85] = '\0';
-	EXPECT_EQ(twin_name_encode(key, out), 0);
+	EXPECT_EQ(key_name_encode(key, out), 0);
 	EXPECT_EQ(strlen(out), 255u);
 	strcat(key, "a");
-	EXPECT_EQ(twin_name_encode(key, out), -ENAMETOOLONG);
+	EXPECT_EQ(key_name_encode(key, out), -ENAMETOOLONG);
 	key[84] = 'a';
 	key[85] = '/';
-	EXPECT_EQ(twin_name_encode(key, out), -ENAMETOOLONG);
+	EXPECT_EQ(key_name_encode(key, out), -ENAMETOOLONG);
 }
 
 /* Random keys come back. */
 TEST(any_key)
 {
-	char key[64], name[TWIN_NAME_SIZE], back[TWIN_NAME_SIZE];
+	char key[64], name[KEY_NAME_SIZE], back[KEY_NAME_SIZE];
 
 	for (int i = 0; i < 20000; ++i) {
 		size_t len = test_random() % 12;
@@ -87,10 +87,10 @@ TEST(any_key)
 		for (size_t j = 0; j < len; ++j)
 			key[j] = "%/.2EFa\n"[test_random() % 8];
 		key[len] = '\0';
-		ASSERT_EQ(twin_name_encode(key, name), 0);
+		ASSERT_EQ(key_name_encode(key, name), 0);
 		ASSERT_TRUE(name[0] && !strchr(name, '/') && strcmp(name, ".") != 0 &&
 			    strcmp(name, "..") != 0);
-		ASSERT_EQ(twin_name_decode(name, back), 0);
+		ASSERT_EQ(key_name_decode(name, back), 0);
 		EXPECT_STREQ(back, key);
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* File names of keys, see twin_name.h. */
+/* File names of keys, see key_name.h. */
 
-#include "flow/twin_name.h"
+#include "flow/key_name.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -15,7 +15,7 @@ static bool is_escaped(const char *key, uint8_t c)
 	return c < 0x20 || c == 0x7f || c == '%' || c == '/';
 }
 
-int twin_name_encode(const char *key, char out[static TWIN_NAME_SIZE])
+int key_name_encode(const char *key, char out[static KEY_NAME_SIZE])
 {
 	static const char digits[] = "0123456789ABCDEF";
 	size_t len = 0;
@@ -26,7 +26,7 @@ int twin_name_encode(const char *key, char out[static TWIN_NAME_SIZE])
 		uint8_t c = (uint8_t)*at;
 		bool escaped = is_escaped(key, c);
 
-		if (len + (escaped ? 3 : 1) >= TWIN_NAME_SIZE)
+		if (len + (escaped ? 3 : 1) >= KEY_NAME_SIZE)
 			return -ENAMETOOLONG;
 		if (!escaped) {
 			out[len++] = *at;
@@ -47,12 +47,12 @@ static int digit(char c)
 	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-int twin_name_decode(const char *name, char out[static TWIN_NAME_SIZE])
+int key_name_decode(const char *name, char out[static KEY_NAME_SIZE])
 {
-	char again[TWIN_NAME_SIZE];
+	char again[KEY_NAME_SIZE];
 	size_t len = 0;
 
-	if (!name[0] || strlen(name) >= TWIN_NAME_SIZE)
+	if (!name[0] || strlen(name) >= KEY_NAME_SIZE)
 		return -EINVAL;
 	for (const char *at = strcmp(name, "%") == 0 ? "" : name; *at; ++at) {
 		int high, low;
@@ -70,7 +70,7 @@ int twin_name_decode(const char *name, char out[static TWIN_NAME_SIZE])
 	}
 	out[len] = '\0';
 	/* Another spelling of a name is none. */
-	if (twin_name_encode(out, again) || strcmp(again, name) != 0)
+	if (key_name_encode(out, again) || strcmp(again, name) != 0)
 		return -EINVAL;
 	return 0;
 }

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Walking a lane, reading its records and ending them. What is read lies in a mapping: of a segment that is held for
+ * the sender, or of the one pinned for the last reader.
+ */
+
+#include <assert.h>
+#include <errno.h>
+
+#include "base/time.h"
+#include "journal/internal.h"
+
+/* --- walking ---------------------------------------------------------------------------------- */
+
+/*
+ * The first record at or behind the place that is not done and has at least the number. Damage on the way is stepped
+ * over in silence: it is counted when the sender meets it.
+ */
+static bool lane_walk(struct journal_lane *lane, struct journal_place from, uint64_t sequence,
+		      struct journal_cursor *out)
+{
+	struct journal_segment *segment = from.segment;
+	uint64_t offset = from.offset;
+	struct lane_found found;
+
+	while (segment) {
+		if (segment->last_sequence >= sequence && !journal_pin(lane->journal, segment)) {
+			for (;; offset += found.size) {
+				offset = lane_search(lane, segment, offset, 0, &found);
+				if (offset >= segment->head)
+					break;
+				if (found.is_withdrawn || found.header.sequence < sequence ||
+				    lane_is_done(lane, found.header.index))
+					continue;
+				*out = (struct journal_cursor){.lane = lane,
+							       .segment = segment,
+							       .sequence = found.header.sequence,
+							       .index = found.header.index,
+							       .offset = offset,
+							       .size = found.size};
+				return true;
+			}
+		}
+		segment = lane_after(lane, segment);
+		offset = segment ? segment->state.done_offset : 0;
+	}
+	return false;
+}
+
+bool journal_first(struct journal_lane *lane, struct journal_cursor *out)
+{
+	enum lane_next r = lane_resolve(lane);
+	struct journal_segment *first;
+
+	lane_advance(lane);
+	first = lane_first(lane);
+	if (!first)
+		return false;
+	if (r == LANE_READY && !lane_in_flight(lane)) {
+		*out = lane_next_cursor(lane);
+		return true;
+	}
+	lane_settle_front(lane);
+	return lane_walk(lane, (struct journal_place){.segment = first, .offset = first->state.done_offset},
+			 0, out);
+}
+
+bool journal_next(const struct journal_cursor *at, struct journal_cursor *out)
+{
+	struct journal_place from = {.segment = at->segment, .offset = at->offset};
+
+	return lane_walk(at->lane, from, at->sequence + 1, out);
+}
+
+bool journal_find(struct journal_lane *lane, uint64_t sequence, struct journal_cursor *out)
+{
+	struct journal_segment *first = lane_first(lane);
+
+	return first &&
+	       lane_walk(lane, (struct journal_place){.segment = first, .offset = first->state.done_offset},
+			 sequence, out) &&
+	       out->sequence == sequence;
+}
+
+bool journal_is_sent(const struct journal_cursor *at)
+{
+	return at->index < at->lane->next.index;
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+/* Looks at the record of a cursor; its segment is mapped then. Returns 0, -EBADMSG, or -EIO: a page cannot be read. */
+static int cursor_look(const struct journal_cursor *at, struct lane_found *found)
+{
+	struct journal_segment *segment = at->segment;
+
+	if (journal_pin(at->lane->journal, segment))
+		return -EIO;
+	if (lane_look(at->lane, segment, at->offset, at->index, found) && !found->is_withdrawn &&
+	    found->header.index == at->index && found->header.sequence == at->sequence)
+		return 0;
+	if (!segment_was_hit(segment) && !segment->is_torn)
+		return -EBADMSG;
+	lane_remap(at->lane, segment);
+	return -EIO;
+}
+
+static int cursor_read(const struct journal_cursor *at, struct lane_found *found)
+{
+	struct journal_lane *lane = at->lane;
+	struct journal *j = lane->journal;
+	int r = cursor_look(at, found);
+
+	if (r == -EIO) {
+		disk_on_read(j, disk_error_now(j));
+		if (++lane->n_read_errors >= JOURNAL_READ_ATTEMPTS)
+			r = -EBADMSG;
+	} else if (!r && lane->n_read_errors) {
+		lane->n_read_errors = 0;
+		disk_on_read(j, 0);
+	}
+	/* One that is not sent is counted when the sender meets it. */
+	if (r == -EBADMSG && journal_is_sent(at))
+		damage_note(j, at->segment, at->offset, at->offset + JOURNAL_RECORD_HEADER_BYTES, 1);
+	return r;
+}
+
+int journal_read(const struct journal_cursor *at, struct journal_record *out)
+{
+	struct lane_found found;
+	const struct journal_header *header = &found.header;
+	const uint8_t *data;
+	int r = cursor_read(at, &found);
+
+	if (r)
+		return r;
+	data = at->segment->map + at->offset + JOURNAL_RECORD_HEADER_BYTES;
+	*out = (struct journal_record){
+		.sequence = header->sequence,
+		.origin = header->sequence <= at->lane->journal->recovered ? 0 : header->origin,
+		.time_ms = header->time_ms,
+		.expires_ms = UINT64_MAX,
+		.channel = header->channel,
+		.priority = header->priority,
+		.properties = BYTES(data, header->properties_len),
+		.payload = BYTES(data + header->properties_len, header->payload_len),
+	};
+	if (header->ttl_s && header->time_ms <= UINT64_MAX - header->ttl_s * MSEC_PER_SEC)
+		out->expires_ms = header->time_ms + header->ttl_s * MSEC_PER_SEC;
+	return 0;
+}
+
+uint64_t journal_time_ms(const struct journal_cursor *at)
+{
+	struct lane_found found;
+
+	return cursor_look(at, &found) ? 0 : found.header.time_ms;
+}
+
+/* --- ending ----------------------------------------------------------------------------------- */
+
+static void lane_withdraw(struct journal_lane *lane, const struct journal_cursor *at)
+{
+	struct journal *j = lane->journal;
+	struct journal_segment *segment = at->segment;
+
+	journal_record_withdraw(segment->map + at->offset);
+	/* An earlier daemon's are taken off when next passes, as if that one had withdrawn them. */
+	if (at->sequence > j->recovered) {
+		lane_uncount(lane, segment, 1, at->size);
+		segment->n_withdrawn += at->size;
+		j->n_withdrawn += at->size;
+	}
+	if (segment->n_records == 0 && segment != lane->active)
+		lane_shrink_later(lane);
+}
+
+/* The disk cannot be read now: next passes the record as one that an earlier daemon was done with. */
+static int lane_withdraw_unseen(struct journal_lane *lane, const struct journal_cursor *at)
+{
+	if (lane_is_done(lane, at->index))
+		return 0;
+	if (at->index - lane_first(lane)->state.done_index >= JOURNAL_WINDOW)
+		return -EIO;
+	lane_set_bit(lane, at->index);
+	lane_uncount(lane, at->segment, 1, 0);
+	lane_touch(lane, at->segment);
+	return 0;
+}
+
+int journal_withdraw(struct journal *j, const struct journal_cursor *at)
+{
+	struct journal_lane *lane = at->lane;
+	struct lane_found found;
+	int r;
+
+	(void)j;
+	assert(!journal_is_sent(at));
+	r = cursor_look(at, &found);
+	if (!r)
+		lane_withdraw(lane, at);
+	else if (r == -EIO)
+		r = lane_withdraw_unseen(lane, at);
+	else
+		/* It is damage, and the sender meets it. */
+		r = 0;
+	if (r || lane->next.index != at->index)
+		return r;
+	lane->next.is_resolved = false;
+	lane_resolve(lane);
+	lane_advance(lane);
+	return 0;
+}
+
+void journal_mark_done(struct journal *j, const struct journal_cursor *at)
+{
+	struct journal_lane *lane = at->lane;
+	struct journal_segment *first = lane_first(lane);
+
+	if (!journal_is_sent(at)) {
+		/* Where it is the first one, the front moves over it at once. */
+		journal_withdraw(j, at);
+		return;
+	}
+	assert(!lane_is_done(lane, at->index));
+	if (first == at->segment && first->state.done_index == at->index)
+		first->state.done_offset = at->offset + at->size;
+	lane_uncount(lane, at->segment, 1, at->size);
+	lane_set_bit(lane, at->index);
+	lane_touch(lane, at->segment);
+	lane_advance(lane);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TESTS_CRASH_PRELOAD_FAIL_MALLOC_H
+#define TESTS_CRASH_PRELOAD_FAIL_MALLOC_H
+
+/*
+ * The file that $FAIL_MALLOC_FILE names, mapped by the program that runs with fail_malloc.so and by the test that watches it.
+ */
+
+#include <stdint.h>
+
+struct fail_malloc {
+	uint64_t n_calls;     /* malloc(), calloc() and realloc() since the program started */
+	uint64_t n_own;       /* of them by the program itself, not its libraries */
+	uint64_t fail_at;     /* the call with this number fails, the first is 1; 0 = none */
+	uint64_t fail_own_at; /* likewise, of the program's own */
+	uint64_t n_failed;
+	uint64_t caller;  /* of the one that failed: its place in the object below */
+	char object[128]; /* "" = the program itself */
+};
+
+#endif
