@@ -276,16 +276,15 @@ static void value_release(struct fuse_file *file)
 static int value_read(struct fuse_file *file, struct fuse_request *req, uint64_t offset, uint32_t size)
 {
 	struct value_file *f = file->data;
-	size_t left;
 
+	(void)size;
 	if (offset == 0 || !f->is_shown) {
 		if (is_gone(file))
 			return -ENODEV;
 		f->shown_len = value_render(file->node, f->shown);
 		f->is_shown = true;
 	}
-	left = offset < f->shown_len ? f->shown_len - (size_t)offset : 0;
-	fuse_reply_data(req, BYTES(f->shown + (left ? offset : 0), left < size ? left : size));
+	fuse_reply_document(req, BYTES(f->shown, f->shown_len), offset);
 	return 0;
 }
 
@@ -491,14 +490,13 @@ static int stats_read(struct fuse_file *file, struct fuse_request *req, uint64_t
 {
 	struct channel_dir *dir = fuse_node_userdata(file->node);
 	struct stats_file *f = file->data;
-	size_t left;
 
+	(void)size;
 	if (!dir->channel)
 		return -ENODEV;
 	if (offset == 0)
 		f->len = stats_render(dir, f->text);
-	left = offset < f->len ? f->len - (size_t)offset : 0;
-	fuse_reply_data(req, BYTES(f->text + (left ? offset : 0), left < size ? left : size));
+	fuse_reply_document(req, BYTES(f->text, f->len), offset);
 	return 0;
 }
 

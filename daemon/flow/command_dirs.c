@@ -58,17 +58,11 @@ static int document_open(struct fuse_file *file)
 	return (file->flags & O_ACCMODE) == O_RDONLY ? 0 : -EACCES;
 }
 
-static int document_reply(struct fuse_request *req, struct bytes document, uint64_t offset, uint32_t size)
-{
-	size_t left = offset < document.len ? document.len - (size_t)offset : 0;
-
-	fuse_reply_data(req, BYTES(document.data + (left ? offset : 0), left < size ? left : size));
-	return 0;
-}
-
 static int payload_read(struct fuse_file *file, struct fuse_request *req, uint64_t offset, uint32_t size)
 {
-	return document_reply(req, command_message(dir_of(file)->command)->payload, offset, size);
+	(void)size;
+	fuse_reply_document(req, command_message(dir_of(file)->command)->payload, offset);
+	return 0;
 }
 
 static uint64_t payload_size(struct fuse_node *node)
@@ -89,7 +83,10 @@ static int properties_read(struct fuse_file *file, struct fuse_request *req, uin
 	struct command_dir *dir = dir_of(file);
 	int r = properties_make(dir);
 
-	return r ? r : document_reply(req, BYTES(dir->json, dir->json_len), offset, size);
+	(void)size;
+	if (!r)
+		fuse_reply_document(req, BYTES(dir->json, dir->json_len), offset);
+	return r;
 }
 
 static uint64_t properties_size(struct fuse_node *node)

@@ -30,13 +30,6 @@ static void file_on_drop(struct fuse_node *node)
 	rejected_message_unref(fuse_node_userdata(node));
 }
 
-static void reply(struct fuse_request *req, struct bytes document, uint64_t offset, uint32_t size)
-{
-	size_t left = offset < document.len ? document.len - (size_t)offset : 0;
-
-	fuse_reply_data(req, BYTES(document.data + (left ? offset : 0), left < size ? left : size));
-}
-
 /* Only root gets this far: the mode has no write permission. */
 static int document_open(struct fuse_file *file)
 {
@@ -50,8 +43,9 @@ static int payload_read(struct fuse_file *file, struct fuse_request *req, uint64
 	struct bytes properties, payload;
 	int r = rejected_read(message_of(file), &properties, &payload);
 
+	(void)size;
 	if (!r)
-		reply(req, payload, offset, size);
+		fuse_reply_document(req, payload, offset);
 	return r;
 }
 
@@ -66,7 +60,8 @@ static int reason_read(struct fuse_file *file, struct fuse_request *req, uint64_
 {
 	const struct rejected_message *message = message_of(file);
 
-	reply(req, BYTES(message->reason, message->reason_len), offset, size);
+	(void)size;
+	fuse_reply_document(req, BYTES(message->reason, message->reason_len), offset);
 	return 0;
 }
 
@@ -148,7 +143,8 @@ static int properties_read(struct fuse_file *file, struct fuse_request *req, uin
 {
 	const struct document *document = file->data;
 
-	reply(req, BYTES(document->text, document->len), offset, size);
+	(void)size;
+	fuse_reply_document(req, BYTES(document->text, document->len), offset);
 	return 0;
 }
 

@@ -181,13 +181,12 @@ static void status_release(struct fuse_file *file)
 static int status_read(struct fuse_file *file, struct fuse_request *req, uint64_t offset, uint32_t size)
 {
 	struct status_text *text = file->data;
-	size_t left;
 
+	(void)size;
 	/* As in sysfs: who polls reads again from the start, and sees what is true then. */
 	if (offset == 0)
 		status_render(fuse_node_userdata(file->node), text);
-	left = offset < text->len ? text->len - (size_t)offset : 0;
-	fuse_reply_data(req, BYTES(text->data + (left ? offset : 0), left < size ? left : size));
+	fuse_reply_document(req, BYTES(text->data, text->len), offset);
 	return 0;
 }
 

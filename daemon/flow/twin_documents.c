@@ -173,9 +173,9 @@ static int document_read(struct fuse_file *file, struct fuse_request *req, uint6
 {
 	struct document_file *f = file->data;
 	struct document *d = document_of(file);
-	size_t left;
 	int r;
 
+	(void)size;
 	if (offset == 0 || !f->snapshot) {
 		r = document_render(d);
 		if (r)
@@ -186,8 +186,7 @@ static int document_read(struct fuse_file *file, struct fuse_request *req, uint6
 		/* It came last. */
 		f->write.has_version = false;
 	}
-	left = offset < f->snapshot->len ? f->snapshot->len - (size_t)offset : 0;
-	fuse_reply_data(req, BYTES(f->snapshot->text + (left ? offset : 0), left < size ? left : size));
+	fuse_reply_document(req, BYTES(f->snapshot->text, f->snapshot->len), offset);
 	return 0;
 }
 

@@ -189,16 +189,15 @@ static void leaf_release(struct fuse_file *file)
 static int leaf_read(struct fuse_file *file, struct fuse_request *req, uint64_t offset, uint32_t size)
 {
 	struct leaf_file *f = file->data;
-	size_t left;
 	int r = 0;
 
+	(void)size;
 	/* What is here and not there yet is read as it was written. */
 	if (!f->unsent && (offset == 0 || !f->text))
 		r = leaf_render(file);
 	if (r)
 		return r;
-	left = offset < f->len ? f->len - (size_t)offset : 0;
-	fuse_reply_data(req, BYTES(f->text + (left ? offset : 0), left < size ? left : size));
+	fuse_reply_document(req, BYTES(f->text, f->len), offset);
 	return 0;
 }
 

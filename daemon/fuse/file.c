@@ -385,6 +385,14 @@ void fuse_reply_data(struct fuse_request *req, struct bytes data)
 	request_reply(req, data);
 }
 
+void fuse_reply_document(struct fuse_request *req, struct bytes document, uint64_t offset)
+{
+	size_t at = offset < document.len ? (size_t)offset : document.len, left = document.len - at;
+	uint32_t size = req->wire->read.size;
+
+	fuse_reply_data(req, left ? BYTES(document.data + at, left < size ? left : size) : BYTES(NULL, 0));
+}
+
 int file_handle_read(struct fuse_request *req)
 {
 	const struct fuse_read_in *in = &req->wire->read;

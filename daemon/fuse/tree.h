@@ -188,6 +188,8 @@ void fuse_file_poll_wake(struct fuse_file *file);
 
 /* Answers a READ inside its operation; @data at most the size asked for. */
 void fuse_reply_data(struct fuse_request *req, struct bytes data);
+/* The same with what @document has at @offset, which is nothing behind its end. */
+void fuse_reply_document(struct fuse_request *req, struct bytes document, uint64_t offset);
 
 /* Answers an IOCTL inside its operation; @data at most the size of an _IOR or _IOWR command. */
 void fuse_reply_ioctl(struct fuse_request *req, struct bytes data);
