@@ -515,7 +515,7 @@ static int app_make_files(struct app *app)
 	if (!r)
 		r = command_files_new(&app->command_files, app->commands, root,
 				      &config->files[CONFIG_FILE_COMMANDS],
-				      &config->files[CONFIG_FILE_SETTLE]);
+				      &config->files[CONFIG_FILE_SETTLE], app->events);
 	if (!r)
 		r = method_files_new(&app->method_files, app->methods, root,
 				     &config->files[CONFIG_FILE_METHODS], config->methods, config->n_methods,

@@ -37,6 +37,12 @@ static inline bool bytes_equal_str(struct bytes a, const char *str)
 	return bytes_equal(a, bytes_from_str(str));
 }
 
+/* Without one newline at the end, which `echo` puts there. */
+static inline struct bytes bytes_chomp(struct bytes text)
+{
+	return BYTES(text.data, text.len && text.data[text.len - 1] == '\n' ? text.len - 1 : text.len);
+}
+
 static inline bool bytes_start_with(struct bytes a, struct bytes prefix)
 {
 	return a.len >= prefix.len && bytes_equal(BYTES(a.data, prefix.len), prefix);

@@ -319,12 +319,6 @@ static ssize_t value_wait(struct fuse_file *file, struct fuse_request *req, ssiz
 	return FUSE_PARKED;
 }
 
-/* The text without the newline at its end. */
-static struct bytes value_of(const char *text, size_t len)
-{
-	return BYTES(text, len && text[len - 1] == '\n' ? len - 1 : len);
-}
-
 static int value_put(struct fuse_file *file, uint64_t offset, struct bytes data)
 {
 	struct value_file *f = file->data;
@@ -340,7 +334,7 @@ static int value_put(struct fuse_file *file, uint64_t offset, struct bytes data)
 	len = (size_t)offset + data.len;
 	memcpy(text, f->written, (size_t)offset);
 	memcpy(text + offset, data.data, data.len);
-	r = value_change(file->node, value_of(text, len));
+	r = value_change(file->node, bytes_chomp(BYTES(text, len)));
 	if (r)
 		return r;
 	memcpy(f->written, text, len);

@@ -19,6 +19,7 @@
 
 struct command_dir {
 	struct commands *commands;
+	struct events *events;
 	struct command *command; /* referenced */
 	struct fuse_node *node;
 	unsigned int n_nodes;
@@ -117,6 +118,16 @@ static int settle_open(struct fuse_file *file)
 	return (file->flags & O_ACCMODE) == O_RDONLY ? -EACCES : 0;
 }
 
+static void settle_tell_refused(const struct command_dir *dir)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "commands/%" PRIu64 "/settle",
+		 command_message(dir->command)->sequence_no);
+	if (dir->events)
+		events_emit(dir->events, "refused", name, "the word is complete, abandon or reject");
+}
+
 static ssize_t settle_write(struct fuse_file *file, struct fuse_request *req, uint64_t offset,
 			    struct bytes data)
 {
@@ -126,19 +137,18 @@ static ssize_t settle_write(struct fuse_file *file, struct fuse_request *req, ui
 		[LINK_REJECT] = "reject",
 	};
 	struct command_dir *dir = dir_of(file);
-	struct bytes word = data;
+	struct bytes word = bytes_chomp(data);
 	int r;
 
 	(void)req;
 	(void)offset;
-	if (word.len && word.data[word.len - 1] == '\n')
-		--word.len;
 	for (size_t i = 0; i < ARRAY_SIZE(words); ++i) {
 		if (!bytes_equal_str(word, words[i]))
 			continue;
 		r = commands_settle(dir->commands, dir->command, (enum link_settlement)i);
 		return r ? r : (ssize_t)data.len;
 	}
+	settle_tell_refused(dir);
 	return -EINVAL;
 }
 
@@ -213,6 +223,7 @@ void command_dir_add(const struct command_dirs_options *options, struct command 
 	if (!dir)
 		return;
 	dir->commands = options->commands;
+	dir->events = options->events;
 	dir->command = command_ref(command);
 	snprintf(name, sizeof(name), "%" PRIu64, command_message(command)->sequence_no);
 	older = fuse_node_find(options->parent, name);

@@ -8,11 +8,13 @@
 
 #include "config/config.h"
 #include "flow/commands.h"
+#include "flow/events.h"
 #include "fuse/tree.h"
 
 struct command_dirs_options {
 	struct commands *commands; /* borrowed */
 	struct fuse_node *parent;
+	struct events *events; /* borrowed; may be NULL */
 	struct config_access read_access;
 	struct config_access settle_access;
 };

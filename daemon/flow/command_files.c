@@ -379,7 +379,8 @@ static int files_add_nodes(struct command_files *files, struct fuse_node *root)
 }
 
 int command_files_new(struct command_files **out, struct commands *commands, struct fuse_node *root,
-		      const struct config_access *read_access, const struct config_access *settle_access)
+		      const struct config_access *read_access, const struct config_access *settle_access,
+		      struct events *events)
 {
 	struct command_files *files = calloc(1, sizeof(*files));
 	int r;
@@ -389,6 +390,7 @@ int command_files_new(struct command_files **out, struct commands *commands, str
 	files->commands = commands;
 	files->dirs = (struct command_dirs_options){
 		.commands = commands,
+		.events = events,
 		.read_access = *read_access,
 		.settle_access = *settle_access,
 	};

@@ -21,14 +21,17 @@
 
 #include "config/config.h"
 #include "flow/commands.h"
+#include "flow/events.h"
 #include "fuse/tree.h"
 
 struct command_files;
 
 /* Adds the directory to @root, and watches @commands. @settle_access: of the settle files, @read_access: of all others
- * and the directories' owner. Returns 0 or -ENOMEM. */
+ * and the directories' owner. @events: what was refused and why goes there; borrowed, may be NULL. Returns 0 or
+ * -ENOMEM. */
 int command_files_new(struct command_files **out, struct commands *commands, struct fuse_node *root,
-		      const struct config_access *read_access, const struct config_access *settle_access);
+		      const struct config_access *read_access, const struct config_access *settle_access,
+		      struct events *events);
 /* After the tree, before the commands. NULL is fine. */
 void command_files_free(struct command_files *files);
 

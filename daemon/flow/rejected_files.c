@@ -178,20 +178,19 @@ static ssize_t retry_write(struct fuse_file *file, struct fuse_request *req, uin
 {
 	struct rejected_message *message = message_of(file);
 	const struct rejected_options *options = &message->owner->options;
-	struct bytes word = data;
+	char name[sizeof(IOTHUB_DIR_REJECTED) + 20 + sizeof("/" IOTHUB_FILE_REJECTED_RETRY)];
 	int r;
 
 	(void)req;
 	(void)offset;
-	if (word.len && word.data[word.len - 1] == '\n')
-		--word.len;
-	if (bytes_equal_str(word, "retry")) {
+	if (bytes_equal_str(bytes_chomp(data), "retry")) {
 		r = rejected_retry(message);
 		return r ? r : (ssize_t)data.len;
 	}
+	snprintf(name, sizeof(name), IOTHUB_DIR_REJECTED "/%" PRIu64 "/" IOTHUB_FILE_REJECTED_RETRY,
+		 message->id);
 	if (options->events)
-		events_emit(options->events, "refused", IOTHUB_DIR_REJECTED "/*/" IOTHUB_FILE_REJECTED_RETRY,
-			    "the word is retry; rmdir drops the message");
+		events_emit(options->events, "refused", name, "the word is retry; rmdir drops the message");
 	return -EINVAL;
 }
 

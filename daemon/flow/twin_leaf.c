@@ -132,8 +132,7 @@ int twin_leaf_parse(struct bytes text, bool last, const struct json_object **out
 
 	if (text.len > TWIN_LEAF_TEXT_MAX)
 		return fail(reason, -EMSGSIZE, "the text is too long");
-	if (text.len && text.data[text.len - 1] == '\n')
-		--text.len;
+	text = bytes_chomp(text);
 	switch (hub_twin_scan(text, &len)) {
 	case HUB_TWIN_TEXT_WHOLE:
 		if (is_all_space(BYTES(text.data + len, text.len - len)))

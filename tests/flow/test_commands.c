@@ -491,7 +491,9 @@ TEST_F(commands, directories_show_and_settle)
 			"&&\n"
 			"grep -q '^{\"sequence-no\":2,\"enqueued-time\":\"2.*Z\",\"delivery-count\":1,"
 			"\"properties\":{}}$' 2/properties.json &&\n"
-			"! echo what > 1/settle && ! mkdir 9 && ! rm 1/payload && ! rmdir 1 && ! touch 9 &&\n"
+			"! echo what > 1/settle && dd if=$M/events iflag=nonblock 2>$D/errors |\n"
+			"grep -qF '\"file\":\"commands/1/settle\",\"reason\":\"the word is complete' &&\n"
+			"! mkdir 9 && ! rm 1/payload && ! rmdir 1 && ! touch 9 &&\n"
 			"echo complete > 1/settle && echo reject > 3/settle && [ ! -e 1 ] && [ ! -e 3 ] &&\n"
 			"printf abandon > 2/settle 2> $D/errors"),
 		0);

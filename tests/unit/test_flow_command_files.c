@@ -55,7 +55,7 @@ FIXTURE_SETUP(files)
 	ASSERT_EQ(commands_new(&self->commands, &options), 0);
 	ASSERT_EQ(fuse_tree_new(&self->tree, &tree), 0);
 	ASSERT_EQ(command_files_new(&self->files, self->commands, fuse_tree_root(self->tree), &read_access,
-				    &settle_access),
+				    &settle_access, NULL),
 		  0);
 	fuse_line_init(&self->line, self->tree);
 	hub_line_online(&self->hub);

@@ -455,10 +455,15 @@ TEST_F(rejected, retry_goes_to_its_channel_or_the_default_one)
 
 TEST_F(rejected, a_wrong_word_is_explained)
 {
+	char told[128];
+
 	keep(self, "hello", "no");
 	EXPECT_EQ(retry(self, only_id(self), "again\n"), -EINVAL);
 	EXPECT_EQ(retry(self, only_id(self), ""), -EINVAL);
-	EXPECT_TRUE(was_told(self, "the word is retry"));
+	snprintf(told, sizeof(told),
+		 "\"refused\",\"file\":\"rejected/%" PRIu64 "/retry\",\"reason\":\"the word is retry",
+		 only_id(self));
+	EXPECT_TRUE(was_told(self, told));
 	EXPECT_EQ(ids(self, NULL, 0), 1u);
 	telemetry_close(self->telemetry);
 	EXPECT_EQ(retry(self, only_id(self), "retry"), -ESHUTDOWN);
