@@ -27,18 +27,10 @@ FIXTURE_SETUP(link)
 	lab_init(&self->lab);
 }
 
-static void show_log(const struct lab *lab)
-{
-	_cleanup_(free_ptr) char *daemon = lab_log(lab, "daemon"), *emulator = lab_log(lab, "emulator");
-
-	TEST_LOG("daemon: %s", daemon);
-	TEST_LOG("emulator: %s", emulator);
-}
-
 FIXTURE_TEARDOWN(link)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed)
-		show_log(&self->lab);
+	lab_show_log(&self->lab, "daemon");
+	lab_show_log(&self->lab, "emulator");
 	lab_deinit(&self->lab);
 }
 
@@ -496,10 +488,10 @@ FIXTURE_SETUP(slow)
 FIXTURE_TEARDOWN(slow)
 {
 	for (size_t i = 0; i < N_SCENARIOS; ++i) {
-		if (!test_is_orphan() && harness_state.result->n_failed) {
+		if (!test_is_orphan() && harness_state.result->n_failed)
 			TEST_LOG("%s:", self->runs[i].scenario->name);
-			show_log(&self->runs[i].lab);
-		}
+		lab_show_log(&self->runs[i].lab, "daemon");
+		lab_show_log(&self->runs[i].lab, "emulator");
 		lab_deinit(&self->runs[i].lab);
 		lab_deinit(&self->runs[i].other);
 	}

@@ -33,13 +33,8 @@ FIXTURE_SETUP(auth)
 
 FIXTURE_TEARDOWN(auth)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *daemon = lab_log(&self->lab, "daemon");
-		_cleanup_(free_ptr) char *emulator = lab_log(&self->lab, "emulator");
-
-		TEST_LOG("daemon: %s", daemon);
-		TEST_LOG("emulator: %s", emulator);
-	}
+	lab_show_log(&self->lab, "daemon");
+	lab_show_log(&self->lab, "emulator");
 	lab_deinit(&self->lab);
 }
 

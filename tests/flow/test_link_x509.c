@@ -25,13 +25,8 @@ FIXTURE_SETUP(x509)
 
 FIXTURE_TEARDOWN(x509)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *daemon = lab_log(&self->lab, "daemon");
-		_cleanup_(free_ptr) char *emulator = lab_log(&self->lab, "emulator");
-
-		TEST_LOG("daemon: %s", daemon);
-		TEST_LOG("emulator: %s", emulator);
-	}
+	lab_show_log(&self->lab, "daemon");
+	lab_show_log(&self->lab, "emulator");
 	lab_deinit(&self->lab);
 }
 

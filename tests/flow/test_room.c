@@ -29,11 +29,7 @@ FIXTURE_SETUP(room)
 
 FIXTURE_TEARDOWN(room)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *text = lab_log(&self->lab, "daemon");
-
-		TEST_LOG("daemon: %s", text);
-	}
+	lab_show_log(&self->lab, "daemon");
 	lab_stop_daemon(&self->lab, SIGKILL);
 	if (self->disk[0])
 		umount2(self->disk, MNT_DETACH);

@@ -33,11 +33,7 @@ FIXTURE_SETUP(storage)
 
 FIXTURE_TEARDOWN(storage)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *text = lab_log(&self->lab, "daemon");
-
-		TEST_LOG("daemon: %s", text);
-	}
+	lab_show_log(&self->lab, "daemon");
 	if (self->lab.daemon)
 		lab_stop_daemon(&self->lab, SIGKILL);
 	if (self->disk[0])

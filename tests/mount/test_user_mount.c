@@ -70,11 +70,7 @@ FIXTURE_TEARDOWN(user)
 
 	if (!self->lab.dir[0])
 		return;
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *text = lab_log(&self->lab, "daemon");
-
-		TEST_LOG("daemon: %s", text);
-	}
+	lab_show_log(&self->lab, "daemon");
 	/* An orphan is not in the namespace, where these mounts are. */
 	snprintf(dev, sizeof(dev), "%s/dev", self->lab.dir);
 	umount2(dev, MNT_DETACH);

@@ -165,14 +165,8 @@ void device_deinit(struct device *d)
 
 void device_show_logs(const struct lab *lab)
 {
-	_cleanup_(free_ptr) char *device = NULL, *emulator = NULL;
-
-	if (!harness_state.result->n_failed)
-		return;
-	device = lab_log(lab, "device");
-	emulator = lab_log(lab, "emulator");
-	TEST_LOG("device: %s", device);
-	TEST_LOG("emulator: %s", emulator);
+	lab_show_log(lab, "device");
+	lab_show_log(lab, "emulator");
 }
 
 struct link_info device_info(const struct device *d)

@@ -371,3 +371,13 @@ char *lab_log(const struct lab *lab, const char *program)
 {
 	return text_read(lab_log_path(lab, program));
 }
+
+void lab_show_log(const struct lab *lab, const char *program)
+{
+	_cleanup_(free_ptr) char *text = NULL;
+
+	if (!lab->dir[0] || !harness_state.result->n_failed)
+		return;
+	text = lab_log(lab, program);
+	TEST_LOG("%s: %s", program, text);
+}

@@ -90,5 +90,7 @@ int lab_shell(const struct lab *lab, const char *shell, const char *script);
 
 /* What a program of the lab wrote on stderr: "emulator", "daemon" or "monitor"; caller frees. */
 char *lab_log(const struct lab *lab, const char *program);
+/* The same as a comment of the test, if that has failed; for teardowns. */
+void lab_show_log(const struct lab *lab, const char *program);
 
 #endif

@@ -56,13 +56,8 @@ void run_lab_deinit(struct run_lab *r)
 		close(r->said);
 		close(r->go);
 	}
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *daemon = lab_log(&r->lab, "daemon");
-		_cleanup_(free_ptr) char *run = lab_log(&r->lab, "run");
-
-		TEST_LOG("daemon: %s", daemon);
-		TEST_LOG("iothub-run: %s", run);
-	}
+	lab_show_log(&r->lab, "daemon");
+	lab_show_log(&r->lab, "run");
 	process_stop(&r->run, SIGKILL);
 	lab_deinit(&r->lab);
 }
