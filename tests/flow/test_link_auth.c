@@ -64,14 +64,6 @@ static void expect_log_lines(const struct lab *lab, const char *text, unsigned i
 	EXPECT_EQ(text_count(log, text), n);
 }
 
-static void expect_status(const struct lab *lab, const char *key, const char *want)
-{
-	char text[512];
-
-	lab_status_text(lab, key, text, sizeof(text));
-	EXPECT_CONTAINS(text, want);
-}
-
 /* `hubctl fault set` with these words. */
 static void fault(const struct lab *lab, const char *words)
 {
@@ -149,7 +141,7 @@ TEST_F_TIMEOUT(auth, renewed_under_full_load_without_a_reconnect, 240)
 	EXPECT_EQ(lab_status_number(lab, "sent-again"), 0u);
 	EXPECT_EQ(lab_status_number(lab, "written"), next);
 	EXPECT_EQ(lab_status_number(lab, "acknowledged"), next);
-	expect_status(lab, "last-error", "none");
+	lab_expect_status(lab, "last-error", "none");
 	expect_log_lines(lab, "warning: ", 0);
 }
 
@@ -226,7 +218,7 @@ static void check_good_bye(struct lab *lab, const struct good_bye *row)
 
 	fault(lab, row->fault);
 	lab_await_state(lab, "waiting");
-	expect_status(lab, "last-error", row->error);
+	lab_expect_status(lab, "last-error", row->error);
 	lab_status_text(lab, "retry-in", text, sizeof(text));
 	/* The text is as old as the fault at most. */
 	EXPECT_GE(strtod(text, NULL) + (double)(now_ms() - start) / 1000 + 0.1, row->retry_min_s);
@@ -280,7 +272,7 @@ TEST_F_TIMEOUT(auth, another_server_until_it_fails, 60)
 	fault(lab, "drop device=dev1");
 	/* The same hub by another name. */
 	lab_await_number(lab, "connects", 2);
-	expect_status(lab, "server", "127.0.0.1");
+	lab_expect_status(lab, "server", "127.0.0.1");
 	expect_log_lines(lab, "localhost sends device dev1 to 127.0.0.1 port", 1);
 	write_message(lab, "over there");
 
@@ -290,7 +282,7 @@ TEST_F_TIMEOUT(auth, another_server_until_it_fails, 60)
 	fault(lab, "drop device=dev1");
 	lab_await_number(lab, "connects", 3);
 	expect_log_lines(lab, "127.0.0.1 sends device dev1 to localhost port", 1);
-	expect_status(lab, "hub", "localhost");
+	lab_expect_status(lab, "hub", "localhost");
 	write_message(lab, "back");
 	status = text_read(lab_path(lab, "status"));
 	EXPECT_EQ(text_count(status, "server: "), 0u);

@@ -171,6 +171,23 @@ int lab_stop_daemon(struct lab *lab, int signo)
 	return process_stop(&lab->daemon, signo);
 }
 
+void lab_start_without_hub(struct lab *lab, const char *extra)
+{
+	lab_start_emulator(lab, NULL);
+	lab_stop_emulator(lab, SIGTERM);
+	lab_configure(lab, extra);
+	lab_start_daemon(lab);
+}
+
+FILE *lab_restart_with_hub(struct lab *lab)
+{
+	lab_stop_daemon(lab, SIGKILL);
+	lab_start_emulator(lab, NULL);
+	lab_start_monitor(lab);
+	lab_start_daemon(lab);
+	return lab_monitor_stream(lab);
+}
+
 /* --- monitor ---------------------------------------------------------------------------------- */
 
 void lab_start_monitor(struct lab *lab)
@@ -245,6 +262,16 @@ void lab_message_clear(struct lab_message *message)
 	*message = (struct lab_message){0};
 }
 
+void lab_expect_payload(struct lab *lab, FILE *monitor, const char *payload)
+{
+	struct lab_message message;
+
+	lab_next_message(lab, monitor, &message);
+	EXPECT_FALSE(message.is_base64);
+	EXPECT_STREQ(message.payload, payload);
+	lab_message_clear(&message);
+}
+
 /* --- files ------------------------------------------------------------------------------------ */
 
 const char *lab_path(const struct lab *lab, const char *name)
@@ -255,6 +282,14 @@ const char *lab_path(const struct lab *lab, const char *name)
 
 	snprintf(path, LAB_PATH_MAX, "%s/%s", lab->mount, name);
 	return path;
+}
+
+int lab_open(const struct lab *lab, const char *name, int flags)
+{
+	int fd = open(lab_path(lab, name), O_WRONLY | O_CLOEXEC | flags);
+
+	ASSERT_GE(fd, 0);
+	return fd;
 }
 
 static bool status_find(const char *text, const char *key, char *out, size_t size)
@@ -297,6 +332,14 @@ uint64_t lab_status_number(const struct lab *lab, const char *key)
 
 	lab_status_text(lab, key, text, sizeof(text));
 	return strtoull(text, NULL, 10);
+}
+
+void lab_expect_status(const struct lab *lab, const char *key, const char *want)
+{
+	char text[512];
+
+	lab_status_text(lab, key, text, sizeof(text));
+	EXPECT_CONTAINS(text, want);
 }
 
 /* Until the value of @key is @text, or with NULL a number of at least @number. */

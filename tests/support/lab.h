@@ -61,6 +61,10 @@ void lab_write_file(const struct lab *lab, const char *name, const char *text);
  * are there. */
 void lab_start_daemon(struct lab *lab);
 int lab_stop_daemon(struct lab *lab, int signo);
+/* Configures and starts it when the emulator was there once and is gone: keys and certificates are. */
+void lab_start_without_hub(struct lab *lab, const char *extra);
+/* Kills it, and starts it again when the emulator is there and somebody looks. Returns lab_monitor_stream(). */
+FILE *lab_restart_with_hub(struct lab *lab);
 
 /* Starts `hubctl monitor` and waits until it is subscribed. */
 void lab_start_monitor(struct lab *lab);
@@ -68,13 +72,19 @@ void lab_start_monitor(struct lab *lab);
 void lab_next_message(struct lab *lab, FILE *monitor, struct lab_message *out);
 FILE *lab_monitor_stream(const struct lab *lab);
 void lab_message_clear(struct lab_message *message);
+/* The next message is this text. */
+void lab_expect_payload(struct lab *lab, FILE *monitor, const char *payload);
 
 /* Path of a file in the mount; static buffers, good for a few calls. */
 const char *lab_path(const struct lab *lab, const char *name);
+/* Opens one for writing, with more @flags. */
+int lab_open(const struct lab *lab, const char *name, int flags);
 
 /* Value of @key in the status file, as number or as text; waits (by poll) until the state is @state. */
 uint64_t lab_status_number(const struct lab *lab, const char *key);
 void lab_status_text(const struct lab *lab, const char *key, char *out, size_t size);
+/* The value has @want in it. */
+void lab_expect_status(const struct lab *lab, const char *key, const char *want);
 void lab_await_state(const struct lab *lab, const char *state);
 /* Waits until a number that changes with the link's state (attempts, connects) is at least @at_least. */
 void lab_await_number(const struct lab *lab, const char *key, uint64_t at_least);
