@@ -67,14 +67,10 @@ static void expect_log_lines(const struct lab *lab, const char *text, unsigned i
 /* `hubctl fault set` with these words. */
 static void fault(const struct lab *lab, const char *words)
 {
-	char script[1024], program[PROCESS_PATH_MAX];
+	char all[512];
 
-	snprintf(program, sizeof(program), "%s", process_path("hubctl"));
-	snprintf(script, sizeof(script),
-		 "%s fault set %s --connection-string-file $D/state/service.connection-string "
-		 "> $D/fault.log 2>&1 || { cat $D/fault.log >&2; exit 1; }",
-		 program, words);
-	ASSERT_EQ(lab_shell(lab, "sh", script), 0);
+	snprintf(all, sizeof(all), "fault set %s", words);
+	ASSERT_EQ(lab_hubctl_words(lab, all, NULL, 0), 0);
 }
 
 static void write_message(const struct lab *lab, const char *text)

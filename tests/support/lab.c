@@ -192,21 +192,13 @@ FILE *lab_restart_with_hub(struct lab *lab)
 
 void lab_start_monitor(struct lab *lab)
 {
-	char connection[LAB_PATH_MAX], line[64];
-	const char *argv[] = {process_path("hubctl"),
-			      "monitor",
-			      "--connection-string-file",
-			      connection,
-			      "--ready-fd",
-			      "3",
-			      "--quiet",
-			      NULL};
+	char line[64];
 	int ready[2], out[2];
 
-	snprintf(connection, sizeof(connection), "%s/state/service.connection-string", lab->dir);
 	ASSERT_EQ(pipe2(ready, O_CLOEXEC), 0);
 	ASSERT_EQ(pipe2(out, O_CLOEXEC), 0);
-	lab->monitor = process_start(lab_log_path(lab, "monitor"), argv, ready[1], out[1]);
+	lab->monitor = lab_hubctl_start(lab, lab_log_path(lab, "monitor"), ready[1], out[1], "monitor",
+					"--ready-fd", "3", "--quiet");
 	close(ready[1]);
 	close(out[1]);
 	lab_read_line(ready[0], line, sizeof(line));
@@ -370,20 +362,53 @@ void lab_await_number(const struct lab *lab, const char *key, uint64_t at_least)
 	status_await(lab, key, NULL, at_least);
 }
 
-int lab_hubctl_argv(const struct lab *lab, char *text, size_t size, const char *const *args)
+/* @argv: hubctl, @args, and the service's connection string, whose path is a static buffer. */
+static void hubctl_args(const struct lab *lab, const char *const *args, const char *argv[static LAB_ARGS_MAX])
 {
-	char connection[LAB_PATH_MAX];
-	const char *argv[32] = {process_path("hubctl")};
+	static char connection[LAB_PATH_MAX];
 	size_t n = 1;
 
 	snprintf(connection, sizeof(connection), "%s/state/service.connection-string", lab->dir);
+	argv[0] = process_path("hubctl");
 	for (; *args; ++args) {
-		ASSERT_LT(n + 4, sizeof(argv) / sizeof(argv[0]));
+		ASSERT_LT(n + 3, (size_t)LAB_ARGS_MAX);
 		argv[n++] = *args;
 	}
 	argv[n++] = "--connection-string-file";
-	argv[n] = connection;
+	argv[n++] = connection;
+	argv[n] = NULL;
+}
+
+int lab_hubctl_argv(const struct lab *lab, char *text, size_t size, const char *const *args)
+{
+	const char *argv[LAB_ARGS_MAX];
+
+	hubctl_args(lab, args, argv);
 	return process_run(argv, text, size);
+}
+
+pid_t lab_hubctl_start_argv(const struct lab *lab, const char *log, int fd, int out, const char *const *args)
+{
+	const char *argv[LAB_ARGS_MAX];
+
+	hubctl_args(lab, args, argv);
+	return process_start(log, argv, fd, out);
+}
+
+int lab_hubctl_words(const struct lab *lab, const char *words, char *text, size_t size)
+{
+	char script[1024];
+	_cleanup_(free_ptr) char *said = NULL;
+	int r;
+
+	snprintf(script, sizeof(script), "hubctl %s > $D/hubctl.log 2>&1", words);
+	r = lab_shell(lab, "sh", script);
+	said = lab_log(lab, "hubctl");
+	if (text)
+		snprintf(text, size, "%s", said);
+	if (r)
+		TEST_LOG("hubctl %s: %s", words, said);
+	return r;
 }
 
 /* What a script finds defined. */

@@ -93,6 +93,13 @@ void lab_await_number(const struct lab *lab, const char *key, uint64_t at_least)
 #define lab_hubctl(lab, text, size, ...)                                                                     \
 	lab_hubctl_argv(lab, text, size, (const char *const[]){__VA_ARGS__, NULL})
 int lab_hubctl_argv(const struct lab *lab, char *text, size_t size, const char *const *args);
+/* The same for words as a shell has them; @text may be NULL, lab_log() has it as `hubctl`. What failed is a comment of
+ * the test. */
+int lab_hubctl_words(const struct lab *lab, const char *words, char *text, size_t size);
+/* Starts it, with @log, @fd and @out as of process_start(). */
+#define lab_hubctl_start(lab, log, fd, out, ...)                                                             \
+	lab_hubctl_start_argv(lab, log, fd, out, (const char *const[]){__VA_ARGS__, NULL})
+pid_t lab_hubctl_start_argv(const struct lab *lab, const char *log, int fd, int out, const char *const *args);
 
 /* Runs `shell -c script` with $M set to the mount point, $D to the lab's directory, and hubctl a command that has the
  * service's connection string; returns its exit status. */
