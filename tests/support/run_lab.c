@@ -104,6 +104,14 @@ const char *run_lab_next(struct run_lab *r)
 	return line;
 }
 
+pid_t run_lab_next_pid(struct run_lab *r)
+{
+	pid_t pid = (pid_t)atoi(run_lab_next(r));
+
+	ASSERT_GT(pid, 1);
+	return pid;
+}
+
 void run_lab_expect(struct run_lab *r, const char *text)
 {
 	EXPECT_STREQ(run_lab_next(r), text);
