@@ -51,13 +51,9 @@ static int set_ack(struct place *p, const struct field *f, struct json_object *v
 		[CONFIG_ACK_STORED] = "stored",
 		[CONFIG_ACK_HUB] = "hub",
 	};
-	size_t i = 0;
-	int r = field_get_word(p, value, "\"queued\", \"stored\" or \"hub\"", words, ARRAY_SIZE(words), &i);
 
 	(void)f;
-	if (r == 0)
-		*(enum config_ack *)to = (enum config_ack)i;
-	return r;
+	return field_set_word(p, value, "\"queued\", \"stored\" or \"hub\"", words, ARRAY_SIZE(words), to);
 }
 
 static int set_when_full(struct place *p, const struct field *f, struct json_object *value, void *to)
@@ -67,14 +63,10 @@ static int set_when_full(struct place *p, const struct field *f, struct json_obj
 		[CONFIG_FULL_BLOCK] = "block",
 		[CONFIG_FULL_DROP_OLDEST] = "drop-oldest",
 	};
-	size_t i = 0;
-	int r = field_get_word(p, value, "\"reject\", \"block\" or \"drop-oldest\"", words, ARRAY_SIZE(words),
-			       &i);
 
 	(void)f;
-	if (r == 0)
-		*(enum config_when_full *)to = (enum config_when_full)i;
-	return r;
+	return field_set_word(p, value, "\"reject\", \"block\" or \"drop-oldest\"", words, ARRAY_SIZE(words),
+			      to);
 }
 
 static int set_priority(struct place *p, const struct field *f, struct json_object *value, void *to)

@@ -52,9 +52,9 @@ void place_leave(struct place *p, size_t entered);
 struct bytes field_get_string(struct place *p, struct json_object *value, const char *what);
 /* Replaces @to by a copy. Returns 0 or -ENOMEM. */
 int field_store_string(char **to, struct bytes text);
-/* Which of the @words it is; @what: "\"a\" or \"b\"". Returns 0 or -EINVAL. */
-int field_get_word(struct place *p, struct json_object *value, const char *what, const char *const *words,
-		   size_t n_words, size_t *out);
+/* An enum: which of the @words it is; @what: "\"a\" or \"b\"". Returns 0 or -EINVAL. */
+int field_set_word(struct place *p, struct json_object *value, const char *what, const char *const *words,
+		   size_t n_words, void *to);
 
 /* "a string" */
 const char *field_type_name(struct json_object *value);

@@ -182,8 +182,8 @@ int field_set_u64(struct place *p, const struct field *f, struct json_object *va
 	return number_get(p, f, value, to);
 }
 
-int field_get_word(struct place *p, struct json_object *value, const char *what, const char *const *words,
-		   size_t n_words, size_t *out)
+int field_set_word(struct place *p, struct json_object *value, const char *what, const char *const *words,
+		   size_t n_words, void *to)
 {
 	struct bytes text = field_get_string(p, value, what);
 
@@ -191,7 +191,8 @@ int field_get_word(struct place *p, struct json_object *value, const char *what,
 		return -EINVAL;
 	for (size_t i = 0; i < n_words; ++i) {
 		if (bytes_equal_str(text, words[i])) {
-			*out = i;
+			/* To gcc and clang that is what an enum without negative values is. */
+			*(unsigned int *)to = (unsigned int)i;
 			return 0;
 		}
 	}
@@ -205,13 +206,9 @@ int field_set_authentication(struct place *p, const struct field *f, struct json
 		[CONFIG_AUTHENTICATION_X509] = "x509",
 		[CONFIG_AUTHENTICATION_NONE] = "none",
 	};
-	size_t i = 0;
-	int r = field_get_word(p, value, "\"sas\", \"x509\" or \"none\"", words, ARRAY_SIZE(words), &i);
 
 	(void)f;
-	if (r == 0)
-		*(enum config_authentication *)to = (enum config_authentication)i;
-	return r;
+	return field_set_word(p, value, "\"sas\", \"x509\" or \"none\"", words, ARRAY_SIZE(words), to);
 }
 
 int field_set_storage(struct place *p, const struct field *f, struct json_object *value, void *to)
@@ -220,13 +217,9 @@ int field_set_storage(struct place *p, const struct field *f, struct json_object
 		[CONFIG_STORAGE_PERSISTENT] = "persistent",
 		[CONFIG_STORAGE_VOLATILE] = "volatile",
 	};
-	size_t i = 0;
-	int r = field_get_word(p, value, "\"persistent\" or \"volatile\"", words, ARRAY_SIZE(words), &i);
 
 	(void)f;
-	if (r == 0)
-		*(enum config_storage *)to = (enum config_storage)i;
-	return r;
+	return field_set_word(p, value, "\"persistent\" or \"volatile\"", words, ARRAY_SIZE(words), to);
 }
 
 int field_set_log_level(struct place *p, const struct field *f, struct json_object *value, void *to)

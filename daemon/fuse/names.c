@@ -36,25 +36,37 @@ static int find_dir(struct fuse_request *req, uint64_t id, struct bytes name, st
 	return name_is_valid((const char *)name.data) ? 0 : -EINVAL;
 }
 
-int names_handle_mkdir(struct fuse_request *req)
+/* A new node of @type. @exists_error is for a name that is taken. */
+static int make_node(struct fuse_request *req, mode_t type, mode_t mode, int exists_error,
+		     struct fuse_node **out)
 {
-	const struct fuse_mkdir_in *in = &req->wire->mkdir;
 	struct bytes name = req->wire->name;
-	struct fuse_node *dir, *node = NULL;
+	int (*make)(struct fuse_node *, const char *, mode_t, struct fuse_node **);
+	struct fuse_node *dir;
 	int r;
 
 	r = find_dir(req, req->wire->header.nodeid, name, &dir);
 	if (r < 0)
 		return r;
-	if (!dir->dir_ops->mkdir)
+	make = type == S_IFDIR ? dir->dir_ops->mkdir : dir->dir_ops->create;
+	if (!make)
 		return -EPERM;
 	if (tree_child(dir, name))
-		return -EEXIST;
-	r = dir->dir_ops->mkdir(dir, (const char *)name.data, in->mode & ~in->umask & 0777, &node);
+		return exists_error;
+	r = make(dir, (const char *)name.data, mode & 0777, out);
 	if (r < 0)
 		return owner_error(r);
-	assert(node && S_ISDIR(node->mode));
-	return request_reply_entry(req, node);
+	assert(*out && ((*out)->mode & S_IFMT) == type);
+	return 0;
+}
+
+int names_handle_mkdir(struct fuse_request *req)
+{
+	const struct fuse_mkdir_in *in = &req->wire->mkdir;
+	struct fuse_node *node = NULL;
+	int r = make_node(req, S_IFDIR, in->mode & ~in->umask, -EEXIST, &node);
+
+	return r < 0 ? r : request_reply_entry(req, node);
 }
 
 static int reply_created(struct fuse_request *req, struct fuse_node *node)
@@ -85,23 +97,12 @@ static int reply_created(struct fuse_request *req, struct fuse_node *node)
 int names_handle_create(struct fuse_request *req)
 {
 	const struct fuse_create_in *in = &req->wire->create;
-	struct bytes name = req->wire->name;
-	struct fuse_node *dir, *node = NULL;
-	int r;
-
-	r = find_dir(req, req->wire->header.nodeid, name, &dir);
-	if (r < 0)
-		return r;
-	if (!dir->dir_ops->create)
-		return -EPERM;
 	/* Stale: the kernel looks the name up again, and sends OPEN if it may. */
-	if (tree_child(dir, name))
-		return in->flags & O_EXCL ? -EEXIST : -ESTALE;
-	r = dir->dir_ops->create(dir, (const char *)name.data, in->mode & ~in->umask & 0777, &node);
-	if (r < 0)
-		return owner_error(r);
-	assert(node && S_ISREG(node->mode));
-	return reply_created(req, node);
+	int exists_error = in->flags & O_EXCL ? -EEXIST : -ESTALE;
+	struct fuse_node *node = NULL;
+	int r = make_node(req, S_IFREG, in->mode & ~in->umask, exists_error, &node);
+
+	return r < 0 ? r : reply_created(req, node);
 }
 
 static int remove_name(struct fuse_request *req, bool is_dir)

@@ -217,24 +217,30 @@ static FILE *file_open(const char *path, struct log *log, int *error)
 
 /* --- the CA ----------------------------------------------------------------------------------- */
 
+/* Takes both, unless it fails. */
+static int ca_make(struct devca **out, EVP_PKEY **key, X509 **cert)
+{
+	struct devca *ca = calloc(1, sizeof(*ca));
+
+	if (!ca)
+		return -ENOMEM;
+	ca->key = TAKE_PTR(*key);
+	ca->cert = TAKE_PTR(*cert);
+	*out = ca;
+	return 0;
+}
+
 int devca_new(struct devca **out, const char *name, uint64_t now_ms)
 {
 	_cleanup_(EVP_PKEY_free_ptr) EVP_PKEY *key = EVP_EC_gen("P-256");
 	_cleanup_(X509_free_ptr) X509 *cert = NULL;
-	struct devca *ca;
 
 	cert = key ? cert_new(key, name, NULL, now_ms, DEVCA_CA_DAYS) : NULL;
 	if (!cert || cert_add_ext(cert, cert, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") ||
 	    cert_add_ext(cert, cert, NID_key_usage, "critical,keyCertSign,cRLSign") ||
 	    !X509_sign(cert, key, EVP_sha256()))
 		return -ENOMEM;
-	ca = calloc(1, sizeof(*ca));
-	if (!ca)
-		return -ENOMEM;
-	ca->key = TAKE_PTR(key);
-	ca->cert = TAKE_PTR(cert);
-	*out = ca;
-	return 0;
+	return ca_make(out, &key, &cert);
 }
 
 int devca_load(struct devca **out, const char *cert_file, const char *key_file, struct log *log)
@@ -245,7 +251,6 @@ int devca_load(struct devca **out, const char *cert_file, const char *key_file, 
 	_cleanup_(X509_free_ptr) X509 *cert = NULL;
 	/* Without one the library would ask for it on the terminal. */
 	char no_password[] = "";
-	struct devca *ca;
 	int r = 0;
 
 	certs = file_open(cert_file, log, &r);
@@ -261,13 +266,7 @@ int devca_load(struct devca **out, const char *cert_file, const char *key_file, 
 			  cert_file, key_file);
 		return -EINVAL;
 	}
-	ca = calloc(1, sizeof(*ca));
-	if (!ca)
-		return -ENOMEM;
-	ca->key = TAKE_PTR(key);
-	ca->cert = TAKE_PTR(cert);
-	*out = ca;
-	return 0;
+	return ca_make(out, &key, &cert);
 }
 
 int devca_save(const struct devca *ca, const char *cert_file, const char *key_file, struct log *log)

@@ -320,11 +320,7 @@ FIXTURE_SETUP(running)
 FIXTURE_TEARDOWN(running)
 {
 	for (int i = 0; i < N_WRONG; ++i) {
-		if (!test_is_orphan() && harness_state.result->n_failed && self->labs[i].dir[0]) {
-			_cleanup_(free_ptr) char *text = lab_log(&self->labs[i], "daemon");
-
-			TEST_LOG("daemon %d: %s", i, text);
-		}
+		lab_show_log(&self->labs[i], "daemon");
 		lab_deinit(&self->labs[i]);
 	}
 	lab_deinit(&self->hub);

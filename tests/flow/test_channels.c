@@ -29,11 +29,7 @@ FIXTURE_SETUP(channels)
 
 FIXTURE_TEARDOWN(channels)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *text = lab_log(&self->lab, "daemon");
-
-		TEST_LOG("daemon: %s", text);
-	}
+	lab_show_log(&self->lab, "daemon");
 	lab_deinit(&self->lab);
 }
 

@@ -37,11 +37,7 @@ FIXTURE_SETUP(commands)
 
 FIXTURE_TEARDOWN(commands)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *text = lab_log(&self->lab, "daemon");
-
-		TEST_LOG("daemon: %s", text);
-	}
+	lab_show_log(&self->lab, "daemon");
 	lab_deinit(&self->lab);
 }
 

@@ -26,48 +26,8 @@ FIXTURE_SETUP(delivery)
 
 FIXTURE_TEARDOWN(delivery)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *text = lab_log(&self->lab, "daemon");
-
-		TEST_LOG("daemon: %s", text);
-	}
+	lab_show_log(&self->lab, "daemon");
 	lab_deinit(&self->lab);
-}
-
-/* The hub was there once: keys and certificates are. */
-static void start_without_hub(struct lab *lab, const char *config)
-{
-	lab_start_emulator(lab, NULL);
-	lab_stop_emulator(lab, SIGTERM);
-	lab_configure(lab, config);
-	lab_start_daemon(lab);
-}
-
-/* Now it is, and somebody looks before the daemon sends: that one was killed meanwhile. */
-static FILE *start_hub(struct lab *lab)
-{
-	lab_stop_daemon(lab, SIGKILL);
-	lab_start_emulator(lab, NULL);
-	lab_start_monitor(lab);
-	lab_start_daemon(lab);
-	return lab_monitor_stream(lab);
-}
-
-static void expect_payload(struct lab *lab, FILE *monitor, const char *payload)
-{
-	struct lab_message message;
-
-	lab_next_message(lab, monitor, &message);
-	EXPECT_STREQ(message.payload, payload);
-	lab_message_clear(&message);
-}
-
-static int open_file(struct lab *lab, const char *name, int flags)
-{
-	int fd = open(lab_path(lab, name), O_WRONLY | O_CLOEXEC | flags);
-
-	ASSERT_GE(fd, 0);
-	return fd;
 }
 
 static void shell(struct lab *lab, const char *script)
@@ -99,20 +59,20 @@ TEST_F(delivery, what_was_written_survives_kill_9)
 	_cleanup_(fclose_ptr) FILE *monitor = NULL;
 	int queued, stored;
 
-	start_without_hub(&self->lab, NULL);
-	queued = open_file(&self->lab, "telemetry.raw", 0);
-	stored = open_file(&self->lab, "telemetry.raw", O_DSYNC);
+	lab_start_without_hub(&self->lab, NULL);
+	queued = lab_open(&self->lab, "telemetry.raw", 0);
+	stored = lab_open(&self->lab, "telemetry.raw", O_DSYNC);
 	ASSERT_EQ(write(queued, "1", 1), 1);
 	ASSERT_EQ(write(stored, "2", 1), 1);
 	shell(&self->lab, "printf '3\\n4\\n' > $M/telemetry");
 	EXPECT_EQ(lab_status_number(&self->lab, "queued"), 4u);
-	monitor = start_hub(&self->lab);
+	monitor = lab_restart_with_hub(&self->lab);
 	close(queued);
 	close(stored);
 	for (const char *const *p = (const char *[]){"1", "2", "3", "4", NULL}; *p; ++p)
-		expect_payload(&self->lab, monitor, *p);
+		lab_expect_payload(&self->lab, monitor, *p);
 	shell(&self->lab, "echo 5 | dd oflag=sync of=$M/telemetry status=none");
-	expect_payload(&self->lab, monitor, "5");
+	lab_expect_payload(&self->lab, monitor, "5");
 	EXPECT_EQ(lab_status_number(&self->lab, "queued"), 0u);
 }
 
@@ -120,8 +80,8 @@ TEST_F(delivery, fdatasync_needs_no_hub_and_fsync_does)
 {
 	_cleanup_(close_fd) int fd = -1;
 
-	start_without_hub(&self->lab, "\"ack-timeout\": 1");
-	fd = open_file(&self->lab, "telemetry", 0);
+	lab_start_without_hub(&self->lab, "\"ack-timeout\": 1");
+	fd = lab_open(&self->lab, "telemetry", 0);
 	ASSERT_EQ(write(fd, "a\nb\n", 4), 4);
 	EXPECT_EQ(fdatasync(fd), 0);
 	EXPECT_EQ(fsync(fd), -1);
@@ -135,7 +95,7 @@ TEST_F(delivery, fdatasync_needs_no_hub_and_fsync_does)
 
 TEST_F(delivery, a_channel_has_a_level)
 {
-	start_without_hub(&self->lab, "\"ack-timeout\": 1");
+	lab_start_without_hub(&self->lab, "\"ack-timeout\": 1");
 	shell(&self->lab, "mkdir $M/channels/a && echo stored > $M/channels/a/ack");
 	shell(&self->lab, "echo x > $M/channels/a/telemetry");
 	EXPECT_EQ(stats_number(&self->lab, "a", "stored"), 1u);
@@ -149,8 +109,8 @@ TEST_F(delivery, in_memory_stored_means_the_hub)
 {
 	_cleanup_(close_fd) int fd = -1;
 
-	start_without_hub(&self->lab, "\"ack-timeout\": 1, \"storage\": \"volatile\"");
-	fd = open_file(&self->lab, "telemetry.raw", O_DSYNC);
+	lab_start_without_hub(&self->lab, "\"ack-timeout\": 1, \"storage\": \"volatile\"");
+	fd = lab_open(&self->lab, "telemetry.raw", O_DSYNC);
 	EXPECT_EQ(write(fd, "x", 1), -1);
 	EXPECT_EQ(errno, ETIMEDOUT);
 	EXPECT_EQ(fdatasync(fd), -1);
@@ -177,7 +137,7 @@ static bool write_block(int fd, unsigned int number)
 /* Writes blocks that begin with a number until there is no room; how many. */
 static unsigned int fill(struct lab *lab)
 {
-	int fd = open_file(lab, "telemetry.raw", O_NONBLOCK);
+	int fd = lab_open(lab, "telemetry.raw", O_NONBLOCK);
 	unsigned int n = 0;
 
 	while (write_block(fd, n))
@@ -217,7 +177,7 @@ static pid_t write_in_a_process(struct lab *lab, const char *text)
 /* Until a write on a channel that blocks would wait behind another one; how many were taken until then. */
 static unsigned int await_blocked(struct lab *lab)
 {
-	int fd = open_file(lab, "telemetry.raw", O_NONBLOCK);
+	int fd = lab_open(lab, "telemetry.raw", O_NONBLOCK);
 	unsigned int n = 0;
 
 	while (write(fd, "x", 1) == 1)
@@ -234,7 +194,7 @@ TEST_F(delivery, a_channel_that_blocks)
 	pid_t writer, killed;
 	int status;
 
-	start_without_hub(&self->lab, "\"queue-bytes\": 1048576");
+	lab_start_without_hub(&self->lab, "\"queue-bytes\": 1048576");
 	shell(&self->lab, "echo block > $M/channels/default/when-full");
 	n = fill(&self->lab);
 	EXPECT_EQ(errno, EAGAIN);
@@ -249,7 +209,7 @@ TEST_F(delivery, a_channel_that_blocks)
 	lab_start_emulator(&self->lab, NULL);
 	ASSERT_EQ(waitpid(writer, &status, 0), writer);
 	EXPECT_EQ(status, 0);
-	fd = open_file(&self->lab, "telemetry.raw", O_SYNC);
+	fd = lab_open(&self->lab, "telemetry.raw", O_SYNC);
 	EXPECT_EQ(write(fd, "last", 4), 4);
 	EXPECT_EQ(lab_status_number(&self->lab, "acknowledged"), n + 2);
 	EXPECT_EQ(lab_status_number(&self->lab, "queued"), 0u);
@@ -260,7 +220,7 @@ TEST_F(delivery, a_channel_that_blocks_no_more_lets_them_go_on)
 	pid_t writer;
 	int status;
 
-	start_without_hub(&self->lab, "\"queue-bytes\": 1048576");
+	lab_start_without_hub(&self->lab, "\"queue-bytes\": 1048576");
 	shell(&self->lab, "echo block > $M/channels/default/when-full");
 	fill(&self->lab);
 	writer = write_in_a_process(&self->lab, "x");
@@ -276,7 +236,7 @@ TEST_F(delivery, a_stop_ends_blocked_writers)
 	pid_t writer;
 	int status;
 
-	start_without_hub(&self->lab, "\"queue-bytes\": 1048576");
+	lab_start_without_hub(&self->lab, "\"queue-bytes\": 1048576");
 	shell(&self->lab, "echo block > $M/channels/default/when-full");
 	fill(&self->lab);
 	writer = write_in_a_process(&self->lab, "x");
@@ -314,17 +274,17 @@ TEST_F(delivery, the_oldest_are_dropped)
 	_cleanup_(close_fd) int fd = -1;
 	unsigned int n;
 
-	start_without_hub(&self->lab, "\"queue-bytes\": 1048576");
+	lab_start_without_hub(&self->lab, "\"queue-bytes\": 1048576");
 	n = fill(&self->lab);
 	EXPECT_EQ(errno, ENOSPC);
 	shell(&self->lab, "echo drop-oldest > $M/channels/default/when-full");
-	fd = open_file(&self->lab, "telemetry.raw", 0);
+	fd = lab_open(&self->lab, "telemetry.raw", 0);
 	for (unsigned int i = n; i < n + 5; ++i)
 		EXPECT_TRUE(write_block(fd, i));
 	EXPECT_EQ(stats_number(&self->lab, "default", "dropped"), 5u);
 	EXPECT_EQ(lab_status_number(&self->lab, "queued"), n);
 	expect_drops_told(&self->lab, 5);
-	monitor = start_hub(&self->lab);
+	monitor = lab_restart_with_hub(&self->lab);
 	for (unsigned int i = 5; i < n + 5; ++i)
 		expect_block(&self->lab, monitor, i);
 }
@@ -336,10 +296,10 @@ TEST_F(delivery, what_is_too_old_is_not_delivered)
 	_cleanup_(fclose_ptr) FILE *monitor = NULL;
 	_cleanup_(close_fd) int fd = -1;
 
-	start_without_hub(&self->lab, NULL);
+	lab_start_without_hub(&self->lab, NULL);
 	shell(&self->lab, "mkdir $M/channels/short && echo 1 > $M/channels/short/ttl");
 	shell(&self->lab, "echo before > $M/telemetry");
-	fd = open_file(&self->lab, "channels/short/telemetry", 0);
+	fd = lab_open(&self->lab, "channels/short/telemetry", 0);
 	ASSERT_EQ(write(fd, "old\n", 4), 4);
 	/* Who waits for it is told, when it is time. */
 	EXPECT_EQ(fsync(fd), -1);
@@ -347,11 +307,11 @@ TEST_F(delivery, what_is_too_old_is_not_delivered)
 	EXPECT_EQ(stats_number(&self->lab, "short", "expired"), 1u);
 	EXPECT_EQ(lab_status_number(&self->lab, "queued"), 1u);
 	shell(&self->lab, "echo after > $M/telemetry");
-	monitor = start_hub(&self->lab);
-	expect_payload(&self->lab, monitor, "before");
-	expect_payload(&self->lab, monitor, "after");
+	monitor = lab_restart_with_hub(&self->lab);
+	lab_expect_payload(&self->lab, monitor, "before");
+	lab_expect_payload(&self->lab, monitor, "after");
 	shell(&self->lab, "echo new | dd oflag=sync of=$M/channels/short/telemetry status=none");
-	expect_payload(&self->lab, monitor, "new");
+	lab_expect_payload(&self->lab, monitor, "new");
 }
 
 #define N_BACKLOG 20000
@@ -362,17 +322,17 @@ TEST_F(delivery, an_alarm_overtakes_a_backlog)
 	_cleanup_(close_fd) int fd = -1;
 	char text[32];
 
-	start_without_hub(&self->lab, NULL);
+	lab_start_without_hub(&self->lab, NULL);
 	shell(&self->lab, "mkdir $M/channels/alarm && echo 0 > $M/channels/alarm/priority");
-	fd = open_file(&self->lab, "telemetry", 0);
+	fd = lab_open(&self->lab, "telemetry", 0);
 	for (unsigned int i = 0; i < N_BACKLOG; ++i)
 		ASSERT_GT(dprintf(fd, "%u\n", i), 0);
 	shell(&self->lab, "echo fire > $M/channels/alarm/telemetry");
-	monitor = start_hub(&self->lab);
-	expect_payload(&self->lab, monitor, "fire");
+	monitor = lab_restart_with_hub(&self->lab);
+	lab_expect_payload(&self->lab, monitor, "fire");
 	for (unsigned int i = 0; i < N_BACKLOG; ++i) {
 		snprintf(text, sizeof(text), "%u", i);
-		expect_payload(&self->lab, monitor, text);
+		lab_expect_payload(&self->lab, monitor, text);
 	}
 	/* The monitor has it before the daemon has its answer. */
 	shell(&self->lab, "echo end | dd oflag=sync of=$M/telemetry status=none");

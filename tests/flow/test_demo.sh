@@ -8,26 +8,11 @@ repository=$PWD
 tmp=$(mktemp -d)
 chmod 755 "$tmp"
 trap 'rm -rf "$tmp"' EXIT
-n=0
-failed=0
+. tests/support/tap.sh
 
-# report OK NAME: with what was written to $tmp/out when it failed
-report()
+explain()
 {
-	n=$((n + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $n - $2"
-	else
-		sed 's/^/# /' "$tmp/out"
-		echo "not ok $n - $2"
-		failed=1
-	fi
-}
-
-skip()
-{
-	n=$((n + 1))
-	echo "ok $n - $1 # SKIP $2"
+	cat "$tmp/out"
 }
 
 # Nothing is left: no mount and no directory.

@@ -61,15 +61,6 @@ static void expect_property(const struct mqtt_packet *packet, const char *name, 
 	EXPECT_STREQ(hub_property(packet, name, text, sizeof(text)), want);
 }
 
-static const char *printed(struct hubctl_run *h, const char *path, char out[static 512])
-{
-	json_object *json = hubctl_json(h);
-
-	snprintf(out, 512, "%s", json_text(json, path));
-	json_object_put(json);
-	return out;
-}
-
 /* --- twins
  * ----------------------------------------------------------------------------------------------------- */
 
@@ -89,9 +80,9 @@ TEST_F(hubctl, shows_and_patches_a_twin)
 	device_next(self, "$iothub/twin/patch/desired", &packet);
 	expect_property(&packet, "version", "2");
 	EXPECT_EQ(hubctl_run(h, "twin", "show", "dev1", "--json"), 0);
-	EXPECT_STREQ(printed(h, "/desired/interval", text), "5");
-	EXPECT_STREQ(printed(h, "/desired/name", text), "gr\xc3\xbc\xc3\x9f/e");
-	EXPECT_STREQ(printed(h, "/desired/$version", text), "2");
+	EXPECT_STREQ(hubctl_printed(h, "/desired/interval", text), "5");
+	EXPECT_STREQ(hubctl_printed(h, "/desired/name", text), "gr\xc3\xbc\xc3\x9f/e");
+	EXPECT_STREQ(hubctl_printed(h, "/desired/$version", text), "2");
 	EXPECT_EQ(hubctl_run(h, "twin", "show", "dev1"), 0);
 	EXPECT_CONTAINS(h->out, "    \"interval\": 5,\n");
 	EXPECT_EQ(hubctl_run_input(h, " {\"interval\":null}\n", "twin", "patch", "dev1", "--json"), 0);
@@ -101,8 +92,8 @@ TEST_F(hubctl, shows_and_patches_a_twin)
 		  0);
 	EXPECT_STREQ(h->out, "version 4\n");
 	EXPECT_EQ(hubctl_run(h, "twin", "show", "dev1", "--json"), 0);
-	EXPECT_STREQ(printed(h, "/desired/interval", text), "(none)");
-	EXPECT_STREQ(printed(h, "/desired/a/b/0", text), "1");
+	EXPECT_STREQ(hubctl_printed(h, "/desired/interval", text), "(none)");
+	EXPECT_STREQ(hubctl_printed(h, "/desired/a/b/0", text), "1");
 }
 
 TEST_F(hubctl, says_why_a_twin_is_not_patched)
@@ -112,7 +103,7 @@ TEST_F(hubctl, says_why_a_twin_is_not_patched)
 
 	EXPECT_EQ(hubctl_run(h, "twin", "patch", "dev1", "{\"a\":1}", "--if-version=7", "--json"), 1);
 	EXPECT_CONTAINS(h->err, "hubctl: dev1: Precondition Failed (status 0104)");
-	EXPECT_STREQ(printed(h, "/status", text), "0104");
+	EXPECT_STREQ(hubctl_printed(h, "/status", text), "0104");
 	EXPECT_EQ(hubctl_run(h, "twin", "patch", "dev1", "{\"a.b\":1}"), 1);
 	EXPECT_CONTAINS(h->err, "hubctl: dev1: Bad Request (status 0100): ");
 	EXPECT_EQ(hubctl_run(h, "twin", "patch", "nosuch", "{}"), 1);
@@ -159,10 +150,10 @@ TEST_F(hubctl, watches_twins)
 	EXPECT_CONTAINS(second, "\"part\":\"desired\"");
 	EXPECT_CONTAINS(second, "\"patch\":{\"x\":[1,null]}");
 	*second = '\0';
-	EXPECT_STREQ(printed(watcher, "/device-id", text), "dev1");
-	EXPECT_STREQ(printed(watcher, "/part", text), "reported");
-	EXPECT_STREQ(printed(watcher, "/version", text), "2");
-	EXPECT_STREQ(printed(watcher, "/patch/on", text), "true");
+	EXPECT_STREQ(hubctl_printed(watcher, "/device-id", text), "dev1");
+	EXPECT_STREQ(hubctl_printed(watcher, "/part", text), "reported");
+	EXPECT_STREQ(hubctl_printed(watcher, "/version", text), "2");
+	EXPECT_STREQ(hubctl_printed(watcher, "/patch/on", text), "true");
 }
 
 /* A name that no topic filter may have. */
@@ -216,8 +207,8 @@ TEST_F(hubctl, sends_a_command_with_all_it_can_have)
 	EXPECT_TRUE(mqtt_has(&packet.properties, MQTT_PROP_CONTENT_TYPE));
 	EXPECT_TRUE(bytes_equal(packet.properties.content_type, BYTES_LIT("text/plain")));
 	EXPECT_EQ(hubctl_run(h, "command", "send", "dev1", "--json", "--", "-5"), 0);
-	EXPECT_STREQ(printed(h, "/sequence-no", text), "2");
-	EXPECT_EQ(strlen(printed(h, "/enqueued-time", text)), 24u);
+	EXPECT_STREQ(hubctl_printed(h, "/sequence-no", text), "2");
+	EXPECT_EQ(strlen(hubctl_printed(h, "/enqueued-time", text)), 24u);
 	device_next(self, "$iothub/commands", &packet);
 	expect_payload(&packet, "-5");
 }
@@ -257,11 +248,11 @@ TEST_F(hubctl, lists_and_purges_commands)
 	EXPECT_CONTAINS(h->out, "  one?[31m\n");
 	EXPECT_CONTAINS(h->out, "  /wE=\n");
 	EXPECT_EQ(hubctl_run(h, "command", "list", "dev1", "--json"), 0);
-	EXPECT_STREQ(printed(h, "/0/sequence-no", text), "1");
-	EXPECT_STREQ(printed(h, "/0/state", text), "queued");
-	EXPECT_STREQ(printed(h, "/0/properties/@k", text), "v");
-	EXPECT_STREQ(printed(h, "/0/payload", text), "one\x1b[31m");
-	EXPECT_STREQ(printed(h, "/1/payload-base64", text), "/wE=");
+	EXPECT_STREQ(hubctl_printed(h, "/0/sequence-no", text), "1");
+	EXPECT_STREQ(hubctl_printed(h, "/0/state", text), "queued");
+	EXPECT_STREQ(hubctl_printed(h, "/0/properties/@k", text), "v");
+	EXPECT_STREQ(hubctl_printed(h, "/0/payload", text), "one\x1b[31m");
+	EXPECT_STREQ(hubctl_printed(h, "/1/payload-base64", text), "/wE=");
 	EXPECT_EQ(hubctl_run(h, "command", "purge", "dev1", "--state=dead-lettered"), 0);
 	EXPECT_STREQ(h->out, "purged 0\n");
 	EXPECT_EQ(hubctl_run(h, "command", "purge", "dev1", "--json"), 0);
@@ -356,15 +347,15 @@ TEST_F(hubctl, calls_a_method)
 	expect_payload(&packet, "");
 	device_answer(self, &packet, "response-code=399", BYTES_LIT("\xff\x01"));
 	EXPECT_EQ(hubctl_wait(h), 0);
-	EXPECT_STREQ(printed(h, "/response-code", text), "399");
-	EXPECT_STREQ(printed(h, "/payload-base64", text), "/wE=");
+	EXPECT_STREQ(hubctl_printed(h, "/response-code", text), "399");
+	EXPECT_STREQ(hubctl_printed(h, "/payload-base64", text), "/wE=");
 
 	hubctl_start(h, "method", "call", "dev1", "reboot", "--json");
 	device_next(self, "$iothub/methods/reboot", &packet);
 	device_answer(self, &packet, "response-code=404", BYTES_LIT("no such thing"));
 	EXPECT_EQ(hubctl_wait(h), 1);
-	EXPECT_STREQ(printed(h, "/response-code", text), "404");
-	EXPECT_STREQ(printed(h, "/payload", text), "no such thing");
+	EXPECT_STREQ(hubctl_printed(h, "/response-code", text), "404");
+	EXPECT_STREQ(hubctl_printed(h, "/payload", text), "no such thing");
 	EXPECT_STREQ(h->err, "hubctl: dev1: reboot: the device answered 404\n");
 }
 
@@ -389,8 +380,8 @@ TEST_F(hubctl, says_why_a_method_has_no_answer)
 
 	EXPECT_EQ(hubctl_run(h, "method", "call", "dev1", "m", "--json"), 1);
 	EXPECT_CONTAINS(h->err, "hubctl: dev1: Target Unavailable (status 06A0)");
-	EXPECT_STREQ(printed(h, "/status", text), "06A0");
-	EXPECT_STREQ(printed(h, "/name", text), "Target Unavailable");
+	EXPECT_STREQ(hubctl_printed(h, "/status", text), "06A0");
+	EXPECT_STREQ(hubctl_printed(h, "/name", text), "Target Unavailable");
 	device_connect(self);
 	hubctl_start(h, "method", "call", "dev1", "m", "--timeout=1");
 	device_next(self, "$iothub/methods/m", &packet);

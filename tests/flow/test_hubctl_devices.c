@@ -27,24 +27,14 @@ FIXTURE_TEARDOWN(hubctl)
 	hubctl_run_deinit(&self->h);
 }
 
-/* What was printed, and then forgotten: a member as text in @out. */
-static const char *printed(struct hubctl_run *h, const char *path, char out[static 512])
-{
-	json_object *json = hubctl_json(h);
-
-	snprintf(out, 512, "%s", json_text(json, path));
-	json_object_put(json);
-	return out;
-}
-
 static void expect_error(struct hubctl_run *h, const char *err, const char *status)
 {
 	char text[512];
 
 	EXPECT_CONTAINS(h->err, err);
 	EXPECT_EQ(strncmp(h->err, "hubctl: ", 8), 0);
-	EXPECT_STREQ(printed(h, "/status", text), status);
-	EXPECT_GT(strlen(printed(h, "/name", text)), 0u);
+	EXPECT_STREQ(hubctl_printed(h, "/status", text), status);
+	EXPECT_GT(strlen(hubctl_printed(h, "/name", text)), 0u);
 }
 
 /* --- devices
@@ -97,7 +87,7 @@ TEST_F(hubctl, saves_a_connection_string)
 	ASSERT_EQ(stat(path, &st), 0);
 	EXPECT_EQ(st.st_mode & 0777, 0600u);
 	EXPECT_EQ(hubctl_run(h, "devices", "keys", "dev2", "--json"), 0);
-	EXPECT_EQ(strncmp(saved, printed(h, "/connection-string", text), strlen(saved) - 1), 0);
+	EXPECT_EQ(strncmp(saved, hubctl_printed(h, "/connection-string", text), strlen(saved) - 1), 0);
 	free(saved);
 	EXPECT_EQ(hubctl_run(h, "devices", "keys", "dev2", "--output=/nowhere/saved"), 1);
 	EXPECT_CONTAINS(h->err, "hubctl: /nowhere/saved: No such file or directory");
@@ -109,14 +99,14 @@ TEST_F(hubctl, prints_and_renews_keys)
 	char primary[512], secondary[512], text[512];
 
 	EXPECT_EQ(hubctl_run(h, "devices", "keys", "dev1", "--json"), 0);
-	printed(h, "/primary-key", primary);
-	printed(h, "/secondary-key", secondary);
+	hubctl_printed(h, "/primary-key", primary);
+	hubctl_printed(h, "/secondary-key", secondary);
 	EXPECT_EQ(hubctl_run(h, "devices", "keys", "dev1"), 0);
 	EXPECT_CONTAINS(h->out, primary);
 	EXPECT_CONTAINS(h->out, "connection-string: HostName=localhost;DeviceId=dev1;SharedAccessKey=");
 	EXPECT_EQ(hubctl_run(h, "devices", "keys", "dev1", "--regenerate=primary", "--json"), 0);
-	EXPECT_NE(strcmp(printed(h, "/primary-key", text), primary), 0);
-	EXPECT_STREQ(printed(h, "/secondary-key", text), secondary);
+	EXPECT_NE(strcmp(hubctl_printed(h, "/primary-key", text), primary), 0);
+	EXPECT_STREQ(hubctl_printed(h, "/secondary-key", text), secondary);
 	EXPECT_EQ(hubctl_run(h, "devices", "keys", "nosuch"), 1);
 	EXPECT_CONTAINS(h->err, "hubctl: nosuch: Not Found (status 0504)");
 }
@@ -133,13 +123,13 @@ TEST_F(hubctl, adds_devices_with_x509)
 	EXPECT_EQ(hubctl_run(h, "devices", "add", "x2", "--x509-certificate", h->e.ca_file,
 			     "--x509-thumbprint", colons, "--json"),
 		  0);
-	EXPECT_STREQ(printed(h, "/authentication", text), "x509");
-	EXPECT_EQ(strlen(printed(h, "/thumbprints/0", text)), 64u);
-	EXPECT_EQ(strlen(printed(h, "/thumbprints/1", text)), 64u);
-	EXPECT_STREQ(printed(h, "/connection-string", text), "(none)");
+	EXPECT_STREQ(hubctl_printed(h, "/authentication", text), "x509");
+	EXPECT_EQ(strlen(hubctl_printed(h, "/thumbprints/0", text)), 64u);
+	EXPECT_EQ(strlen(hubctl_printed(h, "/thumbprints/1", text)), 64u);
+	EXPECT_STREQ(hubctl_printed(h, "/connection-string", text), "(none)");
 	EXPECT_EQ(hubctl_run(h, "devices", "add", "x3", "--x509-ca"), 0);
 	EXPECT_EQ(hubctl_run(h, "devices", "show", "x3", "--json"), 0);
-	EXPECT_STREQ(printed(h, "/ca", text), "true");
+	EXPECT_STREQ(hubctl_printed(h, "/ca", text), "true");
 	EXPECT_EQ(hubctl_run(h, "devices", "keys", "x3"), 1);
 	EXPECT_CONTAINS(h->err, "hubctl: x3: Not Allowed (status 0102)");
 }
@@ -158,17 +148,17 @@ TEST_F(hubctl, lists_and_shows_devices)
 	EXPECT_CONTAINS(h->out, "\ndev1      sas             yes        20");
 	EXPECT_CONTAINS(h->out, "\ndev1/mod  sas             no         -");
 	EXPECT_EQ(hubctl_run(h, "devices", "list", "--json"), 0);
-	EXPECT_STREQ(printed(h, "/0/device", text), "dev1");
-	EXPECT_STREQ(printed(h, "/0/connected", text), "true");
-	EXPECT_STREQ(printed(h, "/1/module-id", text), "mod");
-	EXPECT_STREQ(printed(h, "/1/connected", text), "false");
+	EXPECT_STREQ(hubctl_printed(h, "/0/device", text), "dev1");
+	EXPECT_STREQ(hubctl_printed(h, "/0/connected", text), "true");
+	EXPECT_STREQ(hubctl_printed(h, "/1/module-id", text), "mod");
+	EXPECT_STREQ(hubctl_printed(h, "/1/connected", text), "false");
 
 	EXPECT_EQ(hubctl_run(h, "devices", "show", "dev1"), 0);
 	EXPECT_CONTAINS(h->out, "\nconnected:        yes\n");
 	EXPECT_CONTAINS(h->out, "\nsubscriptions:    $iothub/commands\n");
 	EXPECT_CONTAINS(h->out, "\ncommands:         queued 0, dead-lettered 0\n");
 	EXPECT_EQ(hubctl_run(h, "devices", "show", "dev1", "--json"), 0);
-	EXPECT_STREQ(printed(h, "/desired-version", text), "1");
+	EXPECT_STREQ(hubctl_printed(h, "/desired-version", text), "1");
 	EXPECT_EQ(hubctl_run(h, "devices", "show", "nosuch", "--json"), 1);
 	expect_error(h, "nosuch: Not Found (status 0504)", "0504");
 	wire_close(c);
@@ -250,14 +240,14 @@ TEST_F(hubctl, sets_lists_and_clears_faults)
 	EXPECT_EQ(hubctl_run(h, "fault", "set", "status", "status=0502", "operation=telemetry", "count=3",
 			     "device=dev1", "--json"),
 		  0);
-	printed(h, "/id", id);
+	hubctl_printed(h, "/id", id);
 	EXPECT_EQ(publish(c, 1), MQTT_REASON_QUOTA_EXCEEDED + 0u);
 	EXPECT_EQ(hubctl_run(h, "fault", "list", "--json"), 0);
-	EXPECT_STREQ(printed(h, "/0/id", text), id);
-	EXPECT_STREQ(printed(h, "/0/fault", text), "status");
-	EXPECT_STREQ(printed(h, "/0/status", text), "0502");
-	EXPECT_STREQ(printed(h, "/0/left", text), "2");
-	EXPECT_STREQ(printed(h, "/0/hits", text), "1");
+	EXPECT_STREQ(hubctl_printed(h, "/0/id", text), id);
+	EXPECT_STREQ(hubctl_printed(h, "/0/fault", text), "status");
+	EXPECT_STREQ(hubctl_printed(h, "/0/status", text), "0502");
+	EXPECT_STREQ(hubctl_printed(h, "/0/left", text), "2");
+	EXPECT_STREQ(hubctl_printed(h, "/0/hits", text), "1");
 	EXPECT_EQ(hubctl_run(h, "fault", "list"), 0);
 	EXPECT_EQ(strncmp(h->out, "ID", 2), 0);
 	EXPECT_CONTAINS(h->out, "status 0502");

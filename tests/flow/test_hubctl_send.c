@@ -75,15 +75,6 @@ static const char *out_without_times(struct hubctl_run *h)
 	return h->out;
 }
 
-static const char *printed(struct hubctl_run *h, const char *path, char out[static 512])
-{
-	json_object *json = hubctl_json(h);
-
-	snprintf(out, 512, "%s", json_text(json, path));
-	json_object_put(json);
-	return out;
-}
-
 static size_t n_lines(const char *text)
 {
 	size_t n = 0;
@@ -110,12 +101,12 @@ TEST_F(hubctl, sends_a_command_for_every_line)
 	EXPECT_EQ(n_lines(h->out), 2u);
 	EXPECT_EQ(strncmp(h->out, "{\"sequence-no\":4,\"enqueued-time\":\"20", 36), 0);
 	EXPECT_EQ(hubctl_run(h, "command", "list", "dev1", "--json"), 0);
-	EXPECT_STREQ(printed(h, "/0/payload", self->text), "one");
-	EXPECT_STREQ(printed(h, "/0/properties/@k", self->text), "v");
-	EXPECT_STREQ(printed(h, "/1/payload", self->text), "");
-	EXPECT_STREQ(printed(h, "/2/payload", self->text), "three");
-	EXPECT_STREQ(printed(h, "/2/properties/@k", self->text), "v");
-	EXPECT_STREQ(printed(h, "/4/payload", self->text), "5");
+	EXPECT_STREQ(hubctl_printed(h, "/0/payload", self->text), "one");
+	EXPECT_STREQ(hubctl_printed(h, "/0/properties/@k", self->text), "v");
+	EXPECT_STREQ(hubctl_printed(h, "/1/payload", self->text), "");
+	EXPECT_STREQ(hubctl_printed(h, "/2/payload", self->text), "three");
+	EXPECT_STREQ(hubctl_printed(h, "/2/properties/@k", self->text), "v");
+	EXPECT_STREQ(hubctl_printed(h, "/4/payload", self->text), "5");
 	EXPECT_EQ(hubctl_run_input(h, "", "command", "send", "dev1", "--lines", "--wait"), 0);
 	EXPECT_STREQ(h->out, "");
 }
@@ -133,7 +124,7 @@ TEST_F(hubctl, says_which_line_was_refused)
 	EXPECT_CONTAINS(h->out, "command 1, ");
 	EXPECT_EQ(hubctl_run_input(h, "x\n", "command", "send", "nosuch", "--lines", "--json"), 1);
 	EXPECT_CONTAINS(h->err, "hubctl: nosuch: line 1: Not Found (status 0504)");
-	EXPECT_STREQ(printed(h, "/status", self->text), "0504");
+	EXPECT_STREQ(hubctl_printed(h, "/status", self->text), "0504");
 	EXPECT_EQ(hubctl_run(h, "command", "send", "dev1", "x", "--lines"), 2);
 	EXPECT_EQ(hubctl_run(h, "command", "send", "dev1", "--lines", "--file", hubctl_file(h, "nosuch")), 1);
 	EXPECT_CONTAINS(h->err, "nosuch: No such file or directory\n");
@@ -171,10 +162,10 @@ TEST_F(hubctl, waits_until_a_command_is_completed)
 	device_settle(self, 0, NULL);
 	device_flush(self);
 	EXPECT_EQ(hubctl_wait(h), 0);
-	EXPECT_STREQ(printed(h, "/sequence-no", self->text), "2");
-	EXPECT_EQ(strlen(printed(h, "/enqueued-time", self->text)), 24u);
-	EXPECT_STREQ(printed(h, "/outcome", self->text), "completed");
-	EXPECT_STREQ(printed(h, "/delivery-count", self->text), "1");
+	EXPECT_STREQ(hubctl_printed(h, "/sequence-no", self->text), "2");
+	EXPECT_EQ(strlen(hubctl_printed(h, "/enqueued-time", self->text)), 24u);
+	EXPECT_STREQ(hubctl_printed(h, "/outcome", self->text), "completed");
+	EXPECT_STREQ(hubctl_printed(h, "/delivery-count", self->text), "1");
 }
 
 TEST_F(hubctl, says_how_else_a_command_ended)
@@ -195,7 +186,7 @@ TEST_F(hubctl, says_how_else_a_command_ended)
 	device_settle(self, 131, "0603");
 	device_flush(self);
 	EXPECT_EQ(hubctl_wait(h), 1);
-	EXPECT_STREQ(printed(h, "/outcome", self->text), "delivery-count");
+	EXPECT_STREQ(hubctl_printed(h, "/outcome", self->text), "delivery-count");
 	EXPECT_EQ(hubctl_run(h, "command", "send", "dev1/mod", "x", "--wait", "--timeout=0.3"), 1);
 	EXPECT_STREQ(h->err, "hubctl: dev1/mod: command 4 was not settled within 0.3 s\n");
 	EXPECT_EQ(hubctl_run(h, "command", "send", "nosuch", "x", "--wait"), 1);
@@ -260,12 +251,12 @@ TEST_F(hubctl, lists_completed_commands)
 	EXPECT_CONTAINS(h->out, "\n1       completed  -    20");
 	EXPECT_CONTAINS(h->out, "\n2       in-flight  -    20");
 	EXPECT_EQ(hubctl_run(h, "command", "list", "dev1", "--all", "--json"), 0);
-	EXPECT_STREQ(printed(h, "/0/state", self->text), "completed");
-	EXPECT_STREQ(printed(h, "/0/delivery-count", self->text), "1");
-	EXPECT_STREQ(printed(h, "/0/payload", self->text), "(none)");
+	EXPECT_STREQ(hubctl_printed(h, "/0/state", self->text), "completed");
+	EXPECT_STREQ(hubctl_printed(h, "/0/delivery-count", self->text), "1");
+	EXPECT_STREQ(hubctl_printed(h, "/0/payload", self->text), "(none)");
 	EXPECT_EQ(hubctl_run(h, "command", "list", "dev1", "--json-lines"), 0);
 	EXPECT_EQ(n_lines(h->out), 1u);
-	EXPECT_STREQ(printed(h, "/payload", self->text), "2");
+	EXPECT_STREQ(hubctl_printed(h, "/payload", self->text), "2");
 }
 
 TEST_HARNESS_MAIN

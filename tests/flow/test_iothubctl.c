@@ -60,13 +60,8 @@ FIXTURE_SETUP(ctl)
 
 FIXTURE_TEARDOWN(ctl)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *daemon = lab_log(&self->lab, "daemon");
-		_cleanup_(free_ptr) char *ctl = lab_log(&self->lab, "ctl");
-
-		TEST_LOG("daemon: %s", daemon);
-		TEST_LOG("iothubctl: %s", ctl);
-	}
+	lab_show_log(&self->lab, "daemon");
+	lab_show_log(&self->lab, "ctl");
 	process_stop(&self->pid, SIGKILL);
 	lab_deinit(&self->lab);
 }

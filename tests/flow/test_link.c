@@ -27,18 +27,10 @@ FIXTURE_SETUP(link)
 	lab_init(&self->lab);
 }
 
-static void show_log(const struct lab *lab)
-{
-	_cleanup_(free_ptr) char *daemon = lab_log(lab, "daemon"), *emulator = lab_log(lab, "emulator");
-
-	TEST_LOG("daemon: %s", daemon);
-	TEST_LOG("emulator: %s", emulator);
-}
-
 FIXTURE_TEARDOWN(link)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed)
-		show_log(&self->lab);
+	lab_show_log(&self->lab, "daemon");
+	lab_show_log(&self->lab, "emulator");
 	lab_deinit(&self->lab);
 }
 
@@ -74,34 +66,9 @@ static FILE *restart_hub(struct lab *lab, const char *const *options)
 	return lab_monitor_stream(lab);
 }
 
-static int open_file(const struct lab *lab, const char *name, int flags)
-{
-	int fd = open(lab_path(lab, name), O_WRONLY | O_CLOEXEC | flags);
-
-	ASSERT_GE(fd, 0);
-	return fd;
-}
-
 static void write_text(int fd, const char *text)
 {
 	ASSERT_EQ(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-}
-
-static void expect_payload(struct lab *lab, FILE *monitor, const char *payload)
-{
-	struct lab_message message;
-
-	lab_next_message(lab, monitor, &message);
-	EXPECT_STREQ(message.payload, payload);
-	lab_message_clear(&message);
-}
-
-static void expect_status(const struct lab *lab, const char *key, const char *want)
-{
-	char text[512];
-
-	lab_status_text(lab, key, text, sizeof(text));
-	EXPECT_CONTAINS(text, want);
 }
 
 /* A write returns before its message leaves. */
@@ -135,29 +102,29 @@ TEST_F(link, a_restarted_hub_gets_what_was_written_meanwhile)
 {
 	struct lab *lab = &self->lab;
 	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, NULL, NULL), *again = NULL;
-	_cleanup_(close_fd) int fd = open_file(lab, "telemetry", 0);
+	_cleanup_(close_fd) int fd = lab_open(lab, "telemetry", 0);
 
-	expect_status(lab, "session", "new");
+	lab_expect_status(lab, "session", "new");
 	write_text(fd, "before\n");
-	expect_payload(lab, monitor, "before");
+	lab_expect_payload(lab, monitor, "before");
 	ASSERT_EQ(fsync(fd), 0);
 	EXPECT_EQ(lab_stop_emulator(lab, SIGTERM), 0);
 	lab_await_state(lab, "waiting");
 	write_text(fd, "away 1\naway 2\n");
 	again = restart_hub(lab, NULL);
-	expect_payload(lab, again, "away 1");
-	expect_payload(lab, again, "away 2");
+	lab_expect_payload(lab, again, "away 1");
+	lab_expect_payload(lab, again, "away 2");
 	ASSERT_EQ(fsync(fd), 0);
 	EXPECT_EQ(lab_status_number(lab, "connects"), 2u);
 	EXPECT_EQ(lab_status_number(lab, "sent-again"), 0u);
-	expect_status(lab, "last-error", "none");
+	lab_expect_status(lab, "last-error", "none");
 }
 
 TEST_F(link, a_killed_hub_gets_what_was_in_flight_again)
 {
 	struct lab *lab = &self->lab;
 	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, slow_pubacks, NULL), *again = NULL;
-	_cleanup_(close_fd) int fd = open_file(lab, "telemetry.raw", 0);
+	_cleanup_(close_fd) int fd = lab_open(lab, "telemetry.raw", 0);
 	char text[32];
 
 	for (int i = 0; i < 20; ++i) {
@@ -166,7 +133,7 @@ TEST_F(link, a_killed_hub_gets_what_was_in_flight_again)
 	}
 	/* The window. */
 	await_in_flight(lab, 16);
-	expect_payload(lab, monitor, "message 0");
+	lab_expect_payload(lab, monitor, "message 0");
 	lab_stop_emulator(lab, SIGKILL);
 	lab_await_state(lab, "waiting");
 	EXPECT_EQ(lab_status_number(lab, "in-flight"), 0u);
@@ -174,11 +141,11 @@ TEST_F(link, a_killed_hub_gets_what_was_in_flight_again)
 	again = restart_hub(lab, NULL);
 	for (int i = 0; i < 20; ++i) {
 		snprintf(text, sizeof(text), "message %d", i);
-		expect_payload(lab, again, text);
+		lab_expect_payload(lab, again, text);
 	}
 	ASSERT_EQ(fsync(fd), 0);
 	/* Sessions outlive the hub. */
-	expect_status(lab, "session", "resumed");
+	lab_expect_status(lab, "session", "resumed");
 	EXPECT_EQ(lab_status_number(lab, "sent-again"), 16u);
 	EXPECT_EQ(lab_status_number(lab, "acknowledged"), 20u);
 }
@@ -188,14 +155,14 @@ TEST_F(link, a_dropped_connection_resumes_the_session)
 	static const char *const options[] = {"--puback-delay", "200", NULL};
 	struct lab *lab = &self->lab;
 	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, options, NULL);
-	_cleanup_(close_fd) int fd = open_file(lab, "telemetry", 0);
+	_cleanup_(close_fd) int fd = lab_open(lab, "telemetry", 0);
 	struct lab_message first, second;
 
 	write_text(fd, "a\n");
 	lab_next_message(lab, monitor, &first);
 	ASSERT_EQ(kill(lab->emulator, SIGUSR1), 0);
 	ASSERT_EQ(fsync(fd), 0);
-	expect_status(lab, "session", "resumed");
+	lab_expect_status(lab, "session", "resumed");
 	EXPECT_EQ(lab_status_number(lab, "connects"), 2u);
 	EXPECT_EQ(lab_status_number(lab, "sent-again"), 1u);
 	lab_next_message(lab, monitor, &second);
@@ -216,7 +183,7 @@ TEST_F(link, the_smallest_limits)
 		"--receive-maximum", "1", "--topic-alias-maximum", "0", "--keep-alive", "60", NULL};
 	struct lab *lab = &self->lab;
 	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, options, NULL);
-	_cleanup_(close_fd) int fd = open_file(lab, "telemetry.raw", 0);
+	_cleanup_(close_fd) int fd = lab_open(lab, "telemetry.raw", 0);
 	char text[32];
 
 	EXPECT_EQ(lab_status_number(lab, "receive-maximum"), 1u);
@@ -229,7 +196,7 @@ TEST_F(link, the_smallest_limits)
 	ASSERT_EQ(fsync(fd), 0);
 	for (int i = 0; i < 200; ++i) {
 		snprintf(text, sizeof(text), "message %d", i);
-		expect_payload(lab, monitor, text);
+		lab_expect_payload(lab, monitor, text);
 	}
 	/* The emulator disconnects whoever sends more at once. */
 	EXPECT_EQ(lab_status_number(lab, "connects"), 1u);
@@ -245,8 +212,8 @@ TEST_F(link, a_message_over_the_next_connections_limit_is_rejected)
 	static char big[100000];
 
 	start_two(lab, slow_pubacks, NULL);
-	raw = open_file(lab, "telemetry.raw", 0);
-	other = open_file(lab, "telemetry", 0);
+	raw = lab_open(lab, "telemetry.raw", 0);
+	other = lab_open(lab, "telemetry", 0);
 	memset(big, 'x', sizeof(big));
 	ASSERT_EQ(write(raw, big, sizeof(big)), (ssize_t)sizeof(big));
 	await_in_flight(lab, 1);
@@ -260,12 +227,12 @@ TEST_F(link, a_message_over_the_next_connections_limit_is_rejected)
 	EXPECT_EQ(errno, EMSGSIZE);
 	EXPECT_EQ(fsync(raw), 0);
 	EXPECT_EQ(fsync(other), 0);
-	expect_payload(lab, monitor, "small");
-	expect_payload(lab, monitor, "line");
+	lab_expect_payload(lab, monitor, "small");
+	lab_expect_payload(lab, monitor, "line");
 	EXPECT_EQ(lab_status_number(lab, "rejected"), 2u);
 	EXPECT_EQ(lab_status_number(lab, "queued"), 0u);
 	EXPECT_EQ(lab_status_number(lab, "acknowledged"), 2u);
-	expect_status(lab, "last-refusal", "larger than the hub's Maximum Packet Size");
+	lab_expect_status(lab, "last-refusal", "larger than the hub's Maximum Packet Size");
 	EXPECT_EQ(write(raw, big, sizeof(big)), -1);
 	EXPECT_EQ(errno, EMSGSIZE);
 }
@@ -278,8 +245,8 @@ TEST_F(link, sigterm_sends_what_is_queued_and_unmounts)
 	static const char *const options[] = {"--puback-delay", "20", "--receive-maximum", "1", NULL};
 	struct lab *lab = &self->lab;
 	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, options, NULL);
-	_cleanup_(close_fd) int fd = open_file(lab, "telemetry", 0);
-	_cleanup_(close_fd) int file = open_file(lab, "telemetry.file", 0);
+	_cleanup_(close_fd) int fd = lab_open(lab, "telemetry", 0);
+	_cleanup_(close_fd) int file = lab_open(lab, "telemetry.file", 0);
 	_cleanup_(free_ptr) char *log = NULL;
 	char text[32];
 
@@ -294,7 +261,7 @@ TEST_F(link, sigterm_sends_what_is_queued_and_unmounts)
 	EXPECT_NE(access(lab->mount, F_OK), 0);
 	for (int i = 0; i < 20; ++i) {
 		snprintf(text, sizeof(text), "message %d", i);
-		expect_payload(lab, monitor, text);
+		lab_expect_payload(lab, monitor, text);
 	}
 	for (int i = 0; i < 2; ++i) {
 		struct lab_message message;
@@ -325,7 +292,7 @@ TEST_F(link, a_stale_mount_is_detached_by_the_next_daemon)
 {
 	struct lab *lab = &self->lab;
 	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, NULL, NULL);
-	_cleanup_(close_fd) int fd = open_file(lab, "telemetry", 0);
+	_cleanup_(close_fd) int fd = lab_open(lab, "telemetry", 0);
 
 	lab_stop_daemon(lab, SIGKILL);
 	EXPECT_EQ(write(fd, "x\n", 2), -1);
@@ -334,9 +301,9 @@ TEST_F(link, a_stale_mount_is_detached_by_the_next_daemon)
 	expect_log_lines(lab, "detached the stale mount at", 1);
 	lab_await_state(lab, "connected");
 	/* The hub kept the session. */
-	expect_status(lab, "session", "resumed");
+	lab_expect_status(lab, "session", "resumed");
 	EXPECT_EQ(lab_shell(lab, "bash", "echo after > $M/telemetry"), 0);
-	expect_payload(lab, monitor, "after");
+	lab_expect_payload(lab, monitor, "after");
 	EXPECT_EQ(lab_stop_daemon(lab, SIGTERM), 0);
 }
 
@@ -360,7 +327,7 @@ TEST_F(link, unmounted_by_somebody_else_is_the_end)
 static void half_open_connection(struct lab *lab, struct lab *other)
 {
 	_cleanup_(fclose_ptr) FILE *monitor = start_all(lab, NULL, "\"keep-alive\": 10");
-	_cleanup_(close_fd) int fd = open_file(lab, "telemetry", 0);
+	_cleanup_(close_fd) int fd = lab_open(lab, "telemetry", 0);
 	struct lab_message message;
 	uint64_t start, passed;
 
@@ -374,12 +341,12 @@ static void half_open_connection(struct lab *lab, struct lab *other)
 	passed = now_ms() - start;
 	EXPECT_GE(passed, 14000u);
 	EXPECT_LE(passed, 17000u);
-	expect_status(lab, "last-error", "fell silent (keep-alive)");
+	lab_expect_status(lab, "last-error", "fell silent (keep-alive)");
 	write_text(fd, "later\n");
 	ASSERT_EQ(kill(lab->emulator, SIGCONT), 0);
 	ASSERT_EQ(fsync(fd), 0);
-	expect_payload(lab, monitor, "before");
-	expect_payload(lab, monitor, "meanwhile");
+	lab_expect_payload(lab, monitor, "before");
+	lab_expect_payload(lab, monitor, "meanwhile");
 	/* It waited in the old connection, too: the hub may have read that before the new one ended it. */
 	lab_next_message(lab, monitor, &message);
 	if (strcmp(message.payload, "meanwhile") == 0) {
@@ -425,7 +392,8 @@ static void takeover(struct lab *lab, struct lab *other)
 	lab_start_daemon(other);
 	lab_await_state(other, "connected");
 	lab_await_state(lab, "waiting");
-	expect_status(lab, "last-error", "another client connected to localhost as dev1: every device needs");
+	lab_expect_status(lab, "last-error",
+			  "another client connected to localhost as dev1: every device needs");
 	lab_status_text(lab, "retry-in", text, sizeof(text));
 	EXPECT_GE(strtod(text, NULL), 25.0);
 	lab_await_state(lab, "connected");
@@ -450,7 +418,7 @@ static void sigterm_with_a_synchronous_writer(struct lab *lab, struct lab *other
 
 		_exit(write(fd, "x", 1) < 0 ? errno : 0);
 	}
-	expect_payload(lab, monitor, "x");
+	lab_expect_payload(lab, monitor, "x");
 	start = now_ms();
 	ASSERT_EQ(kill(lab->daemon, SIGTERM), 0);
 	EXPECT_NE(process_stop(&writer, 0), 0);
@@ -496,10 +464,10 @@ FIXTURE_SETUP(slow)
 FIXTURE_TEARDOWN(slow)
 {
 	for (size_t i = 0; i < N_SCENARIOS; ++i) {
-		if (!test_is_orphan() && harness_state.result->n_failed) {
+		if (!test_is_orphan() && harness_state.result->n_failed)
 			TEST_LOG("%s:", self->runs[i].scenario->name);
-			show_log(&self->runs[i].lab);
-		}
+		lab_show_log(&self->runs[i].lab, "daemon");
+		lab_show_log(&self->runs[i].lab, "emulator");
 		lab_deinit(&self->runs[i].lab);
 		lab_deinit(&self->runs[i].other);
 	}

@@ -6,13 +6,9 @@
 
 #include <errno.h>
 
-#include "base/cleanup.h"
 #include "base/time.h"
-#include "flow/link.h"
-#include "net/resolver.h"
-#include "net/tls.h"
 #include "tests/harness.h"
-#include "tests/support/lab.h"
+#include "tests/support/device.h"
 
 #define PAYLOAD_SIZE 100000
 
@@ -25,24 +21,16 @@ struct waiter {
 	unsigned int *n_told;
 };
 
-struct device {
-	struct config config;
-	struct loop *loop;
-	struct log log;
-	struct tls_context *tls;
-	struct resolver *resolver;
-	struct link *link;
-	unsigned int n_online, n_offline;
-	bool flood; /* use all the room there is */
-	uint64_t n_flooded;
-};
-
 FIXTURE(acknowledged)
 {
 	struct lab lab;
 	struct device device;
 	unsigned int n_told;
+	bool flood; /* use all the room there is */
+	uint64_t n_flooded;
 };
+
+#define AWAIT(condition) DEVICE_AWAIT(&self->device, condition)
 
 static int send_response(struct device *d, size_t len)
 {
@@ -51,82 +39,13 @@ static int send_response(struct device *d, size_t len)
 	return link_respond(d->link, BYTES_LIT("nobody"), 200, BYTES(payload, len));
 }
 
-/* --- the link in here ------------------------------------------------------------------------- */
-
-static void on_online(void *userdata, bool session_present)
+static void on_writable(struct device *d)
 {
-	(void)session_present;
-	++((struct device *)userdata)->n_online;
+	struct fixture_acknowledged *self = container_of(d, struct fixture_acknowledged, device);
+
+	while (self->flood && send_response(d, PAYLOAD_SIZE) == 0)
+		++self->n_flooded;
 }
-
-static void on_offline(void *userdata)
-{
-	++((struct device *)userdata)->n_offline;
-}
-
-static void on_writable(void *userdata)
-{
-	struct device *d = userdata;
-
-	while (d->flood && send_response(d, PAYLOAD_SIZE) == 0)
-		++d->n_flooded;
-}
-
-static void on_changed(void *userdata)
-{
-	(void)userdata;
-}
-
-static const struct link_ops device_ops = {.on_online = on_online,
-					   .on_offline = on_offline,
-					   .on_writable = on_writable,
-					   .on_changed = on_changed};
-
-static void device_start(struct lab *lab, struct device *d)
-{
-	char path[LAB_PATH_MAX];
-	const struct config_source source = {
-		.config_file = path, .config_dir = "/nowhere", .state_dir = "/nowhere"};
-	struct link_options options;
-
-	snprintf(path, sizeof(path), "%s/iothubd.json", lab->dir);
-	log_init(&d->log, "# device", LOG_LEVEL_DEBUG);
-	ASSERT_EQ(config_load(&d->config, &source, &d->log), 0);
-	ASSERT_EQ(loop_new(&d->loop, &(struct loop_options){.log = &d->log}), 0);
-	ASSERT_EQ(tls_context_new_client(&d->tls, d->config.ca_file, &d->log), 0);
-	ASSERT_EQ(resolver_new(&d->resolver, d->loop, &d->log, NULL), 0);
-	options = (struct link_options){
-		.loop = d->loop,
-		.log = &d->log,
-		.config = &d->config,
-		.resolver = d->resolver,
-		.tls = d->tls,
-		.ops = &device_ops,
-		.userdata = d,
-	};
-	ASSERT_EQ(link_new(&d->link, &options), 0);
-	link_start(d->link);
-}
-
-static void device_stop(struct device *d)
-{
-	if (!d->loop)
-		return;
-	link_free(d->link);
-	resolver_free(d->resolver);
-	while (loop_n_in_flight(d->loop) > 0)
-		ASSERT_EQ(loop_turn(d->loop, TIME_NEVER), 0);
-	tls_context_free(d->tls);
-	loop_free(d->loop);
-	config_deinit(&d->config);
-	*d = (struct device){0};
-}
-
-#define AWAIT(condition)                                                                                     \
-	do {                                                                                                 \
-		while (!(condition))                                                                         \
-			ASSERT_EQ(loop_turn(self->device.loop, TIME_NEVER), 0);                              \
-	} while (0)
 
 static void on_acknowledged(struct link_delivery_wait *wait, int error)
 {
@@ -149,13 +68,16 @@ FIXTURE_SETUP(acknowledged)
 	lab_init(&self->lab);
 	lab_start_emulator(&self->lab, NULL);
 	lab_configure(&self->lab, NULL);
-	device_start(&self->lab, &self->device);
+	device_init(&self->device, &self->lab);
+	self->device.on_writable = on_writable;
+	device_start(&self->device);
 }
 
 FIXTURE_TEARDOWN(acknowledged)
 {
+	device_show_logs(&self->lab);
 	if (!test_is_orphan())
-		device_stop(&self->device);
+		device_deinit(&self->device);
 	lab_deinit(&self->lab);
 }
 
@@ -194,7 +116,7 @@ TEST_F(acknowledged, it_works_while_the_way_is_always_full)
 	struct waiter w;
 
 	AWAIT(self->device.n_online);
-	self->device.flood = true;
+	self->flood = true;
 	link_kick(self->device.link);
 	for (int i = 0; i < 20; ++i) {
 		AWAIT(send_response(&self->device, 10) == 0);
@@ -202,7 +124,7 @@ TEST_F(acknowledged, it_works_while_the_way_is_always_full)
 		AWAIT(w.n);
 		EXPECT_EQ(w.error, 0);
 	}
-	EXPECT_GT(self->device.n_flooded, 20u);
+	EXPECT_GT(self->n_flooded, 20u);
 	EXPECT_EQ(self->device.n_offline, 0u);
 }
 
@@ -213,18 +135,18 @@ TEST_F(acknowledged, a_connection_that_ends_first_says_so)
 	AWAIT(self->device.n_online);
 	/* A hub that does not read: its machine takes some, and no more. */
 	ASSERT_EQ(kill(self->lab.emulator, SIGSTOP), 0);
-	self->device.flood = true;
+	self->flood = true;
 	do {
-		self->device.n_flooded = 0;
+		self->n_flooded = 0;
 		link_kick(self->device.link);
 		ASSERT_EQ(loop_turn(self->device.loop, 20 * NSEC_PER_MSEC), 0);
-	} while (self->device.n_flooded);
+	} while (self->n_flooded);
 	ASSERT_EQ(await(self, &first), 0);
 	ASSERT_EQ(await(self, &second), 0);
 	for (int i = 0; i < 20; ++i)
 		ASSERT_EQ(loop_turn(self->device.loop, 5 * NSEC_PER_MSEC), 0);
 	EXPECT_EQ(self->n_told, 0u);
-	self->device.flood = false;
+	self->flood = false;
 	lab_stop_emulator(&self->lab, SIGKILL);
 	AWAIT(self->device.n_offline);
 	AWAIT(first.n && second.n);

@@ -33,13 +33,8 @@ FIXTURE_SETUP(auth)
 
 FIXTURE_TEARDOWN(auth)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *daemon = lab_log(&self->lab, "daemon");
-		_cleanup_(free_ptr) char *emulator = lab_log(&self->lab, "emulator");
-
-		TEST_LOG("daemon: %s", daemon);
-		TEST_LOG("emulator: %s", emulator);
-	}
+	lab_show_log(&self->lab, "daemon");
+	lab_show_log(&self->lab, "emulator");
 	lab_deinit(&self->lab);
 }
 
@@ -69,25 +64,13 @@ static void expect_log_lines(const struct lab *lab, const char *text, unsigned i
 	EXPECT_EQ(text_count(log, text), n);
 }
 
-static void expect_status(const struct lab *lab, const char *key, const char *want)
-{
-	char text[512];
-
-	lab_status_text(lab, key, text, sizeof(text));
-	EXPECT_CONTAINS(text, want);
-}
-
 /* `hubctl fault set` with these words. */
 static void fault(const struct lab *lab, const char *words)
 {
-	char script[1024], program[PROCESS_PATH_MAX];
+	char all[512];
 
-	snprintf(program, sizeof(program), "%s", process_path("hubctl"));
-	snprintf(script, sizeof(script),
-		 "%s fault set %s --connection-string-file $D/state/service.connection-string "
-		 "> $D/fault.log 2>&1 || { cat $D/fault.log >&2; exit 1; }",
-		 program, words);
-	ASSERT_EQ(lab_shell(lab, "sh", script), 0);
+	snprintf(all, sizeof(all), "fault set %s", words);
+	ASSERT_EQ(lab_hubctl_words(lab, all, NULL, 0), 0);
 }
 
 static void write_message(const struct lab *lab, const char *text)
@@ -154,7 +137,7 @@ TEST_F_TIMEOUT(auth, renewed_under_full_load_without_a_reconnect, 240)
 	EXPECT_EQ(lab_status_number(lab, "sent-again"), 0u);
 	EXPECT_EQ(lab_status_number(lab, "written"), next);
 	EXPECT_EQ(lab_status_number(lab, "acknowledged"), next);
-	expect_status(lab, "last-error", "none");
+	lab_expect_status(lab, "last-error", "none");
 	expect_log_lines(lab, "warning: ", 0);
 }
 
@@ -231,7 +214,7 @@ static void check_good_bye(struct lab *lab, const struct good_bye *row)
 
 	fault(lab, row->fault);
 	lab_await_state(lab, "waiting");
-	expect_status(lab, "last-error", row->error);
+	lab_expect_status(lab, "last-error", row->error);
 	lab_status_text(lab, "retry-in", text, sizeof(text));
 	/* The text is as old as the fault at most. */
 	EXPECT_GE(strtod(text, NULL) + (double)(now_ms() - start) / 1000 + 0.1, row->retry_min_s);
@@ -285,7 +268,7 @@ TEST_F_TIMEOUT(auth, another_server_until_it_fails, 60)
 	fault(lab, "drop device=dev1");
 	/* The same hub by another name. */
 	lab_await_number(lab, "connects", 2);
-	expect_status(lab, "server", "127.0.0.1");
+	lab_expect_status(lab, "server", "127.0.0.1");
 	expect_log_lines(lab, "localhost sends device dev1 to 127.0.0.1 port", 1);
 	write_message(lab, "over there");
 
@@ -295,7 +278,7 @@ TEST_F_TIMEOUT(auth, another_server_until_it_fails, 60)
 	fault(lab, "drop device=dev1");
 	lab_await_number(lab, "connects", 3);
 	expect_log_lines(lab, "127.0.0.1 sends device dev1 to localhost port", 1);
-	expect_status(lab, "hub", "localhost");
+	lab_expect_status(lab, "hub", "localhost");
 	write_message(lab, "back");
 	status = text_read(lab_path(lab, "status"));
 	EXPECT_EQ(text_count(status, "server: "), 0u);

@@ -24,27 +24,7 @@ FIXTURE(topics)
 
 /* --- the service side ------------------------------------------------------------------------- */
 
-/* `hubctl WORDS`, its output in @out; returns the exit code. */
-static int service(const struct lab *lab, const char *words, char *out, size_t size)
-{
-	char script[1024], path[LAB_PATH_MAX];
-	_cleanup_(free_ptr) char *text = NULL;
-	int r;
-
-	snprintf(script, sizeof(script),
-		 "%s %s --connection-string-file $D/state/service.connection-string > $D/service.out 2>&1",
-		 process_path("hubctl"), words);
-	r = lab_shell(lab, "sh", script);
-	snprintf(path, sizeof(path), "%s/service.out", lab->dir);
-	text = text_read(path);
-	if (out)
-		snprintf(out, size, "%s", text);
-	if (r)
-		TEST_LOG("hubctl %s: %s", words, text);
-	return r;
-}
-
-/* The same while the device goes on. */
+/* lab_hubctl_words() while the device goes on. */
 static int service_meanwhile(const struct lab *lab, struct device *d, const char *words, char *out,
 			     size_t size)
 {
@@ -54,9 +34,9 @@ static int service_meanwhile(const struct lab *lab, struct device *d, const char
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0)
-		_exit(service(lab, words, NULL, 0));
+		_exit(lab_hubctl_words(lab, words, NULL, 0));
 	for (;;) {
-		char path[LAB_PATH_MAX];
+		_cleanup_(free_ptr) char *text = NULL;
 		pid_t ended = waitpid(pid, &status, WNOHANG);
 
 		ASSERT_GE(ended, 0);
@@ -64,12 +44,8 @@ static int service_meanwhile(const struct lab *lab, struct device *d, const char
 			ASSERT_EQ(loop_turn(d->loop, 10 * NSEC_PER_MSEC), 0);
 			continue;
 		}
-		snprintf(path, sizeof(path), "%s/service.out", lab->dir);
-		{
-			_cleanup_(free_ptr) char *text = text_read(path);
-
-			snprintf(out, size, "%s", text);
-		}
+		text = lab_log(lab, "hubctl");
+		snprintf(out, size, "%s", text);
 		return WEXITSTATUS(status);
 	}
 }
@@ -79,7 +55,7 @@ static void expect_fault_hits(const struct lab *lab, const char *want)
 {
 	char text[4096];
 
-	ASSERT_EQ(service(lab, "fault list --json", text, sizeof(text)), 0);
+	ASSERT_EQ(lab_hubctl_words(lab, "fault list --json", text, sizeof(text)), 0);
 	EXPECT_CONTAINS(text, want);
 }
 
@@ -134,7 +110,8 @@ TEST_F(topics, requests_have_a_time_limit_a_connection_and_a_bound)
 	struct device_question brief, many[MQTT_REQUESTS_MAX], more;
 	struct device_question cancelled, after;
 
-	ASSERT_EQ(service(&self->lab, "fault set delay operation=twin-get ms=600 count=3", NULL, 0), 0);
+	ASSERT_EQ(lab_hubctl_words(&self->lab, "fault set delay operation=twin-get ms=600 count=3", NULL, 0),
+		  0);
 	device_ask(d, &cancelled, HUB_TOPIC_TWIN_GET, "", NULL);
 	link_request_cancel(d->link, &cancelled.request);
 	link_request_cancel(d->link, &cancelled.request);
@@ -151,7 +128,7 @@ TEST_F(topics, requests_have_a_time_limit_a_connection_and_a_bound)
 	EXPECT_EQ(brief.n, 1u);
 	EXPECT_EQ(cancelled.n, 0u);
 
-	ASSERT_EQ(service(&self->lab, "fault set delay operation=twin-get ms=60000", NULL, 0), 0);
+	ASSERT_EQ(lab_hubctl_words(&self->lab, "fault set delay operation=twin-get ms=60000", NULL, 0), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(many); ++i)
 		device_ask(d, &many[i], HUB_TOPIC_TWIN_GET, "", NULL);
 	device_question_init(&more);
@@ -189,12 +166,12 @@ TEST_F(topics, one_subscribe_and_none_on_a_session_that_is_still_there)
 	EXPECT_EQ(self->other.n_refused, 1u);
 	link_unsubscribe(d->link, &self->other.sub);
 
-	ASSERT_EQ(service(&self->lab, "fault set suback reason=0x97", NULL, 0), 0);
+	ASSERT_EQ(lab_hubctl_words(&self->lab, "fault set suback reason=0x97", NULL, 0), 0);
 	ASSERT_EQ(kill(self->lab.emulator, SIGUSR1), 0);
 	DEVICE_AWAIT(d, d->n_online == 2);
 	EXPECT_TRUE(d->session_present);
 	EXPECT_TRUE(device_topic_is_granted(&d->commands));
-	ASSERT_EQ(service(&self->lab, "command send dev1 hello", NULL, 0), 0);
+	ASSERT_EQ(lab_hubctl_words(&self->lab, "command send dev1 hello", NULL, 0), 0);
 	DEVICE_AWAIT(d, d->commands.n);
 	EXPECT_STREQ(d->commands.payload, "hello");
 	EXPECT_STREQ(d->commands.name, HUB_TOPIC_COMMANDS);
@@ -202,8 +179,8 @@ TEST_F(topics, one_subscribe_and_none_on_a_session_that_is_still_there)
 	expect_fault_hits(&self->lab, "\"hits\":0");
 
 	/* A session that is gone begins anew. */
-	ASSERT_EQ(service(&self->lab, "fault clear", NULL, 0), 0);
-	ASSERT_EQ(service(&self->lab, "fault set forget-session device=dev1", NULL, 0), 0);
+	ASSERT_EQ(lab_hubctl_words(&self->lab, "fault clear", NULL, 0), 0);
+	ASSERT_EQ(lab_hubctl_words(&self->lab, "fault set forget-session device=dev1", NULL, 0), 0);
 	ASSERT_EQ(kill(self->lab.emulator, SIGUSR1), 0);
 	DEVICE_AWAIT(d, d->n_online == 3 && device_topic_is_granted(&d->commands) &&
 				device_topic_is_granted(&d->desired));
@@ -240,7 +217,7 @@ TEST_F(topics, what_an_earlier_process_subscribed_to_is_given_back)
 	ASSERT_EQ(link_subscribe(d->link, &d->commands.sub), 0);
 	DEVICE_AWAIT(d, device_topic_is_granted(&d->commands));
 	device_deinit(d);
-	ASSERT_EQ(service(&self->lab, "command send dev1 one", NULL, 0), 0);
+	ASSERT_EQ(lab_hubctl_words(&self->lab, "command send dev1 one", NULL, 0), 0);
 	device_begin(self);
 	DEVICE_AWAIT(d, d->n_online == 1);
 	EXPECT_TRUE(d->session_present);
@@ -356,14 +333,14 @@ TEST_F(topics, a_hub_that_keeps_no_session_is_told_everything_again)
 
 	ASSERT_EQ(link_subscribe(d->link, &d->commands.sub), 0);
 	DEVICE_AWAIT(d, device_topic_is_granted(&d->commands));
-	ASSERT_EQ(service(&self->lab, "fault set limits session-expiry=0 count=1", NULL, 0), 0);
+	ASSERT_EQ(lab_hubctl_words(&self->lab, "fault set limits session-expiry=0 count=1", NULL, 0), 0);
 	ASSERT_EQ(kill(self->lab.emulator, SIGUSR1), 0);
 	/* This session is still there, and ends with the connection. */
 	DEVICE_AWAIT(d, d->n_online == 2);
 	EXPECT_TRUE(d->session_present);
 	EXPECT_EQ(mqtt_session_limits(d->link->session)->session_expiry_s, 0u);
 	EXPECT_TRUE(device_topic_is_granted(&d->commands));
-	ASSERT_EQ(service(&self->lab, "fault set lose-puback count=1", NULL, 0), 0);
+	ASSERT_EQ(lab_hubctl_words(&self->lab, "fault set lose-puback count=1", NULL, 0), 0);
 	ASSERT_EQ(
 		link_publish(d->link, BYTES_LIT(HUB_TOPIC_TELEMETRY), BYTES(NULL, 0), BYTES_LIT("x"), 7, &id),
 		0);
@@ -383,7 +360,7 @@ TEST_F(topics, a_hub_that_keeps_no_session_is_told_everything_again)
 		  (uint32_t)CONFIG_SESSION_EXPIRY_DEFAULT);
 	EXPECT_FALSE(device_topic_is_granted(&d->commands));
 	DEVICE_AWAIT(d, device_topic_is_granted(&d->commands));
-	ASSERT_EQ(service(&self->lab, "command send dev1 hello", NULL, 0), 0);
+	ASSERT_EQ(lab_hubctl_words(&self->lab, "command send dev1 hello", NULL, 0), 0);
 	DEVICE_AWAIT(d, d->commands.n);
 	EXPECT_STREQ(d->commands.payload, "hello");
 	/* Its identifier is free again: to the hub the message is a new one. */
@@ -433,12 +410,12 @@ TEST_F(topics, a_command_has_the_applications_properties)
 	struct device *d = &self->device;
 
 	ASSERT_EQ(link_subscribe(d->link, &d->commands.sub), 0);
-	ASSERT_EQ(service(&self->lab,
-			  "command send dev1 payload --property colour=blue "
-			  "--property gr\xc3\xb6\xc3\x9f"
-			  "e=\xf0\x9f\x98\x80 --property status=0100 "
-			  "--property empty= --message-id m1 --content-type text/plain",
-			  NULL, 0),
+	ASSERT_EQ(lab_hubctl_words(&self->lab,
+				   "command send dev1 payload --property colour=blue "
+				   "--property gr\xc3\xb6\xc3\x9f"
+				   "e=\xf0\x9f\x98\x80 --property status=0100 "
+				   "--property empty= --message-id m1 --content-type text/plain",
+				   NULL, 0),
 		  0);
 	DEVICE_AWAIT(d, d->commands.n);
 	EXPECT_STREQ(device_topic_property(&d->commands, "@colour"), "blue");
@@ -464,9 +441,9 @@ TEST_F(topics, commands_are_settled_in_each_way_and_in_any_order)
 	char text[4096];
 
 	ASSERT_EQ(link_subscribe(d->link, &d->commands.sub), 0);
-	ASSERT_EQ(service(&self->lab, "command send dev1 first", NULL, 0), 0);
-	ASSERT_EQ(service(&self->lab, "command send dev1 second", NULL, 0), 0);
-	ASSERT_EQ(service(&self->lab, "command send dev1 third", NULL, 0), 0);
+	ASSERT_EQ(lab_hubctl_words(&self->lab, "command send dev1 first", NULL, 0), 0);
+	ASSERT_EQ(lab_hubctl_words(&self->lab, "command send dev1 second", NULL, 0), 0);
+	ASSERT_EQ(lab_hubctl_words(&self->lab, "command send dev1 third", NULL, 0), 0);
 	DEVICE_AWAIT(d, d->commands.n == 3);
 	EXPECT_STREQ(device_topic_property(&d->commands, HUB_PROP_DELIVERY_COUNT), "1");
 	ASSERT_EQ(link_settle(d->link, &d->commands.deliveries[2], LINK_REJECT), 0);
@@ -487,7 +464,7 @@ TEST_F(topics, commands_are_settled_in_each_way_and_in_any_order)
 
 		device_ask_wait(d, &q, HUB_TOPIC_TWIN_GET, "", NULL);
 	}
-	ASSERT_EQ(service(&self->lab, "command list dev1 --json", text, sizeof(text)), 0);
+	ASSERT_EQ(lab_hubctl_words(&self->lab, "command list dev1 --json", text, sizeof(text)), 0);
 	EXPECT_EQ(text_count(text, "\"sequence-no\""), 1u);
 	EXPECT_CONTAINS(text, "\"dead-letter-reason\":\"rejected\"");
 	EXPECT_CONTAINS(text, "\"payload\":\"third\"");
@@ -498,7 +475,6 @@ TEST_F(topics, commands_are_settled_in_each_way_and_in_any_order)
 TEST_F(topics, methods_are_answered)
 {
 	struct device *d = &self->device;
-	char text[4096];
 	int status;
 	pid_t pid;
 
@@ -508,8 +484,8 @@ TEST_F(topics, methods_are_answered)
 		fflush(NULL);
 		pid = fork();
 		if (pid == 0)
-			_exit(service(&self->lab, "method call dev1 reboot '{\"in\":5}' --json", text,
-				      sizeof(text)));
+			_exit(lab_hubctl_words(&self->lab, "method call dev1 reboot '{\"in\":5}' --json",
+					       NULL, 0));
 		DEVICE_AWAIT(d, d->methods.n == i + 1);
 		EXPECT_STREQ(d->methods.name, "$iothub/methods/reboot");
 		EXPECT_STREQ(d->methods.payload, "{\"in\":5}");
@@ -530,11 +506,8 @@ TEST_F(topics, methods_are_answered)
 		ASSERT_EQ(waitpid(pid, &status, 0), pid);
 		EXPECT_EQ(WEXITSTATUS(status), (int)i);
 		if (i == 0) {
-			char path[LAB_PATH_MAX];
-			_cleanup_(free_ptr) char *out = NULL;
+			_cleanup_(free_ptr) char *out = lab_log(&self->lab, "hubctl");
 
-			snprintf(path, sizeof(path), "%s/service.out", self->lab.dir);
-			out = text_read(path);
 			EXPECT_CONTAINS(out, "202");
 			EXPECT_CONTAINS(out, "soon");
 		}

@@ -25,13 +25,8 @@ FIXTURE_SETUP(x509)
 
 FIXTURE_TEARDOWN(x509)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *daemon = lab_log(&self->lab, "daemon");
-		_cleanup_(free_ptr) char *emulator = lab_log(&self->lab, "emulator");
-
-		TEST_LOG("daemon: %s", daemon);
-		TEST_LOG("emulator: %s", emulator);
-	}
+	lab_show_log(&self->lab, "daemon");
+	lab_show_log(&self->lab, "emulator");
 	lab_deinit(&self->lab);
 }
 
@@ -50,14 +45,10 @@ static void make_certificate(const struct lab *lab, const char *name)
 /* Makes the device x1 at the hub with these words of `hubctl devices add`. */
 static void add_device(const struct lab *lab, const char *words)
 {
-	char script[1024];
+	char all[512];
 
-	snprintf(script, sizeof(script),
-		 "hubctl=$(realpath %s) && cd $D && $hubctl devices add x1 %s --connection-string-file "
-		 "state/service.connection-string "
-		 "> add.log 2>&1 || { cat add.log >&2; exit 1; }",
-		 process_path("hubctl"), words);
-	ASSERT_EQ(lab_shell(lab, "sh", script), 0);
+	snprintf(all, sizeof(all), "devices add x1 %s", words);
+	ASSERT_EQ(lab_hubctl_words(lab, all, NULL, 0), 0);
 }
 
 /* Paths in the configuration are relative to it. */
@@ -87,7 +78,7 @@ TEST_F(x509, by_thumbprint)
 	char uri[256];
 
 	make_certificate(lab, "x1");
-	add_device(lab, "--x509-certificate x1.pem");
+	add_device(lab, "--x509-certificate $D/x1.pem");
 	configure(lab, "x1.pem", "x1.key");
 	expect_connected(lab);
 	snprintf(uri, sizeof(uri), "file:%s/x1.key", lab->dir);
@@ -101,7 +92,7 @@ TEST_F(x509, by_connection_string)
 	char json[1024];
 
 	make_certificate(lab, "x1");
-	add_device(lab, "--x509-certificate x1.pem");
+	add_device(lab, "--x509-certificate $D/x1.pem");
 	lab_write_file(lab, "x1.connection-string", "HostName=localhost;DeviceId=x1;x509=true\n");
 	snprintf(json, sizeof(json),
 		 "{\"connection-string-file\": \"x1.connection-string\",\n"
@@ -168,7 +159,7 @@ TEST_F(x509, another_certificate_is_refused_slowly)
 
 	make_certificate(lab, "x1");
 	make_certificate(lab, "other");
-	add_device(lab, "--x509-certificate x1.pem");
+	add_device(lab, "--x509-certificate $D/x1.pem");
 	configure(lab, "other.pem", "other.key");
 	lab_start_daemon(lab);
 	lab_await_state(lab, "waiting");

@@ -32,11 +32,7 @@ FIXTURE_SETUP(methods)
 
 FIXTURE_TEARDOWN(methods)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *text = lab_log(&self->lab, "daemon");
-
-		TEST_LOG("daemon: %s", text);
-	}
+	lab_show_log(&self->lab, "daemon");
 	lab_deinit(&self->lab);
 }
 
@@ -61,25 +57,14 @@ struct caller {
 /* `hubctl method call dev1 METHOD PAYLOAD`; the hub waits until the method is registered. */
 static struct caller call_method(const struct lab *lab, const char *method, const char *payload)
 {
-	char connection[LAB_PATH_MAX], log[LAB_PATH_MAX];
-	const char *argv[] = {process_path("hubctl"),
-			      "method",
-			      "call",
-			      "dev1",
-			      method,
-			      payload,
-			      "--connect-timeout",
-			      "20",
-			      "--connection-string-file",
-			      connection,
-			      NULL};
+	char log[LAB_PATH_MAX];
 	struct caller caller;
 	int out[2];
 
-	snprintf(connection, sizeof(connection), "%s/state/service.connection-string", lab->dir);
 	snprintf(log, sizeof(log), "%s/callers.log", lab->dir);
 	ASSERT_EQ(pipe2(out, O_CLOEXEC), 0);
-	caller.pid = process_start(log, argv, -1, out[1]);
+	caller.pid = lab_hubctl_start(lab, log, -1, out[1], "method", "call", "dev1", method, payload,
+				      "--connect-timeout", "20");
 	caller.out = out[0];
 	close(out[1]);
 	return caller;

@@ -43,11 +43,10 @@ FIXTURE_SETUP(mosquitto)
 
 FIXTURE_TEARDOWN(mosquitto)
 {
+	lab_show_log(&self->lab, "daemon");
 	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *daemon = lab_log(&self->lab, "daemon");
 		_cleanup_(free_ptr) char *broker = broker_log(&self->broker);
 
-		TEST_LOG("daemon: %s", daemon);
 		TEST_LOG("broker: %s", broker);
 	}
 	process_stop(&self->watcher, SIGKILL);

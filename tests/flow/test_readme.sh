@@ -15,8 +15,7 @@ repository=$PWD
 tmp=$(mktemp -d)
 limit_s=60
 mount=$tmp/files
-n=0
-failed=0
+. tests/support/tap.sh
 
 clean_up()
 {
@@ -27,16 +26,9 @@ clean_up()
 trap clean_up EXIT
 trap 'exit 1' INT TERM HUP
 
-report()
+explain()
 {
-	n=$((n + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $n - $2"
-	else
-		[ ! -s "$tmp/out" ] || sed 's/^/# /' "$tmp/out"
-		echo "not ok $n - $2"
-		failed=1
-	fi
+	cat "$tmp/out"
 }
 
 # block TITLE: the text after the comment with that title, with its indentation removed
@@ -151,8 +143,7 @@ count=$(printf '%s\n' "$names" | grep -c .)
 echo "1..$count"
 if [ ! -c /dev/fuse ] || [ "$(id -u)" -ne 0 ]; then
 	for name in $names; do
-		n=$((n + 1))
-		echo "ok $n - $name # SKIP needs /dev/fuse and root"
+		skip "$name" 'needs /dev/fuse and root'
 	done
 	exit 0
 fi

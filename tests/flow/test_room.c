@@ -29,32 +29,11 @@ FIXTURE_SETUP(room)
 
 FIXTURE_TEARDOWN(room)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *text = lab_log(&self->lab, "daemon");
-
-		TEST_LOG("daemon: %s", text);
-	}
+	lab_show_log(&self->lab, "daemon");
 	lab_stop_daemon(&self->lab, SIGKILL);
 	if (self->disk[0])
 		umount2(self->disk, MNT_DETACH);
 	lab_deinit(&self->lab);
-}
-
-/* The hub was there once: keys and certificates are. */
-static void start_without_hub(struct lab *lab, const char *config)
-{
-	lab_start_emulator(lab, NULL);
-	lab_stop_emulator(lab, SIGTERM);
-	lab_configure(lab, config);
-	lab_start_daemon(lab);
-}
-
-static int open_file(struct lab *lab, const char *name, int flags)
-{
-	int fd = open(lab_path(lab, name), O_WRONLY | O_CLOEXEC | flags);
-
-	ASSERT_GE(fd, 0);
-	return fd;
 }
 
 static void shell(struct lab *lab, const char *script)
@@ -95,7 +74,7 @@ static void expect_quiet(struct lab *lab)
 /* Until a write on a channel that blocks would wait behind another one. */
 static void await_blocked(struct lab *lab)
 {
-	int fd = open_file(lab, "telemetry.raw", O_NONBLOCK);
+	int fd = lab_open(lab, "telemetry.raw", O_NONBLOCK);
 
 	while (write(fd, "x", 1) == 1)
 		;
@@ -132,7 +111,7 @@ TEST_F(room, who_waits_in_the_middle_of_a_line_keeps_nobody_busy)
 	int status;
 	pid_t pid;
 
-	start_without_hub(&self->lab, QUEUE_1_MIB);
+	lab_start_without_hub(&self->lab, QUEUE_1_MIB);
 	shell(&self->lab, "echo block > $M/channels/default/when-full");
 	pid = write_lines_in_a_process(&self->lab, "telemetry");
 	await_blocked(&self->lab);
@@ -171,7 +150,7 @@ TEST_F(room, a_channel_is_removed_under_its_writer)
 	int status;
 	pid_t pid;
 
-	start_without_hub(lab, QUEUE_1_MIB);
+	lab_start_without_hub(lab, QUEUE_1_MIB);
 	shell(lab, "echo block > $M/channels/default/when-full; mkdir $M/channels/c; "
 		   "echo block > $M/channels/c/when-full");
 	pid = write_lines_in_a_process(lab, "channels/c/telemetry");
@@ -196,7 +175,7 @@ TEST_F(room, the_end_of_a_message_waits_for_a_full_disk)
 	ASSERT_EQ(mkdir(path, 0700), 0);
 	SKIP_IF(mount("tmpfs", path, "tmpfs", 0, "size=48k,mode=700"), "cannot mount");
 	snprintf(self->disk, sizeof(self->disk), "%s", path);
-	start_without_hub(lab, NULL);
+	lab_start_without_hub(lab, NULL);
 	shell(lab, "printf 'no newline' > $M/telemetry");
 	EXPECT_EQ(lab_status_number(lab, "queued"), 0u);
 	expect_quiet(lab);

@@ -201,20 +201,14 @@ TEST_F(run_commands, without_a_program_no_command_is_taken)
 
 TEST_F(run_commands, ended_at_the_time_limit_it_is_abandoned)
 {
-	pid_t leader, child;
-
 	run_lab_handler(&self->r, "slow",
 			"[ $IOTHUB_DELIVERY_COUNT = 1 ] || { echo again > $D/said; exit 0; }\n"
 			"trap '' TERM; echo $$ > $D/said\n"
 			"sh -c 'echo $$ > $D/said; while :; do sleep 1000; done' & wait; wait");
 	run_lab_start(&self->r, "commands", "--timeout", "0.5", "--grace", "0.1", HANDLERS);
 	send(self, "x");
-	leader = (pid_t)atoi(run_lab_next(&self->r));
-	child = (pid_t)atoi(run_lab_next(&self->r));
-	ASSERT_GT(leader, 1);
-	ASSERT_GT(child, 1);
-	run_lab_await_gone(leader);
-	run_lab_await_gone(child);
+	run_lab_await_gone(run_lab_next_pid(&self->r));
+	run_lab_await_gone(run_lab_next_pid(&self->r));
 	run_lab_expect(&self->r, "again");
 	stop(self);
 	expect_left(self, 0, 0);
@@ -289,7 +283,7 @@ TEST_F(run_commands, killed_its_program_goes_and_the_command_comes_back)
 
 	run_lab_start(&self->r, "commands", "sh", "-c", "echo $$ > $D/said; exec sleep 1000");
 	send(self, "x");
-	handler = (pid_t)atoi(run_lab_next(&self->r));
+	handler = run_lab_next_pid(&self->r);
 	ASSERT_GT(handler, 1);
 	run_lab_stop(&self->r, SIGKILL);
 	run_lab_await_gone(handler);
@@ -310,23 +304,23 @@ static void restart_daemon(struct fixture_run_commands *self, int signo, bool en
 	lab_stop_daemon(&self->r.lab, signo);
 	if (ends_before) {
 		run_lab_go(&self->r);
-		run_lab_await_gone((pid_t)atoi(run_lab_next(&self->r)));
+		run_lab_await_gone(run_lab_next_pid(&self->r));
 	}
 	lab_start_daemon(&self->r.lab);
 	lab_await_state(&self->r.lab, "connected");
 	if (!ends_before) {
 		run_lab_go(&self->r);
-		run_lab_await_gone((pid_t)atoi(run_lab_next(&self->r)));
+		run_lab_await_gone(run_lab_next_pid(&self->r));
 	}
 	/* It is delivered again, and not run again. */
 	send(self, "two");
 	run_lab_expect(&self->r, "two 1");
 	run_lab_go(&self->r);
-	run_lab_await_gone((pid_t)atoi(run_lab_next(&self->r)));
+	run_lab_await_gone(run_lab_next_pid(&self->r));
 	send(self, "three");
 	run_lab_expect(&self->r, "three 1");
 	run_lab_go(&self->r);
-	run_lab_await_gone((pid_t)atoi(run_lab_next(&self->r)));
+	run_lab_await_gone(run_lab_next_pid(&self->r));
 	stop(self);
 	expect_left(self, 0, 0);
 }
@@ -362,12 +356,12 @@ TEST_F(run_commands, what_failed_without_the_daemon_is_run_again)
 	run_lab_expect(&self->r, "1");
 	lab_stop_daemon(&self->r.lab, SIGKILL);
 	run_lab_go(&self->r);
-	run_lab_await_gone((pid_t)atoi(run_lab_next(&self->r)));
+	run_lab_await_gone(run_lab_next_pid(&self->r));
 	lab_start_daemon(&self->r.lab);
 	lab_await_state(&self->r.lab, "connected");
 	run_lab_expect(&self->r, "2");
 	run_lab_go(&self->r);
-	run_lab_await_gone((pid_t)atoi(run_lab_next(&self->r)));
+	run_lab_await_gone(run_lab_next_pid(&self->r));
 	stop(self);
 	expect_left(self, 0, 0);
 }
@@ -382,7 +376,7 @@ TEST_F(run_commands, the_connection_may_break_meanwhile)
 	lab_await_number(&self->r.lab, "connects", 2);
 	lab_await_state(&self->r.lab, "connected");
 	run_lab_go(&self->r);
-	run_lab_await_gone((pid_t)atoi(run_lab_next(&self->r)));
+	run_lab_await_gone(run_lab_next_pid(&self->r));
 	stop(self);
 	expect_left(self, 0, 0);
 }

@@ -61,21 +61,8 @@ static void expect_json(struct fixture_run_methods *self, const char *name, cons
 static pid_t call_start(struct fixture_run_methods *self, const char *name, const char *payload,
 			const char *out)
 {
-	char connection[LAB_PATH_MAX];
-	const char *argv[] = {process_path("hubctl"),
-			      "method",
-			      "call",
-			      "dev1",
-			      name,
-			      payload,
-			      "--connect-timeout",
-			      "20",
-			      "--connection-string-file",
-			      connection,
-			      NULL};
-
-	snprintf(connection, sizeof(connection), "%s/state/service.connection-string", self->r.lab.dir);
-	return process_start(run_lab_path(&self->r, out), argv, -1, -1);
+	return lab_hubctl_start(&self->r.lab, run_lab_path(&self->r, out), -1, -1, "method", "call", "dev1",
+				name, payload, "--connect-timeout", "20");
 }
 
 static void expect_file(struct fixture_run_methods *self, const char *name, const char *text)
@@ -196,19 +183,13 @@ TEST_F(run_methods, the_longest_answer_there_can_be)
 
 TEST_F(run_methods, at_the_time_limit_the_whole_group_goes)
 {
-	pid_t leader, child;
-
 	run_lab_handler(&self->r, "slow",
 			"trap '' TERM; echo $$ > $D/said\n"
 			"sh -c 'echo $$ > $D/said; echo partly; while :; do sleep 1000; done' & wait; wait");
 	run_lab_start(&self->r, "methods", "--timeout", "0.5", "--grace", "0.1", HANDLERS);
 	expect_json(self, "slow", "\"response-code\":500,\"payload\":\"partly\\n\"");
-	leader = (pid_t)atoi(run_lab_next(&self->r));
-	child = (pid_t)atoi(run_lab_next(&self->r));
-	ASSERT_GT(leader, 1);
-	ASSERT_GT(child, 1);
-	run_lab_await_gone(leader);
-	run_lab_await_gone(child);
+	run_lab_await_gone(run_lab_next_pid(&self->r));
+	run_lab_await_gone(run_lab_next_pid(&self->r));
 }
 
 TEST_F(run_methods, as_many_at_a_time_as_there_are_jobs)
@@ -362,7 +343,7 @@ TEST_F(run_methods, a_signal_ends_what_does_not_end)
 	run_lab_handler(&self->r, "stuck", "echo $$ > $D/said; exec sleep 1000");
 	run_lab_start(&self->r, "methods", "--grace", "0.1", HANDLERS);
 	caller = call_start(self, "stuck", "", "out");
-	handler = (pid_t)atoi(run_lab_next(&self->r));
+	handler = run_lab_next_pid(&self->r);
 	EXPECT_EQ(run_lab_stop(&self->r, SIGINT), 0);
 	run_lab_await_gone(handler);
 	/* 500, since it failed. */
@@ -391,7 +372,7 @@ TEST_F(run_methods, killed_its_program_goes_and_the_caller_is_told)
 	run_lab_handler(&self->r, "stuck", "echo $$ > $D/said; exec sleep 1000");
 	run_lab_start(&self->r, "methods", HANDLERS);
 	caller = call_start(self, "stuck", "", "out");
-	handler = (pid_t)atoi(run_lab_next(&self->r));
+	handler = run_lab_next_pid(&self->r);
 	run_lab_stop(&self->r, SIGKILL);
 	run_lab_await_gone(handler);
 	EXPECT_NE(process_stop(&caller, 0), 0);

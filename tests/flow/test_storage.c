@@ -33,35 +33,12 @@ FIXTURE_SETUP(storage)
 
 FIXTURE_TEARDOWN(storage)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *text = lab_log(&self->lab, "daemon");
-
-		TEST_LOG("daemon: %s", text);
-	}
+	lab_show_log(&self->lab, "daemon");
 	if (self->lab.daemon)
 		lab_stop_daemon(&self->lab, SIGKILL);
 	if (self->disk[0])
 		umount2(self->disk, MNT_DETACH);
 	lab_deinit(&self->lab);
-}
-
-/* An emulator that was there and is gone: keys and certificates are. */
-static void start_without_hub(struct lab *lab, const char *config)
-{
-	lab_start_emulator(lab, NULL);
-	lab_stop_emulator(lab, SIGTERM);
-	lab_configure(lab, config);
-	lab_start_daemon(lab);
-}
-
-/* The monitor is there before the daemon sends. */
-static FILE *start_hub(struct lab *lab)
-{
-	lab_stop_daemon(lab, SIGKILL);
-	lab_start_emulator(lab, NULL);
-	lab_start_monitor(lab);
-	lab_start_daemon(lab);
-	return lab_monitor_stream(lab);
 }
 
 /* Writes lines of the numbers from *@next on and waits for nothing. */
@@ -88,15 +65,6 @@ static void expect_numbers(struct lab *lab, FILE *monitor, unsigned int first, u
 	}
 }
 
-static void expect_payload(struct lab *lab, FILE *monitor, const char *payload)
-{
-	struct lab_message message;
-
-	lab_next_message(lab, monitor, &message);
-	EXPECT_STREQ(message.payload, payload);
-	lab_message_clear(&message);
-}
-
 /* --- kill -9 ---------------------------------------------------------------------------------- */
 
 static void kill_without_hub(struct lab *lab, const char *config)
@@ -104,7 +72,7 @@ static void kill_without_hub(struct lab *lab, const char *config)
 	_cleanup_(fclose_ptr) FILE *monitor = NULL;
 	unsigned int n = 0;
 
-	start_without_hub(lab, config);
+	lab_start_without_hub(lab, config);
 	write_numbers(lab, &n, N_MESSAGES);
 	for (int i = 0; i < N_KILLS; ++i) {
 		lab_stop_daemon(lab, SIGKILL);
@@ -113,7 +81,7 @@ static void kill_without_hub(struct lab *lab, const char *config)
 		write_numbers(lab, &n, 100);
 		EXPECT_EQ(lab_status_number(lab, "queued"), n);
 	}
-	monitor = start_hub(lab);
+	monitor = lab_restart_with_hub(lab);
 	EXPECT_GT(lab_status_number(lab, "recovered"), 0u);
 	expect_numbers(lab, monitor, 0, n);
 }
@@ -147,8 +115,8 @@ TEST_F(storage, what_was_acknowledged_does_not_come_twice)
 	_cleanup_(fclose_ptr) FILE *monitor = NULL;
 	unsigned int n = 0;
 
-	start_without_hub(lab, NULL);
-	monitor = start_hub(lab);
+	lab_start_without_hub(lab, NULL);
+	monitor = lab_restart_with_hub(lab);
 	for (int i = 0; i < N_KILLS; ++i) {
 		_cleanup_(close_fd) int fd = -1;
 
@@ -165,7 +133,7 @@ TEST_F(storage, what_was_acknowledged_does_not_come_twice)
 	}
 	ASSERT_EQ(lab_shell(lab, "sh", "echo end | dd of=$M/telemetry conv=fsync,notrunc status=none"), 0);
 	expect_numbers(lab, monitor, 0, n);
-	expect_payload(lab, monitor, "end");
+	lab_expect_payload(lab, monitor, "end");
 }
 
 /* A hub that takes and does not say so: what comes again has the ids it had. */
@@ -176,8 +144,8 @@ TEST_F(storage, what_was_not_acknowledged_comes_again_with_its_id)
 	struct lab_message first[3] = {0};
 	unsigned int n = 0;
 
-	start_without_hub(lab, NULL);
-	monitor = start_hub(lab);
+	lab_start_without_hub(lab, NULL);
+	monitor = lab_restart_with_hub(lab);
 	ASSERT_EQ(lab_shell(lab, "sh", "hubctl fault set lose-puback count=3 > $D/fault"), 0);
 	write_numbers(lab, &n, 3);
 	for (unsigned int i = 0; i < 3; ++i)
@@ -195,7 +163,7 @@ TEST_F(storage, what_was_not_acknowledged_comes_again_with_its_id)
 		lab_message_clear(&again);
 		lab_message_clear(&first[i]);
 	}
-	expect_payload(lab, monitor, "3");
+	lab_expect_payload(lab, monitor, "3");
 }
 
 /* In order, too, and what is said about it is true. */
@@ -205,13 +173,13 @@ static void stop_without_hub(struct lab *lab, const char *config, const char *li
 	_cleanup_(free_ptr) char *log = NULL;
 	unsigned int n = 0;
 
-	start_without_hub(lab, config);
+	lab_start_without_hub(lab, config);
 	write_numbers(lab, &n, 7);
 	EXPECT_EQ(lab_stop_daemon(lab, SIGTERM), 0);
 	log = lab_log(lab, "daemon");
 	EXPECT_CONTAINS(log, line);
 	lab_start_daemon(lab);
-	monitor = start_hub(lab);
+	monitor = lab_restart_with_hub(lab);
 	expect_numbers(lab, monitor, 0, n);
 }
 
@@ -245,7 +213,7 @@ TEST_F(storage, a_second_daemon_cannot_have_it)
 	char text[4096], number[16];
 	unsigned int n = 0;
 
-	start_without_hub(lab, NULL);
+	lab_start_without_hub(lab, NULL);
 	write_numbers(lab, &n, 3);
 	EXPECT_EQ(second_daemon(lab, text, sizeof(text)), 1);
 	EXPECT_CONTAINS(text, "journal-dev1 is in use by another process");
@@ -262,7 +230,7 @@ TEST_F(storage, two_devices_share_a_state_directory)
 	struct lab *lab = &self->lab;
 	unsigned int n = 0;
 
-	start_without_hub(lab, NULL);
+	lab_start_without_hub(lab, NULL);
 	write_numbers(lab, &n, 3);
 	lab_stop_daemon(lab, SIGTERM);
 	ASSERT_EQ(lab_shell(lab, "sh",
@@ -338,13 +306,13 @@ TEST_F(storage, a_disk_that_became_read_only)
 	char text[64];
 
 	mount_disk(self);
-	start_without_hub(lab, NULL);
+	lab_start_without_hub(lab, NULL);
 	write_numbers(lab, &n, 100);
 	EXPECT_EQ(lab_stop_daemon(lab, SIGTERM), 0);
 	remount_disk(self, MS_RDONLY);
 	lab_start_daemon(lab);
 	EXPECT_EQ(lab_status_number(lab, "queued"), 100u);
-	monitor = start_hub(lab);
+	monitor = lab_restart_with_hub(lab);
 	expect_numbers(lab, monitor, 0, n);
 	{
 		_cleanup_(close_fd) int fd = open(lab_path(lab, "telemetry.raw"), O_WRONLY | O_CLOEXEC);
@@ -360,7 +328,7 @@ TEST_F(storage, a_disk_that_became_read_only)
 			    "echo well > $M/telemetry.raw && "
 			    "timeout 10 grep -q '\"event\":\"disk-ok\"' $M/events"),
 		  0);
-	expect_payload(lab, monitor, "well\n");
+	lab_expect_payload(lab, monitor, "well\n");
 	lab_status_text(lab, "disk", text, sizeof(text));
 	EXPECT_STREQ(text, "ok");
 }
@@ -377,7 +345,7 @@ TEST_F(storage, channels_and_their_messages)
 		"\"text/plain\"}}";
 	_cleanup_(fclose_ptr) FILE *monitor = NULL;
 
-	start_without_hub(lab, config);
+	lab_start_without_hub(lab, config);
 	ASSERT_EQ(
 		lab_shell(
 			lab, "sh",
@@ -395,10 +363,10 @@ TEST_F(storage, channels_and_their_messages)
 			    "echo last > mine/telemetry; echo middle > ../telemetry; echo first > "
 			    "alarm/telemetry"),
 		  0);
-	monitor = start_hub(lab);
-	expect_payload(lab, monitor, "first");
-	expect_payload(lab, monitor, "middle");
-	expect_payload(lab, monitor, "last");
+	monitor = lab_restart_with_hub(lab);
+	lab_expect_payload(lab, monitor, "first");
+	lab_expect_payload(lab, monitor, "middle");
+	lab_expect_payload(lab, monitor, "last");
 }
 
 TEST_HARNESS_MAIN

@@ -28,11 +28,7 @@ FIXTURE_SETUP(telemetry)
 
 FIXTURE_TEARDOWN(telemetry)
 {
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *text = lab_log(&self->lab, "daemon");
-
-		TEST_LOG("daemon: %s", text);
-	}
+	lab_show_log(&self->lab, "daemon");
 	lab_deinit(&self->lab);
 }
 
@@ -45,16 +41,6 @@ static FILE *start_all(struct lab *lab, const char *const *emulator_options, con
 	lab_start_daemon(lab);
 	lab_await_state(lab, "connected");
 	return lab_monitor_stream(lab);
-}
-
-static void expect_payload(struct lab *lab, FILE *monitor, const char *payload)
-{
-	struct lab_message message;
-
-	lab_next_message(lab, monitor, &message);
-	EXPECT_FALSE(message.is_base64);
-	EXPECT_STREQ(message.payload, payload);
-	lab_message_clear(&message);
 }
 
 static char *repeated(char c, size_t n)
@@ -73,7 +59,7 @@ TEST_F(telemetry, lines_from_bash_and_dash)
 	_cleanup_(fclose_ptr) FILE *monitor = start_all(&self->lab, NULL, NULL);
 
 	EXPECT_EQ(lab_shell(&self->lab, "bash", "echo '{\"temperature\":21}' > $M/telemetry"), 0);
-	expect_payload(&self->lab, monitor, "{\"temperature\":21}");
+	lab_expect_payload(&self->lab, monitor, "{\"temperature\":21}");
 	EXPECT_EQ(lab_shell(&self->lab, "bash", "printf 'a\\nb\\nc\\n' > $M/telemetry"), 0);
 	EXPECT_EQ(lab_shell(&self->lab, "dash", "printf 'd\\n\\ne\\nf' > $M/telemetry"), 0);
 	EXPECT_EQ(lab_shell(&self->lab, "dash", "{ printf 'g'; printf 'h\\ni'; printf 'j'; } > $M/telemetry"),
@@ -83,7 +69,7 @@ TEST_F(telemetry, lines_from_bash_and_dash)
 		  0);
 	for (const char *const *p = (const char *[]){"a", "b", "c", "d", "e", "f", "gh", "ij", "end", NULL};
 	     *p; ++p)
-		expect_payload(&self->lab, monitor, *p);
+		lab_expect_payload(&self->lab, monitor, *p);
 }
 
 TEST_F(telemetry, a_long_line_from_bash_is_one_message)
@@ -96,8 +82,8 @@ TEST_F(telemetry, a_long_line_from_bash_is_one_message)
 			  "s=$(head -c 20000 /dev/zero | tr '\\0' x); echo \"$s\" > $M/telemetry; echo end > "
 			  "$M/telemetry"),
 		0);
-	expect_payload(&self->lab, monitor, want);
-	expect_payload(&self->lab, monitor, "end");
+	lab_expect_payload(&self->lab, monitor, want);
+	lab_expect_payload(&self->lab, monitor, "end");
 }
 
 TEST_F(telemetry, a_copied_file_is_one_message_byte_for_byte)
@@ -135,8 +121,8 @@ TEST_F(telemetry, raw_writes_are_messages)
 	ASSERT_GE(fd, 0);
 	ASSERT_EQ(write(fd, "one\ntwo", 7), 7);
 	ASSERT_EQ(write(fd, "\n", 1), 1);
-	expect_payload(&self->lab, monitor, "one\ntwo");
-	expect_payload(&self->lab, monitor, "\n");
+	lab_expect_payload(&self->lab, monitor, "one\ntwo");
+	lab_expect_payload(&self->lab, monitor, "\n");
 	EXPECT_EQ(lseek(fd, 0, SEEK_SET), -1);
 	EXPECT_EQ(errno, ESPIPE);
 }
@@ -151,10 +137,10 @@ TEST_F(telemetry, fsync_ends_a_file_message)
 	ASSERT_EQ(write(fd, "cd", 2), 2);
 	ASSERT_EQ(fsync(fd), 0);
 	EXPECT_EQ(lab_status_number(&self->lab, "acknowledged"), 1u);
-	expect_payload(&self->lab, monitor, "abcd");
+	lab_expect_payload(&self->lab, monitor, "abcd");
 	ASSERT_EQ(write(fd, "ef", 2), 2);
 	close(fd);
-	expect_payload(&self->lab, monitor, "ef");
+	lab_expect_payload(&self->lab, monitor, "ef");
 }
 
 /* --- limits ----------------------------------------------------------------------------------- */
@@ -213,7 +199,7 @@ TEST_F(telemetry, over_the_packet_limit_is_emsgsize)
 		}
 		lab_message_clear(&m);
 	}
-	expect_payload(&self->lab, monitor, "whole");
+	lab_expect_payload(&self->lab, monitor, "whole");
 }
 
 TEST_F(telemetry, the_largest_message_arrives)
@@ -277,7 +263,7 @@ TEST_F(telemetry, a_synchronous_write_waits_for_the_puback)
 	ms = (end.tv_sec - start.tv_sec) * 1000 + (end.tv_nsec - start.tv_nsec) / 1000000;
 	EXPECT_GE(ms, 300);
 	EXPECT_EQ(lab_status_number(&self->lab, "acknowledged"), 1u);
-	expect_payload(&self->lab, monitor, "now\n");
+	lab_expect_payload(&self->lab, monitor, "now\n");
 	/* A queued write does not wait. */
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	EXPECT_EQ(lab_shell(&self->lab, "bash", "echo later > $M/telemetry"), 0);
@@ -342,9 +328,9 @@ TEST_F(telemetry, a_retryable_refusal_is_tried_again_in_order)
 
 	ASSERT_EQ(write(fd, "1\n2\n3\n", 6), 6);
 	EXPECT_EQ(fsync(fd), 0);
-	expect_payload(&self->lab, monitor, "1");
-	expect_payload(&self->lab, monitor, "2");
-	expect_payload(&self->lab, monitor, "3");
+	lab_expect_payload(&self->lab, monitor, "1");
+	lab_expect_payload(&self->lab, monitor, "2");
+	lab_expect_payload(&self->lab, monitor, "3");
 	EXPECT_EQ(lab_status_number(&self->lab, "refused"), 3u);
 	EXPECT_EQ(lab_status_number(&self->lab, "rejected"), 0u);
 }
@@ -360,7 +346,7 @@ TEST_F(telemetry, a_final_refusal_is_dropped_and_reported_by_fsync)
 	EXPECT_EQ(fsync(fd), -1);
 	EXPECT_EQ(errno, EINVAL);
 	EXPECT_EQ(fsync(fd), 0);
-	expect_payload(&self->lab, monitor, "good");
+	lab_expect_payload(&self->lab, monitor, "good");
 	EXPECT_EQ(lab_status_number(&self->lab, "rejected"), 1u);
 	lab_status_text(&self->lab, "last-refusal", why, sizeof(why));
 	EXPECT_CONTAINS(why, "0100");
@@ -425,7 +411,7 @@ TEST_F(telemetry, a_stop_lets_waiting_writers_have_their_answer)
 		_exit(write(fd, "x", 1) == 1 ? 0 : errno);
 	}
 	fd = open(path, O_WRONLY | O_CLOEXEC);
-	expect_payload(&self->lab, monitor, "x");
+	lab_expect_payload(&self->lab, monitor, "x");
 	/* An unterminated line is a message at the last close, and the end of the daemon is that. */
 	ASSERT_EQ(kill(self->lab.daemon, SIGHUP), 0);
 	ASSERT_EQ(waitpid(writer, &status, 0), writer);
@@ -444,8 +430,8 @@ TEST_F(telemetry, what_was_written_before_a_stop_arrives)
 
 	ASSERT_EQ(write(fd, "line\nrest", 9), 9);
 	EXPECT_EQ(lab_stop_daemon(&self->lab, SIGTERM), 0);
-	expect_payload(&self->lab, monitor, "line");
-	expect_payload(&self->lab, monitor, "rest");
+	lab_expect_payload(&self->lab, monitor, "line");
+	lab_expect_payload(&self->lab, monitor, "rest");
 	close(fd);
 }
 
@@ -455,7 +441,7 @@ TEST_F(telemetry, a_hub_that_is_an_address)
 	_cleanup_(fclose_ptr) FILE *monitor = start_all(&self->lab, options, NULL);
 
 	EXPECT_EQ(lab_shell(&self->lab, "dash", "echo x > $M/telemetry"), 0);
-	expect_payload(&self->lab, monitor, "x");
+	lab_expect_payload(&self->lab, monitor, "x");
 }
 
 /* --- delivery --------------------------------------------------------------------------------- */

@@ -119,16 +119,8 @@ FIXTURE_TEARDOWN(twin)
 static const char *service(struct fixture_twin *self, const char *words)
 {
 	static char out[4096];
-	char script[1024], path[LAB_PATH_MAX];
-	_cleanup_(free_ptr) char *text = NULL;
 
-	snprintf(script, sizeof(script),
-		 "%s %s --connection-string-file $D/state/service.connection-string > $D/service.out 2>&1",
-		 process_path("hubctl"), words);
-	ASSERT_EQ(lab_shell(&self->lab, "sh", script), 0);
-	snprintf(path, sizeof(path), "%s/service.out", self->lab.dir);
-	text = text_read(path);
-	snprintf(out, sizeof(out), "%s", text);
+	ASSERT_EQ(lab_hubctl_words(&self->lab, words, out, sizeof(out)), 0);
 	return out;
 }
 

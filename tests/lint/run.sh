@@ -28,7 +28,7 @@ scripts()
 	"$here/files" |
 		while read -r file; do
 			head -n 1 "$file" | grep -qE '^#!/bin/(ba)?sh' && printf '%s\n' "$file"
-		done | xargs shellcheck --exclude=SC2016
+		done | xargs shellcheck --external-sources --exclude=SC2016
 }
 
 find_defects()

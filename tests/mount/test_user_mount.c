@@ -70,11 +70,7 @@ FIXTURE_TEARDOWN(user)
 
 	if (!self->lab.dir[0])
 		return;
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *text = lab_log(&self->lab, "daemon");
-
-		TEST_LOG("daemon: %s", text);
-	}
+	lab_show_log(&self->lab, "daemon");
 	/* An orphan is not in the namespace, where these mounts are. */
 	snprintf(dev, sizeof(dev), "%s/dev", self->lab.dir);
 	umount2(dev, MNT_DETACH);
@@ -108,15 +104,6 @@ static int run_as_nobody(struct fixture_user *self, const char *shell, const cha
 	return lab_shell(&self->lab, shell, "exec " AS_NOBODY "$0 -c \"$SCRIPT\"");
 }
 
-static void expect_payload(struct fixture_user *self, FILE *monitor, const char *payload)
-{
-	struct lab_message message;
-
-	lab_next_message(&self->lab, monitor, &message);
-	EXPECT_STREQ(message.payload, payload);
-	lab_message_clear(&message);
-}
-
 static unsigned int n_mounts(struct fixture_user *self)
 {
 	_cleanup_(free_ptr) char *text = text_read("/proc/self/mountinfo");
@@ -132,10 +119,10 @@ TEST_F(user, echo_arrives_and_the_end_is_clean)
 	start_daemon(self);
 	EXPECT_EQ(n_mounts(self), 1u);
 	EXPECT_EQ(run_as_nobody(self, "bash", "echo hello > $M/telemetry"), 0);
-	expect_payload(self, monitor, "hello");
+	lab_expect_payload(&self->lab, monitor, "hello");
 	EXPECT_EQ(run_as_nobody(self, "dash", "printf now | dd oflag=sync of=$M/telemetry.raw status=none"),
 		  0);
-	expect_payload(self, monitor, "now");
+	lab_expect_payload(&self->lab, monitor, "now");
 	EXPECT_EQ(run_as_nobody(self, "dash", "grep -qx 'state: connected' $M/status"), 0);
 	/* Even root is somebody else, unless the administrator said otherwise. */
 	if (system("grep -qx user_allow_other /etc/fuse.conf") != 0) {
@@ -159,7 +146,7 @@ TEST_F(user, a_killed_daemons_mount_is_replaced)
 	start_daemon(self);
 	EXPECT_EQ(n_mounts(self), 1u);
 	EXPECT_EQ(run_as_nobody(self, "bash", "echo again > $M/telemetry"), 0);
-	expect_payload(self, monitor, "again");
+	lab_expect_payload(&self->lab, monitor, "again");
 	EXPECT_EQ(lab_stop_daemon(&self->lab, SIGTERM), 0);
 	EXPECT_EQ(n_mounts(self), 0u);
 	log = lab_log(&self->lab, "daemon");

@@ -37,6 +37,19 @@ static void on_online(void *userdata, bool session_present)
 	d->session_present = session_present;
 }
 
+static void on_offline(void *userdata)
+{
+	++((struct device *)userdata)->n_offline;
+}
+
+static void on_writable(void *userdata)
+{
+	struct device *d = userdata;
+
+	if (d->on_writable)
+		d->on_writable(d);
+}
+
 static void on_puback(void *userdata, uint64_t cookie, const struct hub_status *status, struct bytes reason)
 {
 	struct device *d = userdata;
@@ -47,17 +60,17 @@ static void on_puback(void *userdata, uint64_t cookie, const struct hub_status *
 	d->status = *status;
 }
 
-static void on_nothing(void *userdata)
+static void on_changed(void *userdata)
 {
 	(void)userdata;
 }
 
 static const struct link_ops device_ops = {
 	.on_online = on_online,
-	.on_offline = on_nothing,
-	.on_writable = on_nothing,
+	.on_offline = on_offline,
+	.on_writable = on_writable,
 	.on_puback = on_puback,
-	.on_changed = on_nothing,
+	.on_changed = on_changed,
 };
 
 static void on_message(struct link_subscription *sub, const struct link_message *message)
@@ -165,14 +178,8 @@ void device_deinit(struct device *d)
 
 void device_show_logs(const struct lab *lab)
 {
-	_cleanup_(free_ptr) char *device = NULL, *emulator = NULL;
-
-	if (!harness_state.result->n_failed)
-		return;
-	device = lab_log(lab, "device");
-	emulator = lab_log(lab, "emulator");
-	TEST_LOG("device: %s", device);
-	TEST_LOG("emulator: %s", emulator);
+	lab_show_log(lab, "device");
+	lab_show_log(lab, "emulator");
 }
 
 struct link_info device_info(const struct device *d)

@@ -58,8 +58,9 @@ struct device {
 	struct tls_context *tls;
 	struct resolver *resolver;
 	struct link *link;
-	unsigned int n_online;
-	bool session_present; /* of the last time */
+	unsigned int n_online, n_offline;
+	bool session_present;                  /* of the last time */
+	void (*on_writable)(struct device *d); /* when there is room to send; may be NULL */
 	unsigned int n_pubacks;
 	uint64_t cookie; /* of the last one, as is the rest */
 	struct hub_status status;

@@ -166,7 +166,7 @@ static inline const char *cat(struct fuse_calls *c, const char *path)
 	return text;
 }
 
-static inline uint64_t size_of(struct fuse_calls *c, const char *path)
+static inline struct fuse_attr attr_of(struct fuse_calls *c, const char *path)
 {
 	const struct fuse_getattr_in in = {0};
 	struct fuse_attr_out out;
@@ -175,19 +175,17 @@ static inline uint64_t size_of(struct fuse_calls *c, const char *path)
 		&c->line,
 		fuse_line_request(&c->line, FUSE_GETATTR, node(c, path), &in, sizeof(in), BYTES("", 0)), &out,
 		sizeof(out));
-	return out.attr.size;
+	return out.attr;
+}
+
+static inline uint64_t size_of(struct fuse_calls *c, const char *path)
+{
+	return attr_of(c, path).size;
 }
 
 static inline mode_t mode_of(struct fuse_calls *c, const char *path)
 {
-	const struct fuse_getattr_in in = {0};
-	struct fuse_attr_out out;
-
-	fuse_line_body(
-		&c->line,
-		fuse_line_request(&c->line, FUSE_GETATTR, node(c, path), &in, sizeof(in), BYTES("", 0)), &out,
-		sizeof(out));
-	return out.attr.mode;
+	return attr_of(c, path).mode;
 }
 
 static inline int make_dir(struct fuse_calls *c, const char *dir, const char *name)

@@ -171,6 +171,15 @@ const char *json_text(json_object *json, const char *path)
 	return json_pointer_get(json, path, &value) == 0 ? json_object_get_string(value) : "(none)";
 }
 
+const char *hubctl_printed(struct hubctl_run *h, const char *path, char out[static HUBCTL_TEXT_MAX])
+{
+	json_object *json = hubctl_json(h);
+
+	snprintf(out, HUBCTL_TEXT_MAX, "%s", json_text(json, path));
+	json_object_put(json);
+	return out;
+}
+
 /* --- devices
  * --------------------------------------------------------------------------------------------------- */
 

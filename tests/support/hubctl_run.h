@@ -15,7 +15,8 @@
 #include "tests/support/emu_process.h"
 #include "tests/support/wire_client.h"
 
-#define HUBCTL_OUT_MAX 262144
+#define HUBCTL_OUT_MAX  262144
+#define HUBCTL_TEXT_MAX 512
 
 struct hubctl_run {
 	struct emu_process e;
@@ -51,6 +52,8 @@ int hubctl_wait(struct hubctl_run *h);
 json_object *hubctl_json(struct hubctl_run *h);
 /* A member as text, `(none)` when it is not there; @path is a JSON pointer. */
 const char *json_text(json_object *json, const char *path);
+/* One of what was printed, as that. Returns @out. */
+const char *hubctl_printed(struct hubctl_run *h, const char *path, char out[static HUBCTL_TEXT_MAX]);
 
 /* A connection of device @id, with its key, subscribed to @filters (`filter,filter@1`) unless NULL. */
 struct wire_client *hubctl_device(struct hubctl_run *h, struct wire *wire, const char *id,

@@ -171,25 +171,34 @@ int lab_stop_daemon(struct lab *lab, int signo)
 	return process_stop(&lab->daemon, signo);
 }
 
+void lab_start_without_hub(struct lab *lab, const char *extra)
+{
+	lab_start_emulator(lab, NULL);
+	lab_stop_emulator(lab, SIGTERM);
+	lab_configure(lab, extra);
+	lab_start_daemon(lab);
+}
+
+FILE *lab_restart_with_hub(struct lab *lab)
+{
+	lab_stop_daemon(lab, SIGKILL);
+	lab_start_emulator(lab, NULL);
+	lab_start_monitor(lab);
+	lab_start_daemon(lab);
+	return lab_monitor_stream(lab);
+}
+
 /* --- monitor ---------------------------------------------------------------------------------- */
 
 void lab_start_monitor(struct lab *lab)
 {
-	char connection[LAB_PATH_MAX], line[64];
-	const char *argv[] = {process_path("hubctl"),
-			      "monitor",
-			      "--connection-string-file",
-			      connection,
-			      "--ready-fd",
-			      "3",
-			      "--quiet",
-			      NULL};
+	char line[64];
 	int ready[2], out[2];
 
-	snprintf(connection, sizeof(connection), "%s/state/service.connection-string", lab->dir);
 	ASSERT_EQ(pipe2(ready, O_CLOEXEC), 0);
 	ASSERT_EQ(pipe2(out, O_CLOEXEC), 0);
-	lab->monitor = process_start(lab_log_path(lab, "monitor"), argv, ready[1], out[1]);
+	lab->monitor = lab_hubctl_start(lab, lab_log_path(lab, "monitor"), ready[1], out[1], "monitor",
+					"--ready-fd", "3", "--quiet");
 	close(ready[1]);
 	close(out[1]);
 	lab_read_line(ready[0], line, sizeof(line));
@@ -245,6 +254,16 @@ void lab_message_clear(struct lab_message *message)
 	*message = (struct lab_message){0};
 }
 
+void lab_expect_payload(struct lab *lab, FILE *monitor, const char *payload)
+{
+	struct lab_message message;
+
+	lab_next_message(lab, monitor, &message);
+	EXPECT_FALSE(message.is_base64);
+	EXPECT_STREQ(message.payload, payload);
+	lab_message_clear(&message);
+}
+
 /* --- files ------------------------------------------------------------------------------------ */
 
 const char *lab_path(const struct lab *lab, const char *name)
@@ -255,6 +274,14 @@ const char *lab_path(const struct lab *lab, const char *name)
 
 	snprintf(path, LAB_PATH_MAX, "%s/%s", lab->mount, name);
 	return path;
+}
+
+int lab_open(const struct lab *lab, const char *name, int flags)
+{
+	int fd = open(lab_path(lab, name), O_WRONLY | O_CLOEXEC | flags);
+
+	ASSERT_GE(fd, 0);
+	return fd;
 }
 
 static bool status_find(const char *text, const char *key, char *out, size_t size)
@@ -299,6 +326,14 @@ uint64_t lab_status_number(const struct lab *lab, const char *key)
 	return strtoull(text, NULL, 10);
 }
 
+void lab_expect_status(const struct lab *lab, const char *key, const char *want)
+{
+	char text[512];
+
+	lab_status_text(lab, key, text, sizeof(text));
+	EXPECT_CONTAINS(text, want);
+}
+
 /* Until the value of @key is @text, or with NULL a number of at least @number. */
 static void status_await(const struct lab *lab, const char *key, const char *text, uint64_t number)
 {
@@ -327,20 +362,53 @@ void lab_await_number(const struct lab *lab, const char *key, uint64_t at_least)
 	status_await(lab, key, NULL, at_least);
 }
 
-int lab_hubctl_argv(const struct lab *lab, char *text, size_t size, const char *const *args)
+/* @argv: hubctl, @args, and the service's connection string, whose path is a static buffer. */
+static void hubctl_args(const struct lab *lab, const char *const *args, const char *argv[static LAB_ARGS_MAX])
 {
-	char connection[LAB_PATH_MAX];
-	const char *argv[32] = {process_path("hubctl")};
+	static char connection[LAB_PATH_MAX];
 	size_t n = 1;
 
 	snprintf(connection, sizeof(connection), "%s/state/service.connection-string", lab->dir);
+	argv[0] = process_path("hubctl");
 	for (; *args; ++args) {
-		ASSERT_LT(n + 4, sizeof(argv) / sizeof(argv[0]));
+		ASSERT_LT(n + 3, (size_t)LAB_ARGS_MAX);
 		argv[n++] = *args;
 	}
 	argv[n++] = "--connection-string-file";
-	argv[n] = connection;
+	argv[n++] = connection;
+	argv[n] = NULL;
+}
+
+int lab_hubctl_argv(const struct lab *lab, char *text, size_t size, const char *const *args)
+{
+	const char *argv[LAB_ARGS_MAX];
+
+	hubctl_args(lab, args, argv);
 	return process_run(argv, text, size);
+}
+
+pid_t lab_hubctl_start_argv(const struct lab *lab, const char *log, int fd, int out, const char *const *args)
+{
+	const char *argv[LAB_ARGS_MAX];
+
+	hubctl_args(lab, args, argv);
+	return process_start(log, argv, fd, out);
+}
+
+int lab_hubctl_words(const struct lab *lab, const char *words, char *text, size_t size)
+{
+	char script[1024];
+	_cleanup_(free_ptr) char *said = NULL;
+	int r;
+
+	snprintf(script, sizeof(script), "hubctl %s > $D/hubctl.log 2>&1", words);
+	r = lab_shell(lab, "sh", script);
+	said = lab_log(lab, "hubctl");
+	if (text)
+		snprintf(text, size, "%s", said);
+	if (r)
+		TEST_LOG("hubctl %s: %s", words, said);
+	return r;
 }
 
 /* What a script finds defined. */
@@ -370,4 +438,14 @@ int lab_shell(const struct lab *lab, const char *shell, const char *script)
 char *lab_log(const struct lab *lab, const char *program)
 {
 	return text_read(lab_log_path(lab, program));
+}
+
+void lab_show_log(const struct lab *lab, const char *program)
+{
+	_cleanup_(free_ptr) char *text = NULL;
+
+	if (!lab->dir[0] || !harness_state.result->n_failed)
+		return;
+	text = lab_log(lab, program);
+	TEST_LOG("%s: %s", program, text);
 }

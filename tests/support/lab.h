@@ -61,6 +61,10 @@ void lab_write_file(const struct lab *lab, const char *name, const char *text);
  * are there. */
 void lab_start_daemon(struct lab *lab);
 int lab_stop_daemon(struct lab *lab, int signo);
+/* Configures and starts it when the emulator was there once and is gone: keys and certificates are. */
+void lab_start_without_hub(struct lab *lab, const char *extra);
+/* Kills it, and starts it again when the emulator is there and somebody looks. Returns lab_monitor_stream(). */
+FILE *lab_restart_with_hub(struct lab *lab);
 
 /* Starts `hubctl monitor` and waits until it is subscribed. */
 void lab_start_monitor(struct lab *lab);
@@ -68,13 +72,19 @@ void lab_start_monitor(struct lab *lab);
 void lab_next_message(struct lab *lab, FILE *monitor, struct lab_message *out);
 FILE *lab_monitor_stream(const struct lab *lab);
 void lab_message_clear(struct lab_message *message);
+/* The next message is this text. */
+void lab_expect_payload(struct lab *lab, FILE *monitor, const char *payload);
 
 /* Path of a file in the mount; static buffers, good for a few calls. */
 const char *lab_path(const struct lab *lab, const char *name);
+/* Opens one for writing, with more @flags. */
+int lab_open(const struct lab *lab, const char *name, int flags);
 
 /* Value of @key in the status file, as number or as text; waits (by poll) until the state is @state. */
 uint64_t lab_status_number(const struct lab *lab, const char *key);
 void lab_status_text(const struct lab *lab, const char *key, char *out, size_t size);
+/* The value has @want in it. */
+void lab_expect_status(const struct lab *lab, const char *key, const char *want);
 void lab_await_state(const struct lab *lab, const char *state);
 /* Waits until a number that changes with the link's state (attempts, connects) is at least @at_least. */
 void lab_await_number(const struct lab *lab, const char *key, uint64_t at_least);
@@ -83,6 +93,13 @@ void lab_await_number(const struct lab *lab, const char *key, uint64_t at_least)
 #define lab_hubctl(lab, text, size, ...)                                                                     \
 	lab_hubctl_argv(lab, text, size, (const char *const[]){__VA_ARGS__, NULL})
 int lab_hubctl_argv(const struct lab *lab, char *text, size_t size, const char *const *args);
+/* The same for words as a shell has them; @text may be NULL, lab_log() has it as `hubctl`. What failed is a comment of
+ * the test. */
+int lab_hubctl_words(const struct lab *lab, const char *words, char *text, size_t size);
+/* Starts it, with @log, @fd and @out as of process_start(). */
+#define lab_hubctl_start(lab, log, fd, out, ...)                                                             \
+	lab_hubctl_start_argv(lab, log, fd, out, (const char *const[]){__VA_ARGS__, NULL})
+pid_t lab_hubctl_start_argv(const struct lab *lab, const char *log, int fd, int out, const char *const *args);
 
 /* Runs `shell -c script` with $M set to the mount point, $D to the lab's directory, and hubctl a command that has the
  * service's connection string; returns its exit status. */
@@ -90,5 +107,7 @@ int lab_shell(const struct lab *lab, const char *shell, const char *script);
 
 /* What a program of the lab wrote on stderr: "emulator", "daemon" or "monitor"; caller frees. */
 char *lab_log(const struct lab *lab, const char *program);
+/* The same as a comment of the test, if that has failed; for teardowns. */
+void lab_show_log(const struct lab *lab, const char *program);
 
 #endif

@@ -56,13 +56,8 @@ void run_lab_deinit(struct run_lab *r)
 		close(r->said);
 		close(r->go);
 	}
-	if (!test_is_orphan() && harness_state.result->n_failed) {
-		_cleanup_(free_ptr) char *daemon = lab_log(&r->lab, "daemon");
-		_cleanup_(free_ptr) char *run = lab_log(&r->lab, "run");
-
-		TEST_LOG("daemon: %s", daemon);
-		TEST_LOG("iothub-run: %s", run);
-	}
+	lab_show_log(&r->lab, "daemon");
+	lab_show_log(&r->lab, "run");
 	process_stop(&r->run, SIGKILL);
 	lab_deinit(&r->lab);
 }
@@ -107,6 +102,14 @@ const char *run_lab_next(struct run_lab *r)
 		n++;
 	line[n] = '\0';
 	return line;
+}
+
+pid_t run_lab_next_pid(struct run_lab *r)
+{
+	pid_t pid = (pid_t)atoi(run_lab_next(r));
+
+	ASSERT_GT(pid, 1);
+	return pid;
 }
 
 void run_lab_expect(struct run_lab *r, const char *text)

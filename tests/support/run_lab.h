@@ -36,6 +36,8 @@ int run_lab_stop(struct run_lab *r, int signo);
 
 /* The next line a handler said. */
 const char *run_lab_next(struct run_lab *r);
+/* The next line is the id of a process. */
+pid_t run_lab_next_pid(struct run_lab *r);
 /* The next line is @text. */
 void run_lab_expect(struct run_lab *r, const char *text);
 /* Lets one handler go on that waits for it. */

@@ -78,6 +78,18 @@ static struct emu_store *store_open(struct fixture_state *self)
 	return emu_store_open(&s, self->path, on_record, self, NULL) < 0 ? NULL : s;
 }
 
+static void append(struct emu_store *s, const char *record)
+{
+	emu_store_append(s, bytes_from_str(record));
+	EXPECT_EQ(emu_store_commit(s), 0);
+}
+
+static void expect_records(struct fixture_state *self, const char *want)
+{
+	emu_store_free(store_open(self));
+	EXPECT_STREQ(self->read, want);
+}
+
 static void store_fill(struct fixture_state *self)
 {
 	struct emu_store *s = store_open(self);
@@ -86,8 +98,7 @@ static void store_fill(struct fixture_state *self)
 	emu_store_append(s, BYTES_LIT("one"));
 	emu_store_append(s, BYTES_LIT(""));
 	EXPECT_EQ(emu_store_commit(s), 0);
-	emu_store_append(s, BYTES_LIT("three"));
-	EXPECT_EQ(emu_store_commit(s), 0);
+	append(s, "three");
 	emu_store_append(s, BYTES_LIT("never committed"));
 	emu_store_free(s);
 }
@@ -100,11 +111,9 @@ TEST_F(state, records_come_back_in_order)
 	s = store_open(self);
 	ASSERT_TRUE(s != NULL);
 	EXPECT_STREQ(self->read, "one;;three;");
-	emu_store_append(s, BYTES_LIT("four"));
-	EXPECT_EQ(emu_store_commit(s), 0);
+	append(s, "four");
 	emu_store_free(s);
-	emu_store_free(store_open(self));
-	EXPECT_STREQ(self->read, "one;;three;four;");
+	expect_records(self, "one;;three;four;");
 }
 
 TEST_F(state, a_log_cut_anywhere_gives_its_whole_records)
@@ -144,8 +153,7 @@ TEST_F(state, a_broken_byte_ends_the_log)
 		ASSERT_TRUE(s != NULL);
 		EXPECT_LT(strlen(self->read), strlen("one;;three;"));
 		/* What is appended now stands behind what counts. */
-		emu_store_append(s, BYTES_LIT("more"));
-		EXPECT_EQ(emu_store_commit(s), 0);
+		append(s, "more");
 		emu_store_free(s);
 		emu_store_free(store_open(self));
 		EXPECT_TRUE(strstr(self->read, "more;") != NULL);
@@ -159,14 +167,11 @@ TEST_F(state, a_rewritten_log_replaces_the_old_one)
 	store_fill(self);
 	s = store_open(self);
 	emu_store_rewrite(s);
-	emu_store_append(s, BYTES_LIT("new"));
-	EXPECT_EQ(emu_store_commit(s), 0);
+	append(s, "new");
 	EXPECT_EQ(emu_store_n_bytes(s), 13u);
-	emu_store_append(s, BYTES_LIT("newer"));
-	EXPECT_EQ(emu_store_commit(s), 0);
+	append(s, "newer");
 	emu_store_free(s);
-	emu_store_free(store_open(self));
-	EXPECT_STREQ(self->read, "new;newer;");
+	expect_records(self, "new;newer;");
 }
 
 TEST_F(state, a_log_that_cannot_be_written_anew_goes_on)
@@ -182,22 +187,18 @@ TEST_F(state, a_log_that_cannot_be_written_anew_goes_on)
 	s = store_open(self);
 	n_bytes = emu_store_n_bytes(s);
 	emu_store_rewrite(s);
-	emu_store_append(s, BYTES_LIT("anew"));
-	EXPECT_EQ(emu_store_commit(s), 0);
+	append(s, "anew");
 	EXPECT_EQ(emu_store_n_bytes(s), n_bytes);
-	emu_store_append(s, BYTES_LIT("four"));
-	EXPECT_EQ(emu_store_commit(s), 0);
+	append(s, "four");
 	/* And when it can be again: */
 	ASSERT_EQ(rmdir(blocker), 0);
 	emu_store_free(s);
 	s = store_open(self);
 	EXPECT_STREQ(self->read, "one;;three;four;");
 	emu_store_rewrite(s);
-	emu_store_append(s, BYTES_LIT("anew"));
-	EXPECT_EQ(emu_store_commit(s), 0);
+	append(s, "anew");
 	emu_store_free(s);
-	emu_store_free(store_open(self));
-	EXPECT_STREQ(self->read, "anew;");
+	expect_records(self, "anew;");
 }
 
 TEST_F(state, a_write_that_fails_is_not_hidden)

@@ -14,47 +14,20 @@
 #include "flow/method_files.h"
 #include "hub/contract.h"
 #include "tests/support/fuse_line.h"
-#include "tests/support/link_line.h"
+#include "tests/support/methods_line.h"
 
 #define SHORT_NS (40 * NSEC_PER_MSEC)
 
 FIXTURE(files)
 {
-	struct link_line hub;
+	struct methods_line device;
 	struct fuse_line line;
-	struct methods *methods;
 	struct fuse_tree *tree;
 	struct method_files *files;
 	uint64_t methods_id, call_id; /* nodes: methods, methods/reboot/call */
 };
 
 /* --- the device ------------------------------------------------------------------------------- */
-
-static void on_online(void *userdata, bool session_present)
-{
-	(void)userdata;
-	(void)session_present;
-}
-
-static void on_offline(void *userdata)
-{
-	methods_on_offline(((struct fixture_files *)userdata)->methods);
-}
-
-static void on_writable(void *userdata)
-{
-	methods_on_writable(((struct fixture_files *)userdata)->methods);
-}
-
-static void on_changed(void *userdata)
-{
-	(void)userdata;
-}
-
-static const struct link_ops ops = {.on_online = on_online,
-				    .on_offline = on_offline,
-				    .on_writable = on_writable,
-				    .on_changed = on_changed};
 
 static uint64_t lookup(struct fixture_files *self, uint64_t dir, const char *name, struct fuse_entry_out *out)
 {
@@ -79,8 +52,8 @@ static int make_files(struct fixture_files *self, mode_t mode, char *const *name
 	const struct config_access access = {.mode = mode, .uid = 5, .gid = 6};
 
 	ASSERT_EQ(fuse_tree_new(&self->tree, &tree), 0);
-	return method_files_new(&self->files, self->methods, fuse_tree_root(self->tree), &access, names,
-				n_names, NULL);
+	return method_files_new(&self->files, self->device.methods, fuse_tree_root(self->tree), &access,
+				names, n_names, NULL);
 }
 
 static void free_files(struct fixture_files *self)
@@ -94,18 +67,13 @@ static void start(struct fixture_files *self, uint64_t wait_ns, uint64_t timeout
 {
 	static char reboot[] = "reboot";
 	static char *const names[] = {reboot};
-	struct methods_options options = {.wait_ns = wait_ns, .timeout_ns = timeout_ns};
 
-	link_line_init(&self->hub, &ops, self);
-	options.loop = self->hub.loop;
-	options.log = &self->hub.log;
-	options.link = self->hub.link;
-	ASSERT_EQ(methods_new(&self->methods, &options), 0);
+	methods_line_init(&self->device, wait_ns, timeout_ns);
 	ASSERT_EQ(make_files(self, 0660, names, 1), 0);
 	fuse_line_init(&self->line, self->tree);
 	self->methods_id = fuse_line_lookup(&self->line, "methods");
 	self->call_id = lookup_call(self, "reboot");
-	link_line_online(&self->hub);
+	link_line_online(&self->device.hub);
 }
 
 FIXTURE_SETUP(files)
@@ -115,21 +83,20 @@ FIXTURE_SETUP(files)
 
 FIXTURE_TEARDOWN(files)
 {
-	if (test_is_orphan() || !self->hub.loop)
+	if (test_is_orphan() || !self->device.hub.loop)
 		return;
 	if (self->tree) {
 		fuse_tree_detach(self->tree);
 		free_files(self);
 	}
-	methods_free(self->methods);
-	link_line_deinit(&self->hub);
+	methods_line_deinit(&self->device);
 }
 
 /* --- the hub ---------------------------------------------------------------------------------- */
 
 static void call_bytes(struct fixture_files *self, const char *correlation, struct bytes payload)
 {
-	link_line_publish(&self->hub, HUB_TOPIC_METHODS_PREFIX "reboot", bytes_from_str(correlation),
+	link_line_publish(&self->device.hub, HUB_TOPIC_METHODS_PREFIX "reboot", bytes_from_str(correlation),
 			  payload);
 }
 
@@ -145,7 +112,7 @@ static void expect_answer(struct fixture_files *self, const char *correlation, c
 	struct bytes value = BYTES(NULL, 0);
 	struct mqtt_packet p;
 
-	ASSERT_TRUE(link_line_next(&self->hub, MQTT_PUBLISH, &p));
+	ASSERT_TRUE(link_line_next(&self->device.hub, MQTT_PUBLISH, &p));
 	EXPECT_TRUE(bytes_equal_str(p.properties.correlation_data, correlation));
 	EXPECT_TRUE(mqtt_user_property_find(p.properties.repeatable,
 					    code ? HUB_PROP_RESPONSE_CODE : HUB_PROP_STATUS, &value));
@@ -162,7 +129,7 @@ static void expect_no_answer(struct fixture_files *self)
 {
 	struct mqtt_packet p;
 
-	EXPECT_FALSE(link_line_next(&self->hub, MQTT_PUBLISH, &p));
+	EXPECT_FALSE(link_line_next(&self->device.hub, MQTT_PUBLISH, &p));
 }
 
 /* --- system calls ----------------------------------------------------------------------------- */
@@ -261,7 +228,7 @@ TEST_F(files, a_call_is_read_and_answered)
 	u = write_bytes(self, fh, 0, BYTES_LIT("200 {\"ok\": true}\n"));
 	EXPECT_EQ(fuse_line_result(&self->line, u), FUSE_LINE_WAITS);
 	expect_answer(self, "c1", "200", BYTES_LIT("{\"ok\": true}\n"));
-	link_line_acknowledge(&self->hub);
+	link_line_acknowledge(&self->device.hub);
 	EXPECT_EQ(fuse_line_result(&self->line, u), 0);
 	EXPECT_EQ(write_error(self, fh, "200 again"), -EALREADY);
 	EXPECT_EQ(write_error(self, fh, "nonsense"), -EALREADY);
@@ -311,7 +278,7 @@ TEST_F(files, a_bad_text_leaves_the_call_open)
 	expect_read(self, fh, 100, "x");
 	EXPECT_EQ(write_error(self, fh, "200 good"), FUSE_LINE_WAITS);
 	expect_answer(self, "c1", "200", BYTES_LIT("good"));
-	link_line_acknowledge(&self->hub);
+	link_line_acknowledge(&self->device.hub);
 	close_call(self, fh);
 }
 
@@ -372,7 +339,8 @@ static void fill(struct fixture_files *self)
 {
 	static const uint8_t payload[200000];
 
-	while (link_respond(self->hub.link, BYTES_LIT("filler"), 1, BYTES(payload, sizeof(payload))) == 0)
+	while (link_respond(self->device.hub.link, BYTES_LIT("filler"), 1, BYTES(payload, sizeof(payload))) ==
+	       0)
 		continue;
 }
 
@@ -390,7 +358,7 @@ TEST_F_TIMEOUT(files, signals_while_a_write_waits, 20)
 	u = write_bytes(self, first, 0, BYTES_LIT("200 x"));
 	fuse_line_interrupt(&self->line, u);
 	EXPECT_EQ(fuse_line_result(&self->line, u), FUSE_LINE_WAITS);
-	link_line_acknowledge(&self->hub);
+	link_line_acknowledge(&self->device.hub);
 	EXPECT_EQ(fuse_line_result(&self->line, u), 0);
 	expect_answer(self, "c1", "200", BYTES_LIT("x"));
 	/* Not on its way yet: nobody knows how long. It goes all the same. */
@@ -401,10 +369,10 @@ TEST_F_TIMEOUT(files, signals_while_a_write_waits, 20)
 	EXPECT_EQ(fuse_line_result(&self->line, u), -EINTR);
 	EXPECT_EQ(write_error(self, second, "201 y"), -EALREADY);
 	close_call(self, second);
-	link_kick(self->hub.link);
+	link_kick(self->device.hub.link);
 	do {
-		while (!link_line_next(&self->hub, MQTT_PUBLISH, &p))
-			link_line_turn(&self->hub);
+		while (!link_line_next(&self->device.hub, MQTT_PUBLISH, &p))
+			link_line_turn(&self->device.hub);
 	} while (bytes_equal_str(p.properties.correlation_data, "filler"));
 	EXPECT_TRUE(bytes_equal_str(p.properties.correlation_data, "c2"));
 	EXPECT_TRUE(bytes_equal_str(p.publish.payload, "y"));
@@ -415,9 +383,9 @@ TEST_F_TIMEOUT(files, signals_while_a_write_waits, 20)
 	u = write_bytes(self, first, 0, BYTES_LIT("202 z"));
 	fuse_line_interrupt(&self->line, u);
 	while (fuse_line_result(&self->line, u) == FUSE_LINE_WAITS)
-		link_line_turn(&self->hub);
+		link_line_turn(&self->device.hub);
 	EXPECT_EQ(fuse_line_result(&self->line, u), -ETIMEDOUT);
-	EXPECT_EQ(link_line_n_awaited(&self->hub), 0u);
+	EXPECT_EQ(link_line_n_awaited(&self->device.hub), 0u);
 	close_call(self, first);
 }
 
@@ -453,12 +421,12 @@ TEST_F(files, polling)
 	EXPECT_EQ(fuse_line_poll(&self->line, self->call_id, fh), (uint32_t)POLLS_IN_OUT);
 	expect_read(self, fh, 100, "x");
 	EXPECT_EQ(fuse_line_poll(&self->line, self->call_id, fh), (uint32_t)POLLS_IN_OUT);
-	link_line_offline(&self->hub);
+	link_line_offline(&self->device.hub);
 	EXPECT_EQ(self->line.n_notes, n_notes + 2);
 	EXPECT_EQ(fuse_line_poll(&self->line, self->call_id, fh), (uint32_t)(POLLS_IN_OUT | POLLERR));
 	EXPECT_EQ(write_error(self, fh, "200"), -ETIMEDOUT);
 	close_call(self, fh);
-	link_line_online(&self->hub);
+	link_line_online(&self->device.hub);
 	fh = open_call(self);
 	call(self, "c2", "x");
 	EXPECT_EQ(fuse_line_result(&self->line, write_bytes(self, fh, O_NONBLOCK, BYTES_LIT("1"))), 0);
@@ -476,14 +444,14 @@ TEST_F(files, too_late)
 	call(self, "c1", "x");
 	expect_read(self, timed_out, 100, "x");
 	while (fuse_line_poll(&self->line, self->call_id, timed_out) == POLLS_IN_OUT)
-		link_line_turn(&self->hub);
+		link_line_turn(&self->device.hub);
 	expect_refused(self, "c1");
 	EXPECT_EQ(write_error(self, timed_out, "200"), -ETIMEDOUT);
 	EXPECT_EQ(write_error(self, timed_out, "nonsense"), -ETIMEDOUT);
 	call(self, "c2", "x");
 	u = write_bytes(self, cut_off, 0, BYTES_LIT("200"));
 	EXPECT_EQ(fuse_line_result(&self->line, u), FUSE_LINE_WAITS);
-	link_line_offline(&self->hub);
+	link_line_offline(&self->device.hub);
 	EXPECT_EQ(fuse_line_result(&self->line, u), -ECONNRESET);
 	close_call(self, timed_out);
 	close_call(self, cut_off);
@@ -512,8 +480,8 @@ TEST_F(files, methods_are_made_and_removed)
 	uint64_t fh;
 
 	start(self, 0, TIME_NEVER);
-	while (!link_line_next(&self->hub, MQTT_SUBSCRIBE, &p))
-		link_line_turn(&self->hub);
+	while (!link_line_next(&self->device.hub, MQTT_SUBSCRIBE, &p))
+		link_line_turn(&self->device.hub);
 	EXPECT_EQ(mkdir_error(self, "on/off"), -EINVAL);
 	EXPECT_EQ(mkdir_error(self, "+"), -EINVAL);
 	EXPECT_EQ(mkdir_error(self, "a\nb"), -EINVAL);
@@ -521,7 +489,8 @@ TEST_F(files, methods_are_made_and_removed)
 	EXPECT_EQ(mkdir_error(self, "blink"), 0);
 	self->call_id = lookup_call(self, "blink");
 	fh = open_call(self);
-	link_line_publish(&self->hub, HUB_TOPIC_METHODS_PREFIX "blink", BYTES_LIT("c"), BYTES_LIT("x"));
+	link_line_publish(&self->device.hub, HUB_TOPIC_METHODS_PREFIX "blink", BYTES_LIT("c"),
+			  BYTES_LIT("x"));
 	expect_read(self, fh, 100, "x");
 	EXPECT_EQ(rmdir_error(self, "blink"), -EBUSY);
 	EXPECT_EQ(fuse_line_result(&self->line, write_bytes(self, fh, O_NONBLOCK, BYTES_LIT("1"))), 0);
@@ -546,7 +515,7 @@ TEST_F(files, those_who_wait_when_a_method_goes)
 	call(self, "c0", "x");
 	expect_read(self, late, 1, "x");
 	while (fuse_line_poll(&self->line, self->call_id, late) == POLLS_IN_OUT)
-		link_line_turn(&self->hub);
+		link_line_turn(&self->device.hub);
 	expect_refused(self, "c0");
 	polls = open_call(self);
 	call(self, "c1", "x");

@@ -12,7 +12,7 @@
 #include "flow/methods.h"
 #include "hub/contract.h"
 #include "tests/harness.h"
-#include "tests/support/link_line.h"
+#include "tests/support/methods_line.h"
 
 #define N_OPENERS 24
 #define LONG_NS   (1000 * NSEC_PER_SEC)
@@ -29,40 +29,12 @@ struct watcher {
 
 FIXTURE(methods)
 {
-	struct link_line line;
-	struct methods *methods;
+	struct methods_line device;
 	struct method *method; /* reboot */
 	struct watcher w[N_OPENERS];
-	unsigned int n_online;
 };
 
 /* --- the device ------------------------------------------------------------------------------- */
-
-static void on_online(void *userdata, bool session_present)
-{
-	(void)session_present;
-	++((struct fixture_methods *)userdata)->n_online;
-}
-
-static void on_offline(void *userdata)
-{
-	methods_on_offline(((struct fixture_methods *)userdata)->methods);
-}
-
-static void on_writable(void *userdata)
-{
-	methods_on_writable(((struct fixture_methods *)userdata)->methods);
-}
-
-static void on_changed(void *userdata)
-{
-	(void)userdata;
-}
-
-static const struct link_ops ops = {.on_online = on_online,
-				    .on_offline = on_offline,
-				    .on_writable = on_writable,
-				    .on_changed = on_changed};
 
 static void on_call(struct method_opener *opener)
 {
@@ -84,19 +56,13 @@ static void on_answered(struct method_opener *opener, int error)
 
 static void start(struct fixture_methods *self, uint64_t wait_ns, uint64_t timeout_ns)
 {
-	struct methods_options options = {.wait_ns = wait_ns, .timeout_ns = timeout_ns};
-
-	link_line_init(&self->line, &ops, self);
-	options.loop = self->line.loop;
-	options.log = &self->line.log;
-	options.link = self->line.link;
-	ASSERT_EQ(methods_new(&self->methods, &options), 0);
-	ASSERT_EQ(methods_register(self->methods, "reboot", &self->method), 0);
+	methods_line_init(&self->device, wait_ns, timeout_ns);
+	ASSERT_EQ(methods_register(self->device.methods, "reboot", &self->method), 0);
 	for (size_t i = 0; i < N_OPENERS; ++i)
 		self->w[i].opener = (struct method_opener){
 			.on_call = on_call, .on_gone = on_gone, .on_answered = on_answered};
-	link_line_online(&self->line);
-	ASSERT_EQ(self->n_online, 1u);
+	link_line_online(&self->device.hub);
+	ASSERT_EQ(self->device.n_online, 1u);
 }
 
 FIXTURE_SETUP(methods)
@@ -111,15 +77,14 @@ FIXTURE_TEARDOWN(methods)
 		return;
 	if (self->method)
 		ASSERT_EQ(method_unregister(TAKE_PTR(self->method)), 0);
-	methods_free(TAKE_PTR(self->methods));
-	link_line_deinit(&self->line);
+	methods_line_deinit(&self->device);
 }
 
 /* --- the hub ---------------------------------------------------------------------------------- */
 
 static void call(struct fixture_methods *self, const char *correlation, const char *payload)
 {
-	link_line_publish(&self->line, CALL, bytes_from_str(correlation), bytes_from_str(payload));
+	link_line_publish(&self->device.hub, CALL, bytes_from_str(correlation), bytes_from_str(payload));
 }
 
 /* The hub gets this answer next: `code payload`, or `status 06A0`. */
@@ -129,7 +94,7 @@ static void expect_answer(struct fixture_methods *self, const char *correlation,
 	struct mqtt_packet p;
 	char got[256];
 
-	ASSERT_TRUE(link_line_next(&self->line, MQTT_PUBLISH, &p));
+	ASSERT_TRUE(link_line_next(&self->device.hub, MQTT_PUBLISH, &p));
 	EXPECT_TRUE(bytes_equal_str(p.publish.topic, HUB_TOPIC_RESPONSES));
 	EXPECT_EQ(p.publish.qos, 0);
 	mqtt_user_property_find(p.properties.repeatable, HUB_PROP_RESPONSE_CODE, &code);
@@ -154,7 +119,7 @@ static void expect_no_answer(struct fixture_methods *self)
 {
 	struct mqtt_packet p;
 
-	EXPECT_FALSE(link_line_next(&self->line, MQTT_PUBLISH, &p));
+	EXPECT_FALSE(link_line_next(&self->device.hub, MQTT_PUBLISH, &p));
 }
 
 /* --- openers ---------------------------------------------------------------------------------- */
@@ -190,7 +155,7 @@ static int respond(struct method_opener *opener, const char *payload, bool wait)
 #define AWAIT(condition)                                                                                     \
 	do {                                                                                                 \
 		while (!(condition))                                                                         \
-			link_line_turn(&self->line);                                                         \
+			link_line_turn(&self->device.hub);                                                   \
 	} while (0)
 
 /* --- the usual -------------------------------------------------------------------------------- */
@@ -217,7 +182,7 @@ TEST_F(methods, a_call_is_read_and_answered)
 	EXPECT_EQ(self->w[0].n_answered, 0u);
 	EXPECT_EQ(respond(o, "again", true), -EALREADY);
 	EXPECT_EQ(method_poll(o), (uint32_t)POLLIN);
-	link_line_acknowledge(&self->line);
+	link_line_acknowledge(&self->device.hub);
 	EXPECT_EQ(self->w[0].n_answered, 1u);
 	EXPECT_EQ(self->w[0].error, 0);
 	EXPECT_EQ(respond(o, "again", true), -EALREADY);
@@ -236,7 +201,7 @@ TEST_F(methods, the_answer_may_come_first)
 	call(self, "c1", "request");
 	EXPECT_EQ(respond(o, "", false), 0);
 	expect_answer(self, "c1", "200 ");
-	EXPECT_EQ(link_line_n_awaited(&self->line), 0u);
+	EXPECT_EQ(link_line_n_awaited(&self->device.hub), 0u);
 	expect_read(o, 100, "request");
 	expect_read(o, 100, "");
 	method_close(o);
@@ -251,8 +216,8 @@ TEST_F(methods, a_call_without_a_way_back_is_none)
 
 	start(self, 0, LONG_NS);
 	open_one(self, 0);
-	link_line_publish(&self->line, CALL, BYTES(NULL, 0), BYTES_LIT("x"));
-	link_line_publish(&self->line, CALL, BYTES(long_correlation, sizeof(long_correlation)),
+	link_line_publish(&self->device.hub, CALL, BYTES(NULL, 0), BYTES_LIT("x"));
+	link_line_publish(&self->device.hub, CALL, BYTES(long_correlation, sizeof(long_correlation)),
 			  BYTES_LIT("x"));
 	EXPECT_EQ(self->w[0].n_calls, 0u);
 	expect_no_answer(self);
@@ -359,14 +324,14 @@ TEST_F(methods, calls_do_not_wait_for_ever)
 	start(self, SHORT_NS, LONG_NS);
 	call(self, "c1", "one");
 	expect_no_answer(self);
-	AWAIT(link_line_next(&self->line, MQTT_PUBLISH, &p));
+	AWAIT(link_line_next(&self->device.hub, MQTT_PUBLISH, &p));
 	EXPECT_TRUE(bytes_equal_str(p.properties.correlation_data, "c1"));
 	/* One that was given back is as old as it is. */
 	open_one(self, 0);
 	call(self, "c2", "two");
-	for (uint64_t until_ns = loop_now_ns(self->line.loop) + 2 * SHORT_NS;
-	     loop_now_ns(self->line.loop) < until_ns;)
-		link_line_turn(&self->line);
+	for (uint64_t until_ns = loop_now_ns(self->device.hub.loop) + 2 * SHORT_NS;
+	     loop_now_ns(self->device.hub.loop) < until_ns;)
+		link_line_turn(&self->device.hub);
 	expect_no_answer(self);
 	method_close(&self->w[0].opener);
 	expect_refused(self, "c2");
@@ -409,22 +374,22 @@ TEST_F(methods, memory_is_bounded)
 	ASSERT_LE(n_methods, ARRAY_SIZE(methods));
 	for (size_t i = 0; i < n_methods; ++i) {
 		snprintf(name, sizeof(name), "m%zu", i);
-		ASSERT_EQ(methods_register(self->methods, name, &methods[i]), 0);
+		ASSERT_EQ(methods_register(self->device.methods, name, &methods[i]), 0);
 	}
 	for (;; ++n_calls) {
 		struct mqtt_packet p;
 
 		snprintf(topic, sizeof(topic), HUB_TOPIC_METHODS_PREFIX "m%zu", n_calls / METHOD_WAITING_MAX);
-		link_line_publish(&self->line, topic, BYTES_LIT("c"), BYTES(payload, SIZE));
-		if (link_line_next(&self->line, MQTT_PUBLISH, &p))
+		link_line_publish(&self->device.hub, topic, BYTES_LIT("c"), BYTES(payload, SIZE));
+		if (link_line_next(&self->device.hub, MQTT_PUBLISH, &p))
 			break;
 	}
 	EXPECT_LE(n_calls, n_max);
 	EXPECT_GT(n_calls, n_max - 2);
 	/* With room again, as before. */
-	link_line_offline(&self->line);
-	link_line_online(&self->line);
-	link_line_publish(&self->line, topic, BYTES_LIT("c"), BYTES(payload, SIZE));
+	link_line_offline(&self->device.hub);
+	link_line_online(&self->device.hub);
+	link_line_publish(&self->device.hub, topic, BYTES_LIT("c"), BYTES(payload, SIZE));
 	expect_no_answer(self);
 	for (size_t i = 0; i < n_methods; ++i)
 		ASSERT_EQ(method_unregister(methods[i]), 0);
@@ -459,14 +424,14 @@ TEST_F(methods, who_has_not_read_does_not_notice)
 	start(self, 0, SHORT_NS);
 	o = open_one(self, 0);
 	call(self, "c1", "one");
-	AWAIT(link_line_next(&self->line, MQTT_PUBLISH, &p));
+	AWAIT(link_line_next(&self->device.hub, MQTT_PUBLISH, &p));
 	EXPECT_EQ(self->w[0].n_gone, 0u);
 	EXPECT_EQ(read_error(o), -EAGAIN);
 	call(self, "c2", "two");
 	EXPECT_EQ(self->w[0].n_calls, 2u);
-	link_line_offline(&self->line);
+	link_line_offline(&self->device.hub);
 	EXPECT_EQ(read_error(o), -EAGAIN);
-	link_line_online(&self->line);
+	link_line_online(&self->device.hub);
 	call(self, "c3", "three");
 	expect_read(o, 100, "three");
 	EXPECT_EQ(respond(o, "3", false), 0);
@@ -489,8 +454,8 @@ TEST_F(methods, a_call_ends_with_its_connection)
 	expect_read(read_all, 100, "one");
 	expect_read(read_some, 1, "t");
 	EXPECT_EQ(respond(answered, "3", true), METHOD_WAITS);
-	EXPECT_EQ(link_line_n_awaited(&self->line), 1u);
-	link_line_offline(&self->line);
+	EXPECT_EQ(link_line_n_awaited(&self->device.hub), 1u);
+	link_line_offline(&self->device.hub);
 	EXPECT_EQ(self->w[2].n_answered, 1u);
 	EXPECT_EQ(self->w[2].error, -ECONNRESET);
 	EXPECT_EQ(respond(answered, "3", true), -EALREADY);
@@ -498,7 +463,7 @@ TEST_F(methods, a_call_ends_with_its_connection)
 	EXPECT_EQ(respond(read_all, "1", true), -ETIMEDOUT);
 	expect_read(read_all, 100, "");
 	EXPECT_EQ(read_error(read_some), -ETIMEDOUT);
-	link_line_online(&self->line);
+	link_line_online(&self->device.hub);
 	EXPECT_EQ(respond(read_all, "1", true), -ETIMEDOUT);
 	open_one(self, 3);
 	EXPECT_EQ(read_error(&self->w[3].opener), -EAGAIN);
@@ -514,7 +479,8 @@ static void fill(struct fixture_methods *self)
 {
 	static const uint8_t payload[200000];
 
-	while (link_respond(self->line.link, BYTES_LIT("filler"), 1, BYTES(payload, sizeof(payload))) == 0)
+	while (link_respond(self->device.hub.link, BYTES_LIT("filler"), 1, BYTES(payload, sizeof(payload))) ==
+	       0)
 		continue;
 }
 
@@ -524,7 +490,7 @@ static void expect_after_filler(struct fixture_methods *self, const char *correl
 	struct mqtt_packet p;
 
 	do {
-		AWAIT(link_line_next(&self->line, MQTT_PUBLISH, &p));
+		AWAIT(link_line_next(&self->device.hub, MQTT_PUBLISH, &p));
 	} while (bytes_equal_str(p.properties.correlation_data, "filler"));
 	EXPECT_TRUE(bytes_equal_str(p.properties.correlation_data, correlation));
 	if (want)
@@ -555,16 +521,16 @@ TEST_F(methods, answers_wait_for_room)
 	method_close(&self->w[2].opener);
 	method_close(&self->w[3].opener);
 	call(self, "c4", "");
-	EXPECT_EQ(link_line_n_awaited(&self->line), 0u);
-	link_kick(self->line.link);
+	EXPECT_EQ(link_line_n_awaited(&self->device.hub), 0u);
+	link_kick(self->device.hub.link);
 	/* Refusals are short. */
 	expect_after_filler(self, "c3", NULL);
 	expect_after_filler(self, "c4", NULL);
 	expect_after_filler(self, "c0", "zero");
 	expect_after_filler(self, "c1", "one");
 	expect_after_filler(self, "c2", "two");
-	EXPECT_EQ(link_line_n_awaited(&self->line), 1u);
-	link_line_acknowledge(&self->line);
+	EXPECT_EQ(link_line_n_awaited(&self->device.hub), 1u);
+	link_line_acknowledge(&self->device.hub);
 	EXPECT_EQ(self->w[0].n_answered, 1u);
 	EXPECT_EQ(self->w[0].error, 0);
 	EXPECT_EQ(self->w[2].n_answered, 0u);
@@ -585,13 +551,13 @@ TEST_F(methods, answers_that_wait_end_with_the_connection)
 	EXPECT_EQ(respond(&self->w[2].opener, "two", false), 0);
 	method_close(&self->w[2].opener);
 	call(self, "refused", "");
-	link_line_offline(&self->line);
+	link_line_offline(&self->device.hub);
 	EXPECT_EQ(self->w[0].n_answered, 1u);
 	EXPECT_EQ(self->w[0].error, -ECONNRESET);
 	EXPECT_EQ(respond(&self->w[1].opener, "one", false), -EALREADY);
-	link_line_online(&self->line);
-	link_kick(self->line.link);
-	link_line_turn(&self->line);
+	link_line_online(&self->device.hub);
+	link_kick(self->device.hub.link);
+	link_line_turn(&self->device.hub);
 	expect_no_answer(self);
 	method_close(&self->w[0].opener);
 	method_close(&self->w[1].opener);
@@ -607,12 +573,12 @@ TEST_F(methods, an_answer_that_finds_no_room_in_time)
 	/* The link is full all the time. */
 	while (!self->w[0].n_answered) {
 		fill(self);
-		link_line_turn(&self->line);
+		link_line_turn(&self->device.hub);
 	}
 	EXPECT_EQ(self->w[0].error, -ETIMEDOUT);
 	EXPECT_EQ(respond(&self->w[0].opener, "zero", true), -EALREADY);
 	method_close(&self->w[0].opener);
-	link_kick(self->line.link);
+	link_kick(self->device.hub.link);
 	expect_after_filler(self, "c0", NULL);
 }
 
@@ -628,17 +594,17 @@ TEST_F(methods, an_answer_that_is_too_large)
 	call(self, "c1", "");
 	EXPECT_EQ(method_respond(&self->w[0].opener, 1, BYTES(payload, SIZE), true), -EMSGSIZE);
 	EXPECT_EQ(method_respond(&self->w[0].opener, 1, BYTES(payload, SIZE - 100), true), METHOD_WAITS);
-	link_line_acknowledge(&self->line);
+	link_line_acknowledge(&self->device.hub);
 	fill(self);
 	EXPECT_EQ(method_respond(&self->w[1].opener, 1, BYTES(payload, SIZE + 1), true), -EMSGSIZE);
 	/* Too large by its head alone: known when it is its turn. */
 	EXPECT_EQ(method_respond(&self->w[1].opener, 1, BYTES(payload, SIZE), true), METHOD_WAITS);
-	link_kick(self->line.link);
+	link_kick(self->device.hub.link);
 	while (!self->w[1].n_answered) {
 		struct mqtt_packet p;
 
-		link_line_next(&self->line, MQTT_PUBLISH, &p);
-		link_line_turn(&self->line);
+		link_line_next(&self->device.hub, MQTT_PUBLISH, &p);
+		link_line_turn(&self->device.hub);
 	}
 	EXPECT_EQ(self->w[1].error, -EMSGSIZE);
 	EXPECT_EQ(respond(&self->w[1].opener, "short", false), 0);
@@ -655,16 +621,16 @@ TEST_F(methods, names_and_how_many)
 	char name[16];
 
 	start(self, 0, LONG_NS);
-	EXPECT_EQ(methods_register(self->methods, "a/b", &more), -EINVAL);
-	EXPECT_EQ(methods_register(self->methods, "", &more), -EINVAL);
-	EXPECT_EQ(methods_register(self->methods, "reboot", &more), -EEXIST);
+	EXPECT_EQ(methods_register(self->device.methods, "a/b", &more), -EINVAL);
+	EXPECT_EQ(methods_register(self->device.methods, "", &more), -EINVAL);
+	EXPECT_EQ(methods_register(self->device.methods, "reboot", &more), -EEXIST);
 	for (size_t i = 1; i < HUB_SUBSCRIPTIONS_MAX; ++i) {
 		snprintf(name, sizeof(name), "m%zu", i);
-		ASSERT_EQ(methods_register(self->methods, name, &methods[i]), 0);
+		ASSERT_EQ(methods_register(self->device.methods, name, &methods[i]), 0);
 	}
-	EXPECT_EQ(methods_register(self->methods, "more", &more), -ENOSPC);
+	EXPECT_EQ(methods_register(self->device.methods, "more", &more), -ENOSPC);
 	EXPECT_EQ(method_unregister(methods[1]), 0);
-	EXPECT_EQ(methods_register(self->methods, "more", &methods[1]), 0);
+	EXPECT_EQ(methods_register(self->device.methods, "more", &methods[1]), 0);
 	for (size_t i = 1; i < HUB_SUBSCRIPTIONS_MAX; ++i)
 		EXPECT_EQ(method_unregister(methods[i]), 0);
 }
@@ -676,12 +642,12 @@ TEST_F(methods, the_hub_hears_of_them)
 	size_t pos = 0;
 
 	start(self, 0, LONG_NS);
-	AWAIT(link_line_next(&self->line, MQTT_SUBSCRIBE, &p));
+	AWAIT(link_line_next(&self->device.hub, MQTT_SUBSCRIBE, &p));
 	ASSERT_TRUE(mqtt_filter_next(MQTT_SUBSCRIBE, p.subscribe.filters, &pos, &filter));
 	EXPECT_TRUE(bytes_equal_str(filter.topic, CALL));
 	EXPECT_EQ(filter.options & 3, 0);
 	EXPECT_EQ(method_unregister(TAKE_PTR(self->method)), 0);
-	AWAIT(link_line_next(&self->line, MQTT_UNSUBSCRIBE, &p));
+	AWAIT(link_line_next(&self->device.hub, MQTT_UNSUBSCRIBE, &p));
 }
 
 TEST_F(methods, unregistering)
@@ -711,12 +677,12 @@ TEST_F(methods, unregistering)
 	EXPECT_EQ(respond(unread, "x", true), -ENODEV);
 	EXPECT_EQ(method_poll(unread), (uint32_t)(POLLIN | POLLOUT | POLLERR));
 	method_set_reading(unread, true);
-	link_line_acknowledge(&self->line);
+	link_line_acknowledge(&self->device.hub);
 	EXPECT_EQ(self->w[2].n_answered, 1u);
 	for (size_t i = 0; i < 3; ++i)
 		method_close(&self->w[i].opener);
 
-	ASSERT_EQ(methods_register(self->methods, "reboot", &self->method), 0);
+	ASSERT_EQ(methods_register(self->device.methods, "reboot", &self->method), 0);
 	idle = open_one(self, 3);
 	reading = open_one(self, 4);
 	method_set_reading(reading, true);
@@ -741,7 +707,7 @@ static void count_answers(struct fixture_methods *self, struct tally *t)
 {
 	struct mqtt_packet p;
 
-	while (link_line_next(&self->line, MQTT_PUBLISH, &p)) {
+	while (link_line_next(&self->device.hub, MQTT_PUBLISH, &p)) {
 		++t->n_answers;
 		t->n_responses += mqtt_user_property_find(p.properties.repeatable, HUB_PROP_RESPONSE_CODE,
 							  &(struct bytes){0});
@@ -802,15 +768,15 @@ TEST_F_TIMEOUT(methods, anything_in_any_order, 60)
 		case 2:
 			count_answers(self, &t);
 			if (test_random() % 50 == 0) {
-				link_line_offline(&self->line);
-				link_line_online(&self->line);
+				link_line_offline(&self->device.hub);
+				link_line_online(&self->device.hub);
 				t.n_calls = t.n_answers = t.n_responses = t.n_given = 0;
 			} else if (test_random() % 20 == 0 && method_unregister(self->method) == 0) {
-				ASSERT_EQ(methods_register(self->methods, "reboot", &self->method), 0);
+				ASSERT_EQ(methods_register(self->device.methods, "reboot", &self->method), 0);
 			}
 			break;
 		case 3:
-			link_line_acknowledge(&self->line);
+			link_line_acknowledge(&self->device.hub);
 			break;
 		default:
 			use_opener(self, &t, test_random() % N_OPENERS);

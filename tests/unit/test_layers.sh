@@ -6,20 +6,11 @@ set -u
 layers=$PWD/tests/lint/layers
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
-n=0
-failed=0
+. tests/support/tap.sh
 
-# report OK NAME
-report()
+explain()
 {
-	n=$((n + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $n - $2"
-	else
-		echo "# said: $said"
-		echo "not ok $n - $2"
-		failed=1
-	fi
+	echo "said: $said"
 }
 
 # look FILE INCLUDE: sets $said and $code

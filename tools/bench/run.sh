@@ -41,45 +41,10 @@ cell_ms=750
 n_first_commands=20
 method=x
 
-fail()
-{
-	echo "bench: $*" >&2
-	for log in "$dir"/*.log; do
-		[ ! -s "$log" ] || { echo "--- ${log##*/}"; tail -n 10 "$log"; }
-	done >&2
-	exit 1
-}
-
 # --- processes
 
-# start NAME COMMAND...: waits for the line with which it tells on descriptor 3 that it is ready, prints it, and
-# leaves its pid in NAME.pid.
-start()
-{
-	name=$1
-	shift
-	mkfifo "$dir/$name.pipe"
-	"$@" 3>"$dir/$name.pipe" >"$dir/$name.log" 2>&1 &
-	echo $! >"$dir/$name.pid"
-	head -n 1 <"$dir/$name.pipe" | grep . || fail "$name did not start"
-	rm "$dir/$name.pipe"
-}
-
-pid_of()
-{
-	cat "$dir/$1.pid"
-}
-
-# stop NAME
-stop()
-{
-	[ -s "$dir/$1.pid" ] || return 0
-	pid=$(pid_of "$1")
-	rm "$dir/$1.pid"
-	kill -TERM "$pid" 2>/dev/null || return 0
-	# Not always our child: started in a command substitution.
-	timeout 20 tail --pid="$pid" -s 0.1 -f /dev/null || kill -KILL "$pid"
-}
+# shellcheck source=tools/bench/processes.sh
+. "$source/processes.sh"
 
 clean_up()
 {
@@ -87,10 +52,7 @@ clean_up()
 	for name in handler other daemon away floor emulator; do
 		stop "$name"
 	done
-	for mount in hub away.hub floor; do
-		grep -q " $dir/$mount fuse" /proc/self/mounts || continue
-		umount --lazy "$dir/$mount" 2>/dev/null || fusermount3 -u -z "$dir/$mount"
-	done
+	unmount hub away.hub floor
 	rm -f "$floor_file"
 	rm -rf "$floor_tree"
 	[ "$state" = "$dir/state" ] || rm -rf "$state"
@@ -111,7 +73,7 @@ start_daemon()
 		 "mount": "$dir/$mount", "state-directory": "$dir/$name.state", "queue-bytes": $queue, "method-wait": 10,
 		 "log-level": "warning"}
 	END
-	start "$name" env "$@" "$build/iothubd" --config "$dir/$name.json" --ready-fd 3 >/dev/null
+	start "$name" env "$@" "$build/iothubd" --config "$dir/$name.json" --ready-fd 3
 }
 
 # Ends when the hub has acknowledged a message.
@@ -123,13 +85,13 @@ await_hub()
 start_all()
 {
 	start emulator "$build/iothub-emulator" --state "$state" --port 0 --quiet --ready-fd 3 \
-		--device daemon --device peer >/dev/null
+		--device daemon --device peer
 	sed 's/Port=[0-9]*/Port=1/' "$state/devices/daemon.connection-string" >"$dir/away.connection-string"
 	chmod 600 "$dir/away.connection-string"
 	count_requests
 	start_daemon daemon hub "$state/devices/daemon.connection-string" 16777216
 	start_daemon away away.hub "$dir/away.connection-string" "$away_bytes"
-	start floor sh -c 'exec "$1" "$2" >&3' sh "$build/bench/floor" "$dir/floor" >/dev/null
+	start floor sh -c 'exec "$1" "$2" >&3' sh "$build/bench/floor" "$dir/floor"
 	mkdir "$dir/hub/methods/$method" || fail 'no method'
 	await_hub
 	cp -r "$dir/hub/twin/desired" "$floor_tree" || fail 'cannot copy the twin'
@@ -370,7 +332,7 @@ handle_commands()
 {
 	handled=$1 device=$2
 	shift 2
-	start handler "$@" >/dev/null
+	start handler "$@"
 	send_commands "commands_$handled" "$device"
 	call "command_$handled" --device "$device"
 	stop handler
@@ -381,7 +343,7 @@ handle_calls()
 {
 	handled=$1 device=$2
 	shift 2
-	start handler "$@" >/dev/null
+	start handler "$@"
 	call "call_$handled" --device "$device" --method "$method"
 	stop handler
 }
@@ -399,7 +361,7 @@ handle_all()
 	calls=$dir/hub/methods/$method/call
 	handle_calls c daemon "$build/bench/handler" --calls "$calls"
 	# While the one waits until its response is acknowledged, which is after the service has it, the other is there.
-	start other "$build/bench/handler" --calls "$calls" >/dev/null
+	start other "$build/bench/handler" --calls "$calls"
 	handle_calls c2 daemon "$build/bench/handler" --calls "$calls"
 	stop other
 	handle_calls bash daemon bash -c "$answer" bash "$calls"

@@ -26,40 +26,10 @@ state=$dir/state
 # A record has properties besides.
 queue_bytes=$((backlog * 512 + 1073741824))
 
-fail()
-{
-	echo "store: $*" >&2
-	for log in "$dir"/*.log; do
-		[ ! -s "$log" ] || { echo "--- ${log##*/}"; tail -n 10 "$log"; }
-	done >&2
-	exit 1
-}
-
 # --- processes
 
-# start NAME COMMAND...: waits for the line with which it tells on descriptor 3 that it is ready, and leaves it in
-# NAME.ready.
-start()
-{
-	name=$1
-	shift
-	mkfifo "$dir/$name.pipe"
-	"$@" 3>"$dir/$name.pipe" >"$dir/$name.log" 2>&1 &
-	echo $! >"$dir/$name.pid"
-	head -n 1 <"$dir/$name.pipe" >"$dir/$name.ready"
-	[ -s "$dir/$name.ready" ] || fail "$name did not start"
-	rm "$dir/$name.pipe"
-}
-
-# stop NAME [SIGNAL]
-stop()
-{
-	[ -s "$dir/$1.pid" ] || return 0
-	pid=$(cat "$dir/$1.pid")
-	rm "$dir/$1.pid"
-	kill "-${2:-TERM}" "$pid" 2>/dev/null || return 0
-	wait "$pid" 2>/dev/null
-}
+# shellcheck source=tools/bench/processes.sh
+. "$(dirname "$0")/processes.sh"
 
 clean_up()
 {
@@ -67,7 +37,7 @@ clean_up()
 	for name in order monitor daemon redis emulator; do
 		stop "$name"
 	done
-	umount -l "$dir/hub" 2>/dev/null || fusermount3 -u -q -z "$dir/hub" 2>/dev/null
+	unmount hub
 	rm -rf --one-file-system "$dir"
 }
 
@@ -181,7 +151,7 @@ print_rates()
 memory()
 {
 	awk '$1 == "RssAnon:" { own = $2 } $1 == "VmRSS:" { all = $2 } END { print own, all }' \
-		"/proc/$(cat "$dir/daemon.pid")/status"
+		"/proc/$(pid_of daemon)/status"
 }
 
 now()
@@ -243,7 +213,7 @@ measure_backlog()
 	kib_drained=$(disk_use)
 	# A monitor that does not keep up may have missed that one, and hears of what it missed with the next.
 	n=0
-	until timeout 1 tail --pid="$(cat "$dir/order.pid")" -s 0.1 -f /dev/null; do
+	until timeout 1 tail --pid="$(pid_of order)" -s 0.1 -f /dev/null; do
 		n=$((n + 1))
 		[ "$n" -lt 300 ] || fail 'the monitor does not come to an end'
 		echo end >"$dir/hub/telemetry"
@@ -271,10 +241,10 @@ print_backlog()
 
 type=$(stat -f -c %T "$dir")
 case $type in
-tmpfs | ramfs) echo "store: $dir is in memory; BENCH_STORE_DIR says where the disk is" >&2; rmdir "$dir"; exit 1 ;;
+tmpfs | ramfs) echo "bench: $dir is in memory; BENCH_STORE_DIR says where the disk is" >&2; rmdir "$dir"; exit 1 ;;
 esac
 for program in redis-server redis-cli; do
-	command -v "$program" >/dev/null || { echo "store: there is no $program" >&2; rmdir "$dir"; exit 1; }
+	command -v "$program" >/dev/null || { echo "bench: there is no $program" >&2; rmdir "$dir"; exit 1; }
 done
 trap clean_up EXIT
 trap 'exit 1' INT TERM HUP PIPE

@@ -108,15 +108,12 @@ static void close_as(struct emu_client *c, enum emu_closing closing)
 	c->ops->on_wake(c->userdata);
 }
 
-void emu_client_disconnect(struct emu_client *c, uint8_t reason, const struct emu_outcome *outcome,
-			   const char *server_reference)
+void emu_client_put_end(struct emu_client *c, struct mqtt_packet packet, const struct emu_outcome *outcome,
+			const char *server_reference)
 {
 	uint8_t properties[EMU_OUTCOME_PROPERTIES_MAX];
 	struct writer w = writer_init(properties, sizeof(properties));
-	struct mqtt_packet packet = {.type = MQTT_DISCONNECT, .disconnect = {.reason = reason}};
 
-	log_info(c->hub->log, "%s: disconnected: %s%s%s", c->id, mqtt_reason_name(reason),
-		 outcome->reason[0] ? ": " : "", outcome->reason);
 	if (*server_reference) {
 		packet.properties.server_reference = bytes_from_str(server_reference);
 		mqtt_set(&packet.properties, MQTT_PROP_SERVER_REFERENCE);
@@ -124,6 +121,16 @@ void emu_client_disconnect(struct emu_client *c, uint8_t reason, const struct em
 	emu_outcome_properties(c->hub, outcome, &w);
 	packet.properties.repeatable = writer_bytes(&w);
 	emu_client_put(c, &packet);
+}
+
+void emu_client_disconnect(struct emu_client *c, uint8_t reason, const struct emu_outcome *outcome,
+			   const char *server_reference)
+{
+	struct mqtt_packet packet = {.type = MQTT_DISCONNECT, .disconnect = {.reason = reason}};
+
+	log_info(c->hub->log, "%s: disconnected: %s%s%s", c->id, mqtt_reason_name(reason),
+		 outcome->reason[0] ? ": " : "", outcome->reason);
+	emu_client_put_end(c, packet, outcome, server_reference);
 	if (!c->closing)
 		close_as(c, EMU_CLOSE);
 }

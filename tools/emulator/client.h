@@ -147,6 +147,9 @@ void emu_client_end_outcome(struct emu_client *c, const struct emu_outcome *outc
 /* DISCONNECT with a Server Reference, "" for none. */
 void emu_client_disconnect(struct emu_client *c, uint8_t reason, const struct emu_outcome *outcome,
 			   const char *server_reference);
+/* Queues @packet, which ends the connection: with the outcome's properties, and a Server Reference, "" for none. */
+void emu_client_put_end(struct emu_client *c, struct mqtt_packet packet, const struct emu_outcome *outcome,
+			const char *server_reference);
 /* Drops the connection without a word. @c may have ended before. */
 void emu_client_cut(struct emu_client *c);
 /* As emu_client_cut(), but what was acknowledged is still sent. */

@@ -31,19 +31,11 @@ static bool is_service_id(struct bytes client_id)
 static void refuse(struct emu_client *c, uint8_t reason, const struct emu_outcome *outcome,
 		   const char *server_reference)
 {
-	uint8_t properties[EMU_OUTCOME_PROPERTIES_MAX];
-	struct writer w = writer_init(properties, sizeof(properties));
 	struct mqtt_packet packet = {.type = MQTT_CONNACK, .connack = {.reason = reason}};
 
 	log_info(c->hub->log, "%s: refused: %s%s%s", c->peer, mqtt_reason_name(reason),
 		 outcome->reason[0] ? ": " : "", outcome->reason);
-	if (*server_reference) {
-		packet.properties.server_reference = bytes_from_str(server_reference);
-		mqtt_set(&packet.properties, MQTT_PROP_SERVER_REFERENCE);
-	}
-	emu_outcome_properties(c->hub, outcome, &w);
-	packet.properties.repeatable = writer_bytes(&w);
-	emu_client_put(c, &packet);
+	emu_client_put_end(c, packet, outcome, server_reference);
 	if (c->closing)
 		return;
 	c->closing = EMU_CLOSE;

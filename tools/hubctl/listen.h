@@ -32,6 +32,10 @@
 /* Of a command that has no others. */
 extern const struct option listen_options[];
 
+/* Members of a struct verb that does this; @defaults is a struct listen. */
+#define LISTEN_VERB(defaults)                                                                                \
+	.apply = listen_apply, .own = &(defaults), .own_size = sizeof(defaults), .run = listen_run
+
 struct listen {
 	const char *topic;  /* of everything; `/DEVICE` behind it is that of a device */
 	const char *device; /* NULL: all of them */
@@ -46,7 +50,7 @@ struct listen {
 /* What is posted, but for the payload: the properties, numbers among them as such. As of `convert`. */
 json_object *listen_properties(const mosquitto_property *properties);
 
-/* For struct verb, whose `own` is a struct listen. The first word is the device, unless --device named one. */
+/* Of LISTEN_VERB. The first word is the device, unless --device named one. */
 int listen_apply(void *own, int id, const char *value);
 int listen_run(const struct args *args, void *own);
 

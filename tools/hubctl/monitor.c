@@ -32,8 +32,5 @@ const struct verb verb_monitor = {
 	.what = "print the telemetry that arrives, as JSON lines",
 	.help = help,
 	.options = options,
-	.apply = listen_apply,
-	.own = &listen_defaults,
-	.own_size = sizeof(listen_defaults),
-	.run = listen_run,
+	LISTEN_VERB(listen_defaults),
 };

@@ -48,6 +48,9 @@ struct verb {
 	int (*run)(const struct args *args, void *own);
 };
 
+/* Members of a command about one device, which takes no other word. */
+#define VERB_OF_DEVICE .words = "DEVICE", .n_words_min = 1, .n_words_max = 1, .is_about_device = true
+
 /* Every command. */
 extern const struct verb verb_devices_add, verb_devices_list, verb_devices_show, verb_devices_remove,
 	verb_devices_keys;
