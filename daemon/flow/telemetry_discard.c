@@ -290,7 +290,11 @@ void telemetry_withdraw(struct telemetry *t, struct journal_lane *lane, uint64_t
 		struct journal_cursor at;
 		struct channel *channel;
 
-		if (!journal_find(lane, sequence, &at) || journal_is_sent(&at))
+		if (!journal_find(lane, sequence, &at)) {
+			journal_withdraw_unfound(lane, sequence);
+			continue;
+		}
+		if (journal_is_sent(&at))
 			continue;
 		(void)journal_read(&at, &record);
 		channel = channels_by_number(t->channels, record.channel);

@@ -39,6 +39,8 @@ struct journal_segment;
 
 /* Of the bound: bytes a record takes besides its properties and payload, with what rounding adds. */
 #define JOURNAL_RECORD_OVERHEAD 64
+/* Runs of records at most that are remembered to be withdrawn, see journal_withdraw(). */
+#define JOURNAL_UNSEEN_MAX 256
 /* Lanes at most; one more is -ENOSPC. */
 #define JOURNAL_LANES_MAX 1024
 
@@ -208,9 +210,14 @@ void journal_mark_done(struct journal *j, const struct journal_cursor *at);
 void journal_flush_states(struct journal *j);
 
 /* An unsent record anywhere in its lane is as if it had never been appended: it is done without being sent, and its bytes of the
- * bound are free, though the disk has it until those before it are done. Returns 0, or -EIO: the disk cannot be read now, it
- * is not among the next JOURNAL_WINDOW of its lane, and stays. */
-int journal_withdraw(struct journal *j, const struct journal_cursor *at);
+ * bound are free, though the disk has it until those before it are done. While the disk cannot be read that comes later, but
+ * before the record could be sent; JOURNAL_WINDOW of a lane, and JOURNAL_UNSEEN_MAX runs of records one after the other, are
+ * remembered for that. What is more stays, and is logged; a start before the disk reads again brings back all but those of
+ * the window. */
+void journal_withdraw(struct journal *j, const struct journal_cursor *at);
+/* The same, of a record of the lane that journal_find() did not find. False: it is not there, or is damaged, and not for want of
+ * reading. Sent ones stay. */
+bool journal_withdraw_unfound(struct journal_lane *lane, uint64_t sequence);
 
 /* --- counters --------------------------------------------------------------------------------- */
 

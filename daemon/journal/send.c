@@ -38,9 +38,16 @@ bool lane_look(struct journal_lane *lane, struct journal_segment *segment, uint6
 						     offset, header, &out->size);
 
 	out->is_withdrawn = found == JOURNAL_FOUND_WITHDRAWN;
-	return found != JOURNAL_FOUND_NOTHING && header->index >= index &&
-	       header->index < segment->next_index && header->sequence <= lane->journal->appended &&
-	       header->sequence != 0;
+	if (found == JOURNAL_FOUND_NOTHING || header->index < index || header->index >= segment->next_index ||
+	    header->sequence > lane->journal->appended || header->sequence == 0)
+		return false;
+	/* What is sent is left to the hub. */
+	if (lane->journal->n_unseen > 0 && !out->is_withdrawn && header->index >= lane->next.index &&
+	    unseen_has(lane->journal, segment, header->sequence)) {
+		lane_withdraw(lane, segment, offset, header->sequence, out->size);
+		out->is_withdrawn = true;
+	}
+	return true;
 }
 
 uint64_t lane_search(struct journal_lane *lane, struct journal_segment *segment, uint64_t offset,
