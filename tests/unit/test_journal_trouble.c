@@ -417,13 +417,22 @@ TEST_F_TIMEOUT(trouble, a_middle_file_that_is_gone, 60)
 {
 	struct journal_box *box = &self->box;
 	struct journal_segment *segment;
+	uint64_t first, last, n;
 
 	append(self, 1000, 1000);
 	ASSERT_EQ(box_sync(box), 0);
 	segment = segment_at(self->lane, 2);
+	first = segment_at(self->lane, 1)->last_sequence + 1;
+	last = segment->last_sequence;
 	ASSERT_FALSE(segment->map);
 	ASSERT_EQ(unlinkat(box->j->dir.fd, segment->name, 0), 0);
-	EXPECT_LT(drain_all(self), 1000u);
+	n = drain_all(self);
+	EXPECT_EQ(n, 1000 - (last - first + 1));
+	EXPECT_EQ(box->n_lost, 1u);
+	EXPECT_TRUE(box->lost_lane == self->lane);
+	EXPECT_EQ(box->lost_last, last);
+	/* Those before it may be in the air. */
+	EXPECT_EQ(box->lost_first, first);
 	EXPECT_EQ(journal_n_bytes(box->j), 0u);
 	EXPECT_GT(stats_of(box).n_damaged, 0u);
 	EXPECT_EQ(stats_of(box).error, 0);
