@@ -123,12 +123,17 @@ static void record_discard(struct telemetry *t, const struct journal_cursor *at,
 		flight_abandon(t, flight);
 		journal_mark_done(t->journal, &copy);
 	} else {
-		(void)journal_read(at, &record);
+		int r = journal_read(at, &record);
+
 		origin = record.origin;
 		if (is_first)
 			journal_mark_done(t->journal, &copy);
 		else
 			journal_withdraw(t->journal, &copy);
+		if (r) {
+			telemetry_settle_unread(t, copy.lane, copy.sequence, error);
+			return;
+		}
 	}
 	telemetry_settle(t, origin, copy.sequence, error);
 }
@@ -291,7 +296,8 @@ void telemetry_withdraw(struct telemetry *t, struct journal_lane *lane, uint64_t
 		struct channel *channel;
 
 		if (!journal_find(lane, sequence, &at)) {
-			journal_withdraw_unfound(lane, sequence);
+			if (journal_withdraw_unfound(lane, sequence))
+				telemetry_settle_unread(t, lane, sequence, 0);
 			continue;
 		}
 		if (journal_is_sent(&at))
