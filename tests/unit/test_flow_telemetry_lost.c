@@ -384,6 +384,52 @@ TEST_F(lost, too_old_is_told_at_once)
 	EXPECT_EQ(result(self, sync_raw(self, fh)), 0);
 }
 
+/* Nobody is there to send. */
+TEST_F(lost, too_old_behind_one_that_is_damaged)
+{
+	uint64_t fh[3], u[3], sync;
+
+	ASSERT_EQ(channel_set_ttl(files_line_default(&self->rig), 1), 0);
+	for (int i = 0; i < 3; ++i)
+		fh[i] = open_raw(self);
+	u[0] = write_raw(self, fh[0], O_SYNC, "spoiled-0");
+	u[1] = write_raw(self, fh[1], O_SYNC, "behind");
+	EXPECT_EQ(result(self, write_raw(self, fh[2], 0, "spoiled-2")), 0);
+	u[2] = write_raw(self, fh[1], O_SYNC, "last");
+	sync = sync_raw(self, fh[2]);
+	spoil(self, "spoiled-0");
+	spoil(self, "spoiled-2");
+	EXPECT_EQ(files_line_await(&self->rig, u[1]), -ETIMEDOUT);
+	files_line_turn(&self->rig);
+	EXPECT_EQ(result(self, u[0]), -EIO);
+	EXPECT_EQ(result(self, u[2]), -ETIMEDOUT);
+	EXPECT_EQ(result(self, sync), -EIO);
+	EXPECT_EQ(n_damaged(self), 2u);
+	EXPECT_EQ(files_line_n_queued(&self->rig), 0u);
+}
+
+/* They were sent, and wait for a connection. */
+TEST_F(lost, damaged_before_it_is_sent_again)
+{
+	uint64_t fh = open_raw(self), u[2];
+
+	ASSERT_EQ(channel_set_ttl(files_line_default(&self->rig), 1), 0);
+	u[0] = write_raw(self, fh, O_SYNC, "spoiled");
+	u[1] = write_raw(self, fh, O_SYNC, "behind");
+	files_line_online(&self->rig, false);
+	files_line_expect(&self->rig, "spoiled", true);
+	files_line_expect(&self->rig, "behind", true);
+	files_line_offline(&self->rig);
+	spoil(self, "spoiled");
+	EXPECT_EQ(files_line_await(&self->rig, u[1]), -ETIMEDOUT);
+	/* Nobody looked at it. */
+	EXPECT_EQ(result(self, u[0]), FUSE_LINE_WAITS);
+	files_line_online(&self->rig, false);
+	EXPECT_EQ(result(self, u[0]), -EIO);
+	EXPECT_EQ(n_damaged(self), 1u);
+	EXPECT_EQ(files_line_n_queued(&self->rig), 0u);
+}
+
 /* --- a disk that does not read for a while ---------------------------------------------------- */
 
 TEST_F(lost, what_cannot_be_read_once_is_sent)
