@@ -189,9 +189,19 @@ static void app_on_disk_room(void *userdata)
 	telemetry_on_room(app->telemetry);
 }
 
+static void app_on_lost(void *userdata, struct journal_lane *lane, uint64_t first, uint64_t last)
+{
+	struct app *app = userdata;
+
+	/* Before there are files nobody waits. */
+	if (app->telemetry)
+		telemetry_on_lost(app->telemetry, lane, first, last);
+}
+
 static const struct journal_ops app_journal_ops = {
 	.on_stored = app_on_stored,
 	.on_room = app_on_disk_room,
+	.on_lost = app_on_lost,
 	.on_event = app_on_event,
 };
 

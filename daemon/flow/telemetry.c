@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Telemetry, see telemetry.h: its life cycle, and the writers' side of the queue. A message's life goes on in
- * telemetry_send.c (send, acknowledge, retry) or ends in telemetry_discard.c (dropped, expired, withdrawn).
+ * telemetry_send.c (send, acknowledge, retry) or ends in telemetry_discard.c (dropped, expired, withdrawn) or
+ * telemetry_lost.c (unreadable).
  *
  * Objects: the journal's records of kind QUEUE; those that were sent have a flight each. Who wrote a record is in the
  * record, its channel too; both may be gone when it has its outcome.
@@ -241,7 +242,13 @@ void telemetry_unhold(struct telemetry *t, uint64_t n_bytes)
 
 void telemetry_on_room(struct telemetry *t)
 {
-	if (t->was_full)
+	struct journal_stats stats;
+
+	journal_stats(t->journal, &stats);
+	/* What could not be read is tried again. */
+	if (stats.error)
+		link_kick(t->link);
+	if (t->was_full || waiters_have_lost(t->waiters))
 		loop_defer(t->loop, &t->release);
 }
 
@@ -252,6 +259,8 @@ static void telemetry_release(struct loop_deferred *deferred)
 	struct channel *channel = channels_default(t->channels);
 	struct journal_cursor next;
 
+	if (waiters_have_lost(t->waiters))
+		telemetry_tell_lost(t);
 	if (t->told_full &&
 	    journal_has_room(t->journal, 1, messages_bytes(channel, 1, telemetry_payload_max(t, channel))))
 		t->told_full = false;

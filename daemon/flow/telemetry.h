@@ -114,6 +114,7 @@ void telemetry_on_puback(struct telemetry *t, uint64_t cookie, const struct hub_
 
 void telemetry_on_stored(struct telemetry *t, uint64_t sequence, int error);
 void telemetry_on_room(struct telemetry *t);
+void telemetry_on_lost(struct telemetry *t, struct journal_lane *lane, uint64_t first, uint64_t last);
 
 /* --- counters --------------------------------------------------------------------------------- */
 

@@ -123,12 +123,17 @@ static void record_discard(struct telemetry *t, const struct journal_cursor *at,
 		flight_abandon(t, flight);
 		journal_mark_done(t->journal, &copy);
 	} else {
-		(void)journal_read(at, &record);
+		int r = journal_read(at, &record);
+
 		origin = record.origin;
 		if (is_first)
 			journal_mark_done(t->journal, &copy);
 		else
 			journal_withdraw(t->journal, &copy);
+		if (r) {
+			telemetry_settle_unread(t, copy.lane, copy.sequence, error);
+			return;
+		}
 	}
 	telemetry_settle(t, origin, copy.sequence, error);
 }
@@ -290,7 +295,12 @@ void telemetry_withdraw(struct telemetry *t, struct journal_lane *lane, uint64_t
 		struct journal_cursor at;
 		struct channel *channel;
 
-		if (!journal_find(lane, sequence, &at) || journal_is_sent(&at))
+		if (!journal_find(lane, sequence, &at)) {
+			if (journal_withdraw_unfound(lane, sequence))
+				telemetry_settle_unread(t, lane, sequence, 0);
+			continue;
+		}
+		if (journal_is_sent(&at))
 			continue;
 		(void)journal_read(&at, &record);
 		channel = channels_by_number(t->channels, record.channel);
@@ -407,19 +417,32 @@ static bool flight_is_in_air(struct telemetry *t, const struct journal_cursor *a
 	return flight && flight->state == FLIGHT_SENT;
 }
 
+static uint64_t lane_ms_left(struct telemetry *t, struct journal_lane *lane)
+{
+	struct journal_record record = {.origin = 0};
+	struct journal_lane_key key;
+	struct journal_cursor at;
+	uint64_t time_ms;
+
+	if (!journal_first(lane, &at))
+		return UINT64_MAX;
+	time_ms = journal_time_ms(&at);
+	if (!time_ms)
+		return EXPIRY_LOOK_NS / NSEC_PER_MSEC;
+	journal_lane_key(lane, &key);
+	record.sequence = at.sequence;
+	record.expires_ms = time_ms + key.ttl_s * MSEC_PER_SEC;
+	return record_ms_left(t, &record);
+}
+
 /* Until the first of all lanes expires; UINT64_MAX: none does. */
 static uint64_t lanes_first_ms_left(struct telemetry *t)
 {
 	uint64_t least = UINT64_MAX;
 
 	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(t->journal, lane));) {
-		struct journal_record record;
-		struct journal_cursor at;
-		uint64_t left;
+		uint64_t left = lane_expires(lane) ? lane_ms_left(t, lane) : UINT64_MAX;
 
-		if (!lane_expires(lane) || !journal_first(lane, &at) || journal_read(&at, &record))
-			continue;
-		left = record_ms_left(t, &record);
 		if (left < least)
 			least = left;
 	}
@@ -433,6 +456,7 @@ static unsigned int lane_expire(struct telemetry *t, struct journal_lane *lane, 
 	bool found = journal_first(lane, &at), is_first = true, has_next;
 	struct journal_record record;
 	unsigned int n = 0;
+	int r;
 
 	for (; found && n < n_max; found = has_next, at = next) {
 		if (flight_is_in_air(t, &at)) {
@@ -440,8 +464,15 @@ static unsigned int lane_expire(struct telemetry *t, struct journal_lane *lane, 
 			has_next = journal_next(&at, &next);
 			continue;
 		}
-		/* One that became unreadable is found when it is sent. */
-		if (journal_read(&at, &record) || !record_is_expired(t, &record))
+		r = journal_read(&at, &record);
+		if (r == -EBADMSG && !journal_is_sent(&at)) {
+			/* The journal passes it, now or when what is in the air is through. */
+			journal_mark_unread(&at);
+			is_first = true;
+			has_next = journal_first(lane, &next);
+			continue;
+		}
+		if (r || !record_is_expired(t, &record))
 			break;
 		has_next = journal_next(&at, &next);
 		count_expired(t, record.channel);

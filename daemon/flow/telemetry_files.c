@@ -122,6 +122,7 @@ static int telemetry_file_open(struct fuse_file *file, enum framing framing)
 	f->file = file;
 	f->framing = framing;
 	f->channel = nodes->channel;
+	f->origin->channel = f->channel->number;
 	channel_ref(f->channel);
 	file->data = f;
 	/* Who waits for room may wait for who has the same file open: the kernel must not make that one wait for him. */

@@ -5,7 +5,7 @@
 /*
  * The inside of telemetry, shared by its files: telemetry.c (append, room, levels), telemetry_send.c (flights,
  * outcomes, connections), telemetry_discard.c (messages that leave the queue without an outcome: dropped, expired,
- * withdrawn).
+ * withdrawn), telemetry_lost.c (those that became unreadable).
  */
 
 #include "base/list.h"
@@ -119,6 +119,13 @@ void flights_init(struct telemetry *t);
 struct flight *flight_of(struct telemetry *t, const struct journal_cursor *at);
 /* The message of a flight is gone: the flight ends now, or when its outcome comes. */
 void flight_abandon(struct telemetry *t, struct flight *flight);
+
+/* --- telemetry_lost.c --- */
+
+/* As telemetry_settle(), of a record that could not be read: its origin is whose write waits for it, or nobody knows. */
+void telemetry_settle_unread(struct telemetry *t, struct journal_lane *lane, uint64_t sequence, int error);
+/* Tells who waits for lost records, once a turn. */
+void telemetry_tell_lost(struct telemetry *t);
 
 /* --- telemetry_discard.c --- */
 

@@ -29,6 +29,8 @@
 /* Back-off after retryable refusals: doubled from the first to the last value, with jitter. */
 #define RETRY_BASE_NS (200 * NSEC_PER_MSEC)
 #define RETRY_CAP_NS  (30 * NSEC_PER_SEC)
+/* Of a page that could not be read. */
+#define RETRY_DISK_NS (500 * NSEC_PER_MSEC)
 /* Connections a message may end. */
 #define SUSPECT_MAX 3
 
@@ -187,7 +189,12 @@ static int telemetry_send_again(struct telemetry *t, struct flight *flight)
 	struct journal_record record;
 	int r;
 
-	if (journal_read(&flight->at, &record)) {
+	r = journal_read(&flight->at, &record);
+	if (r == -EIO) {
+		loop_timer_arm(t->loop, &t->retry, loop_now_ns(t->loop) + RETRY_DISK_NS);
+		return -EAGAIN;
+	}
+	if (r) {
 		flight_damaged(t, flight);
 		return SEND_GOES_ON;
 	}
@@ -272,7 +279,7 @@ static int telemetry_send_next(struct telemetry *t)
 	if (again && again->priority == 0)
 		return telemetry_send_again(t, again);
 	if (is_new && journal_read(&at, &record)) {
-		telemetry_skip(t, &at, record.origin, -EIO);
+		journal_mark_unread(&at);
 		return SEND_GOES_ON;
 	}
 	if (again && (!is_new || again->priority <= record.priority))

@@ -38,6 +38,8 @@ struct waiter {
 	struct origin *origin;   /* not BLOCKED */
 	struct wait_write write; /* of a SYNC: the records from `first` on */
 	uint64_t n_left;
+	bool is_lost;     /* WRITE: a record of it is, or */
+	bool is_all_lost; /* all of them that have no outcome */
 	int error;
 	uint64_t deadline_ns;
 	uint32_t flags; /* BLOCKED: of the write, as are the following */
@@ -55,9 +57,11 @@ struct waiters {
 	struct loop *loop;
 	uint64_t timeout_ns;
 	struct loop_timer timer;
-	struct list all;     /* that wait for an outcome */
-	struct list stored;  /* those of them that wait for the disk */
-	struct list blocked; /* that wait for room */
+	struct list all;      /* that wait for an outcome */
+	struct list stored;   /* those of them that wait for the disk */
+	struct list blocked;  /* that wait for room */
+	struct list doubtful; /* origins */
+	bool has_lost;        /* one of `all` is */
 	struct list spare;
 	unsigned int n_parked;
 	size_t n_blocked_bytes;
@@ -84,6 +88,7 @@ int waiters_new(struct waiters **out, struct loop *loop, uint64_t timeout_ns)
 	list_init(&w->all);
 	list_init(&w->stored);
 	list_init(&w->blocked);
+	list_init(&w->doubtful);
 	list_init(&w->spare);
 	loop_timer_init(&w->timer, waiters_on_timer);
 	*out = w;
@@ -146,6 +151,7 @@ int origin_open(struct waiters *w, struct origin **out)
 	slot->open = true;
 	slot->origin = (struct origin){.id = slot->origin.id + (UINT64_C(1) << 32)};
 	list_init(&slot->origin.waiters);
+	list_init(&slot->origin.doubt);
 	*out = &slot->origin;
 	return 0;
 }
@@ -156,6 +162,7 @@ void origin_close(struct waiters *w, struct origin *origin)
 	struct slot *slot = w->slots[index];
 
 	assert(slot->open && list_is_empty(&origin->waiters));
+	list_remove(&origin->doubt);
 	slot->open = false;
 	slot->next_free = w->first_free;
 	w->first_free = index;
@@ -419,6 +426,8 @@ void origin_record_done(struct origin *origin, uint64_t sequence, int error)
 {
 	assert(origin->n_unfinished);
 	--origin->n_unfinished;
+	if (sequence <= origin->doubt_until)
+		--origin->n_doubtful;
 	list_for_each_safe (link, &origin->waiters) {
 		struct waiter *waiter = container_of(link, struct waiter, kin);
 
@@ -501,8 +510,153 @@ void waiters_on_not_stored(struct waiters *w, uint64_t sequence, int error, wait
 		w->stored_sequence = sequence;
 }
 
-/* No outcome within the time: the records stay queued. The hub's last refusal says more than the clock, if
- * there is one. */
+/* --- lost records ----------------------------------------------------------------------------- */
+
+static void origin_doubt(struct waiters *w, struct origin *origin)
+{
+	origin->doubt_until = origin->last_sequence;
+	origin->n_doubtful = origin->n_unfinished;
+	if (!list_is_linked(&origin->doubt))
+		list_append(&w->doubtful, &origin->doubt);
+}
+
+void waiters_on_lost(struct waiters *w, const struct journal_lane *lane, uint16_t channel, uint64_t first,
+		     uint64_t last)
+{
+	list_for_each (link, &w->all) {
+		struct waiter *waiter = container_of(link, struct waiter, link);
+		const struct wait_write *write = &waiter->write;
+
+		if (waiter->kind != WAITER_WRITE || write->lane != lane || write->first > last ||
+		    write->last < first)
+			continue;
+		w->has_lost = waiter->is_lost = true;
+		waiter->is_all_lost |= write->first >= first && write->last <= last;
+	}
+	for (uint32_t i = 0; i < w->n_slots; ++i) {
+		struct origin *origin = &w->slots[i]->origin;
+
+		if (w->slots[i]->open && origin->channel == channel && origin->n_unfinished &&
+		    origin->last_sequence >= first)
+			origin_doubt(w, origin);
+	}
+}
+
+struct origin *waiters_writer(struct waiters *w, uint64_t sequence)
+{
+	list_for_each (link, &w->all) {
+		const struct waiter *waiter = container_of(link, struct waiter, link);
+
+		if (waiter->kind == WAITER_WRITE && sequence >= waiter->write.first &&
+		    sequence <= waiter->write.last)
+			return waiter->origin;
+	}
+	return NULL;
+}
+
+bool waiters_have_lost(const struct waiters *w)
+{
+	return w->has_lost || !list_is_empty(&w->doubtful);
+}
+
+/* The rest of it is taken back when it is to be stored as a whole; what waits for the hub goes on. */
+static void waiter_fail_lost(struct waiter *waiter, waiters_withdraw_fn withdraw, void *userdata)
+{
+	uint64_t first = waiter->write.first, n = waiter->is_all_lost ? waiter->n_left : 0;
+	int error = waiter->error ? waiter->error : -EIO;
+	struct origin *origin = waiter->origin;
+
+	if (waiter->write.level == WAIT_STORED)
+		waiter_fail(waiter, error, withdraw, userdata);
+	else
+		waiter_answer(waiter, error);
+	/* An fsync beside it need not wait for them, and tells nobody twice. */
+	while (n-- > 0)
+		origin_record_done(origin, first, 0);
+}
+
+void waiters_fail_lost(struct waiters *w, waiters_withdraw_fn withdraw, void *userdata)
+{
+	while (w->has_lost) {
+		struct waiter *lost = NULL;
+
+		list_for_each (link, &w->all) {
+			struct waiter *waiter = container_of(link, struct waiter, link);
+
+			if (!lost && waiter->is_lost)
+				lost = waiter;
+		}
+		w->has_lost = lost;
+		if (lost)
+			waiter_fail_lost(lost, withdraw, userdata);
+	}
+}
+
+struct origin *waiters_next_doubtful(struct waiters *w, const struct origin *after)
+{
+	struct list *link = after ? after->doubt.next : w->doubtful.next;
+
+	return link == &w->doubtful ? NULL : container_of(link, struct origin, doubt);
+}
+
+/* @n records up to @last are lost, all there are without an outcome. */
+static void origin_lose(struct origin *origin, uint64_t last, uint64_t n)
+{
+	if (n && !origin->error)
+		origin->error = -EIO;
+	origin->n_unfinished -= n;
+	origin->n_doubtful -= n;
+	list_for_each (link, &origin->waiters) {
+		struct waiter *waiter = container_of(link, struct waiter, kin);
+
+		if (waiter->kind == WAITER_SYNC)
+			waiter->n_left = waiter->write.last < last ? 0 : waiter->n_left - n;
+	}
+}
+
+/* Those that do not wait for all of what is doubtful. */
+static void origin_settle_syncs(struct origin *origin, uint64_t left)
+{
+	list_for_each (link, &origin->waiters) {
+		struct waiter *waiter = container_of(link, struct waiter, kin);
+
+		if (waiter->kind == WAITER_SYNC && waiter->write.last < left)
+			origin_lose(origin, waiter->write.last, waiter->n_left);
+	}
+}
+
+void origin_settle_doubt(struct origin *origin, uint64_t left)
+{
+	if (origin->doubt_until < left) {
+		origin_lose(origin, origin->doubt_until, origin->n_doubtful);
+		origin->doubt_until = 0;
+		list_remove(&origin->doubt);
+	} else {
+		origin_settle_syncs(origin, left);
+	}
+	list_for_each_safe (link, &origin->waiters) {
+		struct waiter *waiter = container_of(link, struct waiter, kin);
+
+		if (waiter->kind == WAITER_SYNC && waiter->n_left == 0)
+			waiter_finish(waiter);
+	}
+}
+
+/* --- time ------------------------------------------------------------------------------------- */
+
+/* What is known by now says more than the clock: an error, or the hub's last refusal. */
+static int waiter_late(struct waiter *waiter)
+{
+	struct origin *origin = waiter->origin;
+
+	if (waiter->kind == WAITER_WRITE)
+		return waiter->error ? waiter->error : -ETIMEDOUT;
+	if (origin->error)
+		return origin_take_error(origin);
+	return waiter->write.level == WAIT_HUB && origin->refused ? origin->refused : -ETIMEDOUT;
+}
+
+/* No outcome within the time: the records stay queued. */
 static void waiters_on_timer(struct loop_timer *timer, uint64_t now_ns)
 {
 	struct waiters *w = container_of(timer, struct waiters, timer);
@@ -510,14 +664,11 @@ static void waiters_on_timer(struct loop_timer *timer, uint64_t now_ns)
 
 	while ((link = list_first(&w->all))) {
 		struct waiter *waiter = container_of(link, struct waiter, link);
-		int refused = waiter->kind == WAITER_SYNC && waiter->write.level == WAIT_HUB
-				      ? waiter->origin->refused
-				      : 0;
 
 		if (waiter->deadline_ns > now_ns) {
 			loop_timer_arm(w->loop, &w->timer, waiter->deadline_ns);
 			return;
 		}
-		waiter_answer(waiter, refused ? refused : -ETIMEDOUT);
+		waiter_answer(waiter, waiter_late(waiter));
 	}
 }

@@ -11,6 +11,10 @@
  * names nobody, and an outcome that comes later has nobody to be told to.
  *
  * What is acknowledged by the hub counts as stored.
+ *
+ * Records that became unreadable have nobody's name on them (lost). A write that waits for one knows its numbers. Otherwise
+ * it is known when all other records of the channel up to there are out of the queue: those that an open file still
+ * waits for then were lost. Until then its origin is in doubt.
  */
 
 #include <stdbool.h>
@@ -38,7 +42,11 @@ struct origin {
 	uint64_t n_unfinished;  /* its records without an outcome */
 	int error;              /* first negative error since fsync reported one */
 	int refused;            /* the last retryable refusal of one of its records, 0 = none */
+	uint16_t channel;       /* the owner's */
 	struct list waiters;    /* parked writes and fsyncs, blocked ones not */
+	struct list doubt;      /* of those in doubt: */
+	uint64_t doubt_until;   /* up to here some may be lost, 0 = none */
+	uint64_t n_doubtful;    /* its records up to there without an outcome */
 };
 
 enum wait_level {
@@ -135,14 +143,32 @@ int origin_take_error(struct origin *origin);
 /* All records up to @sequence are stored. */
 void waiters_on_stored(struct waiters *w, uint64_t sequence);
 
-/*
- * Those up to @sequence that are not stored could not be: who waits for one of them is answered with @error, and
- * origins that have one report it at their next fsync. @withdraw is called for each write before it is answered, to
- * take its records back.
- */
+/* Takes the records of a write back that is answered with @error next. */
 typedef void (*waiters_withdraw_fn)(void *userdata, struct fuse_file *file, const struct wait_write *write,
 				    int error);
+
+/*
+ * Those up to @sequence that are not stored could not be: who waits for one of them is answered with @error, and
+ * origins that have one report it at their next fsync. @withdraw is called for each write.
+ */
 void waiters_on_not_stored(struct waiters *w, uint64_t sequence, int error, waiters_withdraw_fn withdraw,
 			   void *userdata);
+
+/* --- lost records ----------------------------------------------------------------------------- */
+
+/* All records of the channel in @lane from @first to @last without an outcome are lost. Answers nobody yet. */
+void waiters_on_lost(struct waiters *w, const struct journal_lane *lane, uint16_t channel, uint64_t first,
+		     uint64_t last);
+/* The origin of a write that waits for the record; NULL: there is none. */
+struct origin *waiters_writer(struct waiters *w, uint64_t sequence);
+/* Whether somebody is to be answered, or in doubt. */
+bool waiters_have_lost(const struct waiters *w);
+/* Answers writes that wait for lost records with -EIO, or what went wrong with them before. */
+void waiters_fail_lost(struct waiters *w, waiters_withdraw_fn withdraw, void *userdata);
+/* The origin in doubt behind @after, NULL: the first. NULL at the end. */
+struct origin *waiters_next_doubtful(struct waiters *w, const struct origin *after);
+/* Records of the origin below @left that have no outcome yet are lost: answers who waited for nothing else. The origin may be
+ * in doubt no longer. */
+void origin_settle_doubt(struct origin *origin, uint64_t left);
 
 #endif

@@ -4,7 +4,8 @@
 
 /*
  * The journal's objects, for its own files: journal.c (life, room, lanes, append), lane.c (the segments of a lane),
- * send.c (the first unsent record), read.c (reading and ending records), commit.c (the disk), recover.c, damage.c.
+ * send.c (the first unsent record), read.c (reading and ending records), unseen.c (ending what cannot be read), commit.c
+ * (the disk), recover.c, damage.c.
  *
  * A lane's records by index:
  *
@@ -62,6 +63,12 @@ struct journal_lane {
 	uint64_t done[JOURNAL_WINDOW / 64];
 };
 
+/* Records of a segment to withdraw, by number. */
+struct journal_unseen {
+	const struct journal_segment *segment;
+	uint64_t first, last;
+};
+
 /* What the disk does now. */
 enum journal_disk {
 	JOURNAL_DISK_OK,
@@ -99,6 +106,10 @@ struct journal {
 	bool has_freed; /* bytes of the bound, in this turn */
 	bool is_stopped;
 	struct loop_deferred turn_end;
+
+	struct journal_unseen unseen[JOURNAL_UNSEEN_MAX];
+	unsigned int n_unseen;
+	struct log_once unseen_logged;
 
 	/* Commits. */
 	struct list unsynced; /* segments with records that no commit took up yet; it is one of their users */
@@ -269,6 +280,20 @@ uint64_t lane_search(struct journal_lane *lane, struct journal_segment *segment,
 
 /* Whether the record is done with; @index is not behind the end. */
 bool lane_is_done(struct journal_lane *lane, uint64_t index);
+
+/* --- read.c ----------------------------------------------------------------------------------- */
+
+/* Withdraws a good record; its segment is mapped. */
+void lane_withdraw(struct journal_lane *lane, struct journal_segment *segment, uint64_t offset,
+		   uint64_t sequence, uint64_t size);
+
+/* --- unseen.c --------------------------------------------------------------------------------- */
+
+/* The record is to be withdrawn as soon as it can be read. When there are too many of them it stays, which is logged. */
+void unseen_add(struct journal *j, const struct journal_segment *segment, uint64_t sequence);
+bool unseen_has(const struct journal *j, const struct journal_segment *segment, uint64_t sequence);
+/* Nothing of the segment matters any more. */
+void unseen_forget(struct journal *j, const struct journal_segment *segment);
 
 /* --- commit.c --------------------------------------------------------------------------------- */
 

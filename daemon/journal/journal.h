@@ -39,6 +39,8 @@ struct journal_segment;
 
 /* Of the bound: bytes a record takes besides its properties and payload, with what rounding adds. */
 #define JOURNAL_RECORD_OVERHEAD 64
+/* Runs of records at most that are remembered to be withdrawn, see journal_withdraw(). */
+#define JOURNAL_UNSEEN_MAX 256
 /* Lanes at most; one more is -ENOSPC. */
 #define JOURNAL_LANES_MAX 1024
 
@@ -51,6 +53,12 @@ struct journal_ops {
 	/* There may be room where there was none: space was freed, or it is time to try the disk again (every 500 ms while
 	 * it fails). */
 	void (*on_room)(void *userdata);
+	/*
+	 * Records of the lane cannot be read any more and will never be sent: all those numbered from @first to @last that are
+	 * not done. Who wrote them is lost with them. Called from within other calls: nothing here may be called from it.
+	 * Not for sent ones, see journal_read().
+	 */
+	void (*on_lost)(void *userdata, struct journal_lane *lane, uint64_t first, uint64_t last);
 	/* Something to tell the user: `journal-damaged`, `disk-error`, `disk-full`, `disk-ok`; @text is one line. */
 	void (*on_event)(void *userdata, const char *event, const char *text);
 };
@@ -182,7 +190,11 @@ struct journal_cursor {
  * be sent and not in its done prefix: a lane which reached that has none that goes out next.
  */
 bool journal_next_unsent(struct journal *j, struct journal_cursor *out);
+/* The number of the lane's first unsent record; UINT64_MAX: all are sent; 0: it is not known now. */
+uint64_t journal_first_unsent(struct journal_lane *lane);
 void journal_mark_sent(struct journal *j, const struct journal_cursor *at);
+/* The one that goes out next could not be read: it does so no more until it can be. When it is given up, on_lost() says so. */
+void journal_mark_unread(const struct journal_cursor *at);
 
 /* The first record that is not done, sent or not. False: the lane is empty. */
 bool journal_first(struct journal_lane *lane, struct journal_cursor *out);
@@ -195,7 +207,7 @@ bool journal_is_sent(const struct journal_cursor *at);
 /*
  * Returns 0; -EBADMSG: it became unreadable meanwhile; it is counted and kept aside, and is to be marked as done; or -EIO:
  * the disk cannot be read now, try again (after on_room()). A record that cannot be read again and again becomes
- * -EBADMSG.
+ * -EBADMSG. Of one that goes out next either is for journal_mark_unread().
  */
 int journal_read(const struct journal_cursor *at, struct journal_record *out);
 /* When the record was appended, 0 = it cannot be read now: nothing is counted, and it is not nearer to being given up. */
@@ -208,9 +220,14 @@ void journal_mark_done(struct journal *j, const struct journal_cursor *at);
 void journal_flush_states(struct journal *j);
 
 /* An unsent record anywhere in its lane is as if it had never been appended: it is done without being sent, and its bytes of the
- * bound are free, though the disk has it until those before it are done. Returns 0, or -EIO: the disk cannot be read now, it
- * is not among the next JOURNAL_WINDOW of its lane, and stays. */
-int journal_withdraw(struct journal *j, const struct journal_cursor *at);
+ * bound are free, though the disk has it until those before it are done. While the disk cannot be read that comes later, but
+ * before the record could be sent; JOURNAL_WINDOW of a lane, and JOURNAL_UNSEEN_MAX runs of records one after the other, are
+ * remembered for that. What is more stays, and is logged; a start before the disk reads again brings back all but those of
+ * the window. */
+void journal_withdraw(struct journal *j, const struct journal_cursor *at);
+/* The same, of a record of the lane that journal_find() did not find. False: it is not there, or is damaged, and not for want of
+ * reading. Sent ones stay. */
+bool journal_withdraw_unfound(struct journal_lane *lane, uint64_t sequence);
 
 /* --- counters --------------------------------------------------------------------------------- */
 

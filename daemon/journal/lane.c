@@ -215,6 +215,7 @@ void lane_release(struct journal_lane *lane, struct journal_segment *segment)
 	lane_unhold(segment);
 	list_remove(&segment->link);
 	commit_forget(segment);
+	unseen_forget(j, segment);
 	segment->owner = NULL;
 	--j->stats.n_segments;
 	j->stats.segment_bytes -= segment->identity.size;

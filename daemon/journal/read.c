@@ -159,36 +159,37 @@ uint64_t journal_time_ms(const struct journal_cursor *at)
 
 /* --- ending ----------------------------------------------------------------------------------- */
 
-static void lane_withdraw(struct journal_lane *lane, const struct journal_cursor *at)
+void lane_withdraw(struct journal_lane *lane, struct journal_segment *segment, uint64_t offset,
+		   uint64_t sequence, uint64_t size)
 {
 	struct journal *j = lane->journal;
-	struct journal_segment *segment = at->segment;
 
-	journal_record_withdraw(segment->map + at->offset);
+	journal_record_withdraw(segment->map + offset);
 	/* An earlier daemon's are taken off when next passes, as if that one had withdrawn them. */
-	if (at->sequence > j->recovered) {
-		lane_uncount(lane, segment, 1, at->size);
-		segment->n_withdrawn += at->size;
-		j->n_withdrawn += at->size;
+	if (sequence > j->recovered) {
+		lane_uncount(lane, segment, 1, size);
+		segment->n_withdrawn += size;
+		j->n_withdrawn += size;
 	}
 	if (segment->n_records == 0 && segment != lane->active)
 		lane_shrink_later(lane);
 }
 
 /* The disk cannot be read now: next passes the record as one that an earlier daemon was done with. */
-static int lane_withdraw_unseen(struct journal_lane *lane, const struct journal_cursor *at)
+static void lane_withdraw_unseen(struct journal_lane *lane, const struct journal_cursor *at)
 {
 	if (lane_is_done(lane, at->index))
-		return 0;
-	if (at->index - lane_first(lane)->state.done_index >= JOURNAL_WINDOW)
-		return -EIO;
+		return;
+	if (at->index - lane_first(lane)->state.done_index >= JOURNAL_WINDOW) {
+		unseen_add(lane->journal, at->segment, at->sequence);
+		return;
+	}
 	lane_set_bit(lane, at->index);
 	lane_uncount(lane, at->segment, 1, 0);
 	lane_touch(lane, at->segment);
-	return 0;
 }
 
-int journal_withdraw(struct journal *j, const struct journal_cursor *at)
+void journal_withdraw(struct journal *j, const struct journal_cursor *at)
 {
 	struct journal_lane *lane = at->lane;
 	struct lane_found found;
@@ -198,18 +199,28 @@ int journal_withdraw(struct journal *j, const struct journal_cursor *at)
 	assert(!journal_is_sent(at));
 	r = cursor_look(at, &found);
 	if (!r)
-		lane_withdraw(lane, at);
+		lane_withdraw(lane, at->segment, at->offset, at->sequence, at->size);
 	else if (r == -EIO)
-		r = lane_withdraw_unseen(lane, at);
-	else
-		/* It is damage, and the sender meets it. */
-		r = 0;
-	if (r || lane->next.index != at->index)
-		return r;
+		lane_withdraw_unseen(lane, at);
+	/* Otherwise it is damage, and the sender meets it. */
+	if (lane->next.index != at->index)
+		return;
 	lane->next.is_resolved = false;
 	lane_resolve(lane);
 	lane_advance(lane);
-	return 0;
+}
+
+bool journal_withdraw_unfound(struct journal_lane *lane, uint64_t sequence)
+{
+	struct journal_segment *segment = lane_first(lane);
+
+	while (segment && segment->last_sequence < sequence)
+		segment = lane_after(lane, segment);
+	if (!segment ||
+	    (!journal_pin(lane->journal, segment) && !segment_was_hit(segment) && !segment->is_torn))
+		return false;
+	unseen_add(lane->journal, segment, sequence);
+	return true;
 }
 
 void journal_mark_done(struct journal *j, const struct journal_cursor *at)

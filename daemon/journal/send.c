@@ -38,9 +38,16 @@ bool lane_look(struct journal_lane *lane, struct journal_segment *segment, uint6
 						     offset, header, &out->size);
 
 	out->is_withdrawn = found == JOURNAL_FOUND_WITHDRAWN;
-	return found != JOURNAL_FOUND_NOTHING && header->index >= index &&
-	       header->index < segment->next_index && header->sequence <= lane->journal->appended &&
-	       header->sequence != 0;
+	if (found == JOURNAL_FOUND_NOTHING || header->index < index || header->index >= segment->next_index ||
+	    header->sequence > lane->journal->appended || header->sequence == 0)
+		return false;
+	/* What is sent is left to the hub. */
+	if (lane->journal->n_unseen > 0 && !out->is_withdrawn && header->index >= lane->next.index &&
+	    unseen_has(lane->journal, segment, header->sequence)) {
+		lane_withdraw(lane, segment, offset, header->sequence, out->size);
+		out->is_withdrawn = true;
+	}
+	return true;
 }
 
 uint64_t lane_search(struct journal_lane *lane, struct journal_segment *segment, uint64_t offset,
@@ -99,8 +106,21 @@ static void lane_recount(struct journal_lane *lane, struct journal_segment *segm
 		     n_bytes < segment->n_bytes ? segment->n_bytes - n_bytes : 0);
 }
 
-/* What is between next and @offset, with the indexes before @index, is gone. */
-static enum lane_next lane_pass_hole(struct journal_lane *lane, uint64_t offset, uint64_t index)
+/* Records of the segment that are not done and numbered up to @last are gone. */
+static void lane_tell_lost(struct journal_lane *lane, struct journal_segment *segment, uint64_t last)
+{
+	const struct journal *j = lane->journal;
+	uint64_t first = 1;
+
+	if (segment != lane_first(lane))
+		first = segment_of_link(segment->link.prev)->last_sequence + 1;
+	if (j->ops && j->ops->on_lost && !j->is_stopped)
+		j->ops->on_lost(j->userdata, lane, first, last);
+}
+
+/* What is between next and @offset, with the indexes before @index and numbers up to @last, is gone. */
+static enum lane_next lane_pass_hole(struct journal_lane *lane, uint64_t offset, uint64_t index,
+				     uint64_t last)
 {
 	struct journal_place *next = &lane->next;
 	struct journal_segment *segment = next->segment;
@@ -122,6 +142,8 @@ static enum lane_next lane_pass_hole(struct journal_lane *lane, uint64_t offset,
 	else
 		lane_uncount(lane, segment, n_missing, offset - from);
 	lane_touch(lane, segment);
+	if (n_missing > 0)
+		lane_tell_lost(lane, segment, last);
 	return LANE_READY;
 }
 
@@ -186,6 +208,7 @@ static void lane_lose_segment(struct journal_lane *lane, struct journal_segment 
 
 	log_error(j->log, "%s of the journal is lost: %s", segment->name, strerror(-error));
 	damage_note(j, segment, 0, 0, segment->n_records);
+	lane_tell_lost(lane, segment, segment->last_sequence);
 	if (error != -ENOENT)
 		damage_set_file_aside(j, segment->name);
 	segment->is_failed = true;
@@ -220,7 +243,7 @@ static enum lane_next lane_next_segment(struct journal_lane *lane)
 	struct journal_segment *segment = next->segment, *after = lane_after(lane, segment);
 
 	if (next->index != segment->next_index)
-		return lane_pass_hole(lane, segment->head, segment->next_index);
+		return lane_pass_hole(lane, segment->head, segment->next_index, segment->last_sequence);
 	if (!after)
 		return LANE_EMPTY;
 	lane_advance(lane);
@@ -258,13 +281,14 @@ static enum lane_next lane_resolve_damage(struct journal_lane *lane)
 {
 	struct journal_segment *segment = lane->next.segment;
 	struct lane_found found;
-	uint64_t offset, index;
+	uint64_t offset;
 
 	if (lane_waits_for_disk(lane, segment))
 		return LANE_BLOCKED;
 	offset = lane_search(lane, segment, lane->next.offset, lane->next.index, &found);
-	index = offset < segment->head ? found.header.index : segment->next_index;
-	return lane_pass_hole(lane, offset, index);
+	if (offset >= segment->head)
+		return lane_pass_hole(lane, segment->head, segment->next_index, segment->last_sequence);
+	return lane_pass_hole(lane, offset, found.header.index, found.header.sequence - 1);
 }
 
 /* Looks at what is at next. LANE_READY: it is resolved, or next moved. */
@@ -418,6 +442,19 @@ bool journal_next_unsent(struct journal *j, struct journal_cursor *out)
 	return true;
 }
 
+uint64_t journal_first_unsent(struct journal_lane *lane)
+{
+	switch (lane_resolve(lane)) {
+	case LANE_READY:
+		return lane->next.sequence;
+	case LANE_EMPTY:
+		return UINT64_MAX;
+	case LANE_BLOCKED:
+		return 0;
+	}
+	return 0;
+}
+
 void journal_mark_sent(struct journal *j, const struct journal_cursor *at)
 {
 	struct journal_lane *lane = at->lane;
@@ -425,4 +462,11 @@ void journal_mark_sent(struct journal *j, const struct journal_cursor *at)
 	(void)j;
 	assert(lane->next.is_resolved && lane->next.sequence == at->sequence);
 	lane_pass(lane);
+}
+
+void journal_mark_unread(const struct journal_cursor *at)
+{
+	assert(!journal_is_sent(at));
+	if (at->lane->next.index == at->index)
+		at->lane->next.is_resolved = false;
 }

@@ -52,6 +52,14 @@ static void on_disk_room(void *userdata)
 	telemetry_on_room(((struct files_line *)userdata)->telemetry);
 }
 
+static void on_lost(void *userdata, struct journal_lane *lane, uint64_t first, uint64_t last)
+{
+	struct files_line *f = userdata;
+
+	if (f->telemetry)
+		telemetry_on_lost(f->telemetry, lane, first, last);
+}
+
 static void on_event(void *userdata, const char *event, const char *text)
 {
 	struct files_line *f = userdata;
@@ -87,7 +95,7 @@ static void on_rejected(void *userdata, const struct journal_record *record, con
 /* --- life cycle ------------------------------------------------------------------------------- */
 
 static const struct journal_ops journal_ops = {
-	.on_stored = on_stored, .on_room = on_disk_room, .on_event = on_event};
+	.on_stored = on_stored, .on_room = on_disk_room, .on_lost = on_lost, .on_event = on_event};
 
 static void start_queue(struct files_line *f)
 {
@@ -97,6 +105,7 @@ static void start_queue(struct files_line *f)
 		.dir = f->dir,
 		.is_volatile = !f->options.is_durable,
 		.max_bytes = f->options.queue_bytes,
+		.guard = f->options.guard,
 		.ops = &journal_ops,
 		.userdata = f,
 	};

@@ -17,6 +17,7 @@ struct files_line_options {
 	uint64_t run;        /* the first half of message ids */
 	uint64_t timeout_ns; /* how long writers wait; 0 = for ever */
 	bool is_durable;
+	struct journal_guard *guard;
 };
 
 struct files_line {

@@ -25,6 +25,16 @@ static void box_on_room(void *userdata)
 	++box->n_room;
 }
 
+static void box_on_lost(void *userdata, struct journal_lane *lane, uint64_t first, uint64_t last)
+{
+	struct journal_box *box = userdata;
+
+	++box->n_lost;
+	box->lost_lane = lane;
+	box->lost_first = first;
+	box->lost_last = last;
+}
+
 static void box_on_event(void *userdata, const char *event, const char *text)
 {
 	struct journal_box *box = userdata;
@@ -44,7 +54,11 @@ void box_init(struct journal_box *box)
 int box_open(struct journal_box *box)
 {
 	static const struct journal_ops ops = {
-		.on_stored = box_on_stored, .on_room = box_on_room, .on_event = box_on_event};
+		.on_stored = box_on_stored,
+		.on_room = box_on_room,
+		.on_lost = box_on_lost,
+		.on_event = box_on_event,
+	};
 	const struct loop_options loop_options = {.log = NULL};
 	struct journal_options options = {
 		.dir = box->dir,

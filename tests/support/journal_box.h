@@ -27,6 +27,9 @@ struct journal_box {
 	uint64_t stored;
 	int stored_error;
 	unsigned int n_room;
+	unsigned int n_lost;
+	struct journal_lane *lost_lane;
+	uint64_t lost_first, lost_last;
 	char events[512]; /* names, each with a space behind it */
 };
 

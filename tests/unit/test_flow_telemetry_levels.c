@@ -181,6 +181,32 @@ TEST_F(levels, no_disk_in_time)
 	EXPECT_EQ(files_line_n_queued(&self->rig), 1u);
 }
 
+/* What is queued still goes out; then the kernel has nobody to ask any more. */
+TEST_F(levels, the_daemon_stops)
+{
+	uint64_t fh, other, writes[2], sync;
+
+	rig(self, true, 0);
+	fh = open_raw(self);
+	other = open_raw(self);
+	files_line_online(&self->rig, false);
+	writes[0] = write_raw(self, fh, O_SYNC, "1");
+	writes[1] = write_raw(self, other, O_SYNC, "2");
+	sync = fuse_line_fsync(&self->rig.line, self->raw, fh);
+	telemetry_close(self->rig.telemetry);
+	EXPECT_EQ(result(self, write_raw(self, fh, O_SYNC, "3")), -ESHUTDOWN);
+	files_line_expect(&self->rig, "1", false);
+	EXPECT_EQ(result(self, writes[0]), 0);
+	EXPECT_EQ(result(self, sync), 0);
+	sync = fuse_line_fsync(&self->rig.line, self->raw, other);
+	EXPECT_EQ(result(self, writes[1]), FUSE_LINE_WAITS);
+	EXPECT_EQ(result(self, sync), FUSE_LINE_WAITS);
+	fuse_tree_detach(self->rig.tree);
+	EXPECT_EQ(result(self, writes[1]), -ECONNABORTED);
+	EXPECT_EQ(result(self, sync), -ECONNABORTED);
+	EXPECT_EQ(files_line_n_queued(&self->rig), 1u);
+}
+
 /* --- a disk that fails: what the journal says is said by hand ------------------------------------- */
 
 TEST_F(levels, what_cannot_be_stored_was_not_taken)

@@ -506,6 +506,26 @@ TEST_F(waiters, a_sync_tells_the_last_refusal_when_time_runs_out)
 	EXPECT_EQ(result(self, sync), -ETIMEDOUT);
 }
 
+/* Of several records one had an error. */
+TEST_F(waiters, an_error_says_more_than_the_clock)
+{
+	struct origin *origin;
+	uint64_t fh, write, sync;
+
+	new_waiters(self, 20 * NSEC_PER_MSEC);
+	fh = open_file(self);
+	origin = origin_of(self, 0, 1);
+	write = write_records(self, fh, 1, 2);
+	origin_record_done(origin, 1, -EINVAL);
+	turn_until_answered(self, write);
+	EXPECT_EQ(result(self, write), -EINVAL);
+	sync = sync_file(self, fh);
+	origin->error = -EACCES;
+	turn_until_answered(self, sync);
+	EXPECT_EQ(result(self, sync), -EACCES);
+	EXPECT_EQ(origin_take_error(origin), 0);
+}
+
 TEST_F(waiters, the_end_of_the_connection_frees_everybody)
 {
 	uint64_t fh, write, sync;

@@ -456,6 +456,7 @@ TEST_F(recovery, damage_while_it_runs)
 
 	for (int i = 0; i < 10; ++i)
 		ASSERT_EQ(box_append(box, lane, 30, 300), 0);
+	EXPECT_EQ(journal_first_unsent(lane), 1u);
 	segment_name_in(box->dir, name);
 	for (int i = 0; i < 4; ++i)
 		ASSERT_TRUE(box_send(box, &at[i]));
@@ -465,6 +466,8 @@ TEST_F(recovery, damage_while_it_runs)
 	EXPECT_EQ(journal_read(&at[1], &record), -EBADMSG);
 	/* Those before the hole first. */
 	EXPECT_FALSE(box_send(box, &at[4]));
+	EXPECT_EQ(journal_first_unsent(lane), 0u);
+	EXPECT_EQ(box->n_lost, 0u);
 	for (int i = 3; i >= 0; --i) {
 		EXPECT_FALSE(box_send(box, &at[4]));
 		journal_mark_done(box->j, &at[i]);
@@ -477,8 +480,43 @@ TEST_F(recovery, damage_while_it_runs)
 	}
 	EXPECT_EQ(n_damaged(box), 2u);
 	EXPECT_EQ(journal_lane_n_records(lane), 0u);
+	EXPECT_EQ(journal_first_unsent(lane), UINT64_MAX);
+	/* Of the one that was sent the reader knows. */
+	EXPECT_EQ(box->n_lost, 1u);
+	EXPECT_TRUE(box->lost_lane == lane);
+	EXPECT_LE(box->lost_first, 5u);
+	EXPECT_EQ(box->lost_last, 5u);
 	EXPECT_TRUE(box_wait_event(box, "journal-damaged"));
 	run(box->dir, "test $(ls damaged | wc -l) = 2");
+}
+
+/* The last of a lane, with another lane's behind it; damaged when it was the next one already. */
+TEST_F(recovery, damage_of_the_next_one)
+{
+	struct journal_box *box = &self->box;
+	struct journal_lane *lane = box_lane(box, 0, 5, 0), *other;
+	struct journal_cursor at;
+	struct journal_record record;
+	char name[64];
+
+	ASSERT_EQ(box_append(box, lane, 30, 300), 0);
+	segment_name_in(box->dir, name);
+	other = box_lane(box, 1, 6, 0);
+	ASSERT_EQ(box_append(box, other, 30, 300), 0);
+	ASSERT_TRUE(journal_next_unsent(box->j, &at));
+	ASSERT_EQ(at.sequence, 1u);
+	flip_bit(box->dir, name, (at.offset + 100) * 8);
+	EXPECT_EQ(journal_read(&at, &record), -EBADMSG);
+	EXPECT_EQ(n_damaged(box), 0u);
+	journal_mark_unread(&at);
+	ASSERT_TRUE(box_send(box, &at));
+	EXPECT_EQ(at.sequence, 2u);
+	EXPECT_EQ(n_damaged(box), 1u);
+	EXPECT_EQ(box->n_lost, 1u);
+	EXPECT_TRUE(box->lost_lane == lane);
+	EXPECT_EQ(box->lost_last, 1u);
+	journal_mark_done(box->j, &at);
+	EXPECT_EQ(journal_n_bytes(box->j), 0u);
 }
 
 static void cut_half(int dir_fd, const char *name)

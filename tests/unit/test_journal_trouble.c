@@ -417,13 +417,22 @@ TEST_F_TIMEOUT(trouble, a_middle_file_that_is_gone, 60)
 {
 	struct journal_box *box = &self->box;
 	struct journal_segment *segment;
+	uint64_t first, last, n;
 
 	append(self, 1000, 1000);
 	ASSERT_EQ(box_sync(box), 0);
 	segment = segment_at(self->lane, 2);
+	first = segment_at(self->lane, 1)->last_sequence + 1;
+	last = segment->last_sequence;
 	ASSERT_FALSE(segment->map);
 	ASSERT_EQ(unlinkat(box->j->dir.fd, segment->name, 0), 0);
-	EXPECT_LT(drain_all(self), 1000u);
+	n = drain_all(self);
+	EXPECT_EQ(n, 1000 - (last - first + 1));
+	EXPECT_EQ(box->n_lost, 1u);
+	EXPECT_TRUE(box->lost_lane == self->lane);
+	EXPECT_EQ(box->lost_last, last);
+	/* Those before it may be in the air. */
+	EXPECT_EQ(box->lost_first, first);
 	EXPECT_EQ(journal_n_bytes(box->j), 0u);
 	EXPECT_GT(stats_of(box).n_damaged, 0u);
 	EXPECT_EQ(stats_of(box).error, 0);
@@ -502,7 +511,7 @@ TEST_F(trouble, what_is_withdrawn_while_the_disk_cannot_be_read)
 {
 	struct journal_box *box = &self->box;
 	struct rlimit limit, small;
-	struct journal_cursor near, far;
+	struct journal_cursor near, far, found;
 
 	append(self, 2000, 1000);
 	ASSERT_EQ(box_sync(box), 0);
@@ -514,16 +523,72 @@ TEST_F(trouble, what_is_withdrawn_while_the_disk_cannot_be_read)
 	small = limit;
 	small.rlim_cur = 3;
 	ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &small), 0);
-	EXPECT_EQ(journal_withdraw(box->j, &near), 0);
-	EXPECT_EQ(journal_withdraw(box->j, &near), 0);
-	EXPECT_EQ(journal_withdraw(box->j, &far), -EIO);
+	for (int i = 0; i < 2; ++i) {
+		journal_withdraw(box->j, &near);
+		journal_withdraw(box->j, &far);
+	}
+	/* A run, from its end as a write is taken back. */
+	for (uint64_t i = 1700; i > 1600; --i) {
+		EXPECT_FALSE(journal_find(self->lane, i, &found));
+		EXPECT_TRUE(journal_withdraw_unfound(self->lane, i));
+	}
+	EXPECT_FALSE(journal_withdraw_unfound(self->lane, 2001));
 	ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	EXPECT_EQ(box->j->n_unseen, 2u);
 	EXPECT_EQ(journal_lane_n_records(self->lane), 1999u);
-	EXPECT_EQ(journal_withdraw(box->j, &far), 0);
+	/* Whoever sees one first. */
 	EXPECT_FALSE(journal_find(self->lane, 200, &near));
-	EXPECT_EQ(box_drain(box), 1998u);
+	EXPECT_FALSE(journal_find(self->lane, 1650, &found));
+	EXPECT_EQ(box_drain(box), 2000u - 2 - 100);
 	EXPECT_EQ(journal_n_bytes(box->j), 0u);
+	EXPECT_EQ(journal_lane_n_records(self->lane), 0u);
 	EXPECT_EQ(stats_of(box).n_damaged, 0u);
+}
+
+/* As many as can be remembered, and one more, in places that do not touch. */
+TEST_F(trouble, more_is_withdrawn_unseen_than_is_remembered)
+{
+	struct journal_box *box = &self->box;
+	struct rlimit limit, small;
+	struct journal_cursor at;
+	uint64_t n = 0;
+
+	append(self, 5000, 100);
+	ASSERT_TRUE(box_send(box, &at));
+	journal_unpin(box->j);
+	ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	small = limit;
+	small.rlim_cur = 3;
+	ASSERT_EQ(box_sync(box), 0);
+	ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &small), 0);
+	for (uint64_t i = 2000; i < 4000; i += 2)
+		n += journal_withdraw_unfound(self->lane, i);
+	ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	EXPECT_GT(n, (uint64_t)JOURNAL_UNSEEN_MAX);
+	EXPECT_EQ(box->j->n_unseen, (unsigned int)JOURNAL_UNSEEN_MAX);
+	journal_mark_done(box->j, &at);
+	EXPECT_EQ(box_drain(box), 4999u - JOURNAL_UNSEEN_MAX);
+	EXPECT_EQ(box->j->n_unseen, 0u);
+	EXPECT_EQ(journal_n_bytes(box->j), 0u);
+	EXPECT_EQ(journal_lane_n_records(self->lane), 0u);
+}
+
+/* What is in the air is the hub's, whatever is asked for. */
+TEST_F(trouble, what_was_sent_is_not_withdrawn_unseen)
+{
+	struct journal_box *box = &self->box;
+	struct journal_cursor at;
+
+	append(self, 2, 1000);
+	ASSERT_TRUE(box_send(box, &at));
+	unseen_add(box->j, at.segment, 1);
+	unseen_add(box->j, at.segment, 2);
+	box_check(&at);
+	journal_mark_done(box->j, &at);
+	/* That was as it was appended. */
+	self->lane->next.is_resolved = false;
+	EXPECT_FALSE(box_send(box, &at));
+	EXPECT_EQ(journal_lane_n_records(self->lane), 0u);
 }
 
 /* --- what is withdrawn behind a record that stays --------------------------------------------- */
