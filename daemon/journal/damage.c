@@ -182,7 +182,8 @@ void damage_set_file_aside(struct journal *j, const char *name)
 
 void damage_leave_file(struct journal *j, const char *name, int error)
 {
-	log_error(j->log, "cannot read %s of the journal: %s", name, strerror(-error));
+	log_error(j->log, "cannot read %s of the journal: %s", name,
+		  error == -ENOTSUP ? "a newer iothubd wrote it" : strerror(-error));
 	++j->n_files_left;
 	damage_tell_later(j);
 }

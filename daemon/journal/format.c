@@ -93,13 +93,17 @@ void journal_identity_put(const struct journal_identity *identity, uint8_t out[s
 	put_u32(out + 12, crc32c(0, out + 16, JOURNAL_IDENTITY_BYTES - 16));
 }
 
+static bool identity_is_whole(const uint8_t *at)
+{
+	return memcmp(at, identity_magic, sizeof(identity_magic)) == 0 &&
+	       get_u32(at + 12) == crc32c(0, at + 16, JOURNAL_IDENTITY_BYTES - 16);
+}
+
 static bool identity_is_valid(const uint8_t *at)
 {
 	uint64_t size = get_u64(at + 24);
 
-	return memcmp(at, identity_magic, sizeof(identity_magic)) == 0 &&
-	       get_u32(at + 8) == JOURNAL_VERSION &&
-	       get_u32(at + 12) == crc32c(0, at + 16, JOURNAL_IDENTITY_BYTES - 16) &&
+	return identity_is_whole(at) && get_u32(at + 8) == JOURNAL_VERSION &&
 	       size >= JOURNAL_SEGMENT_BYTES_MIN && (size & (size - 1)) == 0 && at[48] < JOURNAL_N_KINDS &&
 	       at[49] <= JOURNAL_PRIORITY_MAX && at[56] <= JOURNAL_CHANNEL_NAME_MAX &&
 	       !memchr(at + 57, 0, at[56]);
@@ -112,7 +116,7 @@ int journal_identity_get(const uint8_t header[static JOURNAL_HEADER_BYTES], stru
 	if (!identity_is_valid(at))
 		at = header + JOURNAL_IDENTITY_COPY_AT;
 	if (!identity_is_valid(at))
-		return -EBADMSG;
+		return identity_is_whole(at) && get_u32(at + 8) > JOURNAL_VERSION ? -ENOTSUP : -EBADMSG;
 	*out = (struct journal_identity){
 		.id = get_u64(at + 16),
 		.size = get_u64(at + 24),

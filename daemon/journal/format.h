@@ -15,7 +15,8 @@
  *     4096  records    each at a multiple of 8, up to the end of the file
  *
  * Identity. Valid when its magic, version and CRC hold and what is in it is within the ranges below; the second copy
- * counts when the first is not.
+ * counts when the first is not. Later versions keep the first 16 bytes: where magic and CRC hold, but the version is
+ * larger, the file is another program's, and left alone.
  *
  *        0  8   magic "IOTHUBJ1"
  *        8  u32 version, 1
@@ -157,7 +158,8 @@ static inline uint64_t journal_record_bytes(uint64_t properties_len, uint64_t pa
 
 void journal_identity_put(const struct journal_identity *identity,
 			  uint8_t out[static JOURNAL_IDENTITY_BYTES]);
-/* Reads the first copy that is valid from the first JOURNAL_HEADER_BYTES of a file. Returns 0, or -EBADMSG: neither is. */
+/* Reads the first copy that is valid from the first JOURNAL_HEADER_BYTES of a file. Returns 0;
+ * -EBADMSG: neither is; or -ENOTSUP: it is of a later version. */
 int journal_identity_get(const uint8_t header[static JOURNAL_HEADER_BYTES], struct journal_identity *out);
 
 /* Writes @state to the slot of its generation (even: 0, odd: 1). */

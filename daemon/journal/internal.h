@@ -103,7 +103,8 @@ struct journal {
 	uint64_t recovered; /* sequences up to here are an earlier daemon's */
 	uint64_t saved;     /* as the file `lock` has it */
 	uint64_t stored;
-	bool has_freed; /* bytes of the bound, in this turn */
+	bool has_freed;  /* bytes of the bound, in this turn */
+	bool is_running; /* the first turn has ended */
 	bool is_stopped;
 	struct loop_deferred turn_end;
 

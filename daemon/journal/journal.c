@@ -25,6 +25,7 @@ static void journal_on_turn_end(struct loop_deferred *deferred)
 	struct journal *j = container_of(deferred, struct journal, turn_end);
 	struct list *link;
 
+	j->is_running = true;
 	while ((link = list_first(&j->dirty)))
 		lane_flush(container_of(link, struct journal_lane, dirty));
 	/* Freeing a lane touches it: that was all. */
@@ -147,6 +148,7 @@ int journal_new(struct journal **out, const struct journal_options *options)
 		journal_free(j);
 		return r;
 	}
+	loop_defer(j->loop, &j->turn_end);
 	*out = j;
 	return 0;
 }
@@ -266,7 +268,7 @@ int journal_lane_get(struct journal *j, const struct journal_lane_key *key, stru
 		*out = lane;
 		return 0;
 	}
-	if (j->n_lanes >= JOURNAL_LANES_MAX)
+	if (j->is_running && j->n_lanes >= JOURNAL_LANES_MAX)
 		return -ENOSPC;
 	return lane_new(out, j, key);
 }

@@ -41,7 +41,8 @@ struct journal_segment;
 #define JOURNAL_RECORD_OVERHEAD 64
 /* Runs of records at most that are remembered to be withdrawn, see journal_withdraw(). */
 #define JOURNAL_UNSEEN_MAX 256
-/* Lanes at most; one more is -ENOSPC. */
+/* Lanes at most; one more is -ENOSPC. Until the first turn of the loop there is no bound: a start must not fail for want of
+ * the lanes it needs besides those with messages of the last run. */
 #define JOURNAL_LANES_MAX 1024
 
 struct journal_ops {

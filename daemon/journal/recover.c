@@ -250,7 +250,7 @@ static uint64_t lane_take_bits(struct journal_lane *lane, const struct journal_s
 
 /*
  * The lane of the key that the segment continues; a new one when it continues none. There are two of one key when a file
- * could not be read at an earlier start, and indexes were given once more meanwhile. Returns 0, -ENOSPC or -ENOMEM.
+ * could not be read at an earlier start, and indexes were given once more meanwhile. Returns 0 or -ENOMEM.
  */
 static int lane_of(struct journal *j, const struct journal_segment *segment, struct journal_lane **out)
 {
@@ -267,8 +267,6 @@ static int lane_of(struct journal *j, const struct journal_segment *segment, str
 	for (*out = lane_find(j, &key, NULL); *out; *out = lane_find(j, &key, *out))
 		if (!lane_last(*out) || lane_last(*out)->next_index <= segment->state.done_index)
 			return 0;
-	if (j->n_lanes >= JOURNAL_LANES_MAX)
-		return -ENOSPC;
 	r = lane_new(out, j, &key);
 	if (!r)
 		(*out)->n_refs = 0;

@@ -419,16 +419,19 @@ static bool is_zeros(const uint8_t *data, size_t len)
 	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
 }
 
-/* Whether the header is one of the file with that name; -ENODATA, -EBADMSG as segment_open(). */
+/* Whether the header is one of the file with that name; -ENODATA, -EBADMSG, -ENOTSUP as segment_open(). */
 static int read_identity(const uint8_t header[static JOURNAL_HEADER_BYTES], const char *name,
 			 struct journal_identity *identity)
 {
 	char expected[JOURNAL_SEGMENT_NAME_SIZE];
+	int r;
 
 	if (is_zeros(header, JOURNAL_HEADER_BYTES))
 		return -ENODATA;
-	if (journal_identity_get(header, identity) || !size_is_valid(identity->size) ||
-	    identity->first_index >= INT64_MAX)
+	r = journal_identity_get(header, identity);
+	if (r)
+		return r;
+	if (!size_is_valid(identity->size) || identity->first_index >= INT64_MAX)
 		return -EBADMSG;
 	segment_name(identity->id, expected);
 	return strcmp(name, expected) == 0 || identity->kind == JOURNAL_KIND_SPARE ? 0 : -EBADMSG;

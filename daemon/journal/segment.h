@@ -79,6 +79,7 @@ int segment_new(struct journal_segment **out, struct journal_dir *dir, struct jo
  *  -ENODATA: empty, or a header of zeros: made just before a crash, and nothing in it was ever promised;
  *  -EBADMSG: no valid identity, or not the name of the id (a spare one may have another name, of its last use): not a
  *    segment that can be used;
+ *  -ENOTSUP: of a later version of the format;
  *  -ENOMEM, or the error of the file system.
  */
 int segment_open(struct journal_segment **out, struct journal_dir *dir, const char *name);

@@ -475,6 +475,7 @@ TEST_F(channels, lanes_have_a_bound)
 	struct journal_lane *lanes[JOURNAL_LANES_MAX];
 	size_t n = 0;
 
+	settle(self);
 	for (int r = 0; n < ARRAY_SIZE(lanes); ++n) {
 		const struct journal_lane_key key = {.kind = JOURNAL_KIND_REJECTED,
 						     .channel = 9,

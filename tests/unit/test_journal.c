@@ -340,6 +340,26 @@ TEST_F(journal, lanes_end_when_nobody_needs_them)
 		  -ENOSPC);
 }
 
+/* As many lanes with messages as there can be: the next start needs some besides. */
+TEST_F(journal, a_start_has_lanes_in_any_case)
+{
+	const struct journal_lane_key key = {.kind = JOURNAL_KIND_QUEUE, .channel = 9};
+	struct journal_lane *lane;
+
+	box_turn(&self->box);
+	for (uint16_t i = 0; i < JOURNAL_LANES_MAX; ++i)
+		ASSERT_EQ(box_append(&self->box, box_lane(&self->box, i, 5, 0), 5, 5), 0);
+	box_close(&self->box);
+	ASSERT_EQ(box_open(&self->box), 0);
+	self->j = self->box.j;
+	ASSERT_EQ(journal_lane_get(self->j, &key, &lane), 0);
+	box_turn(&self->box);
+	journal_lane_put(lane);
+	box_turn(&self->box);
+	EXPECT_EQ(journal_lane_get(self->j, &key, &lane), -ENOSPC);
+	EXPECT_EQ(box_drain(&self->box), JOURNAL_LANES_MAX + 0u);
+}
+
 TEST_F(journal, a_sync_serves_all_who_asked)
 {
 	struct journal_lane *lane = box_lane(&self->box, 0, 5, 0);

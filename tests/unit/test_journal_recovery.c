@@ -397,6 +397,49 @@ static void flip_bit(const char *dir, const char *name, uint64_t bit)
 	ASSERT_EQ(pwrite(fd, &byte, 1, (off_t)(bit / 8)), 1);
 }
 
+/* In both identities. */
+static void set_version(int dir_fd, const char *name, uint8_t version)
+{
+	_cleanup_(close_fd) int fd = openat(dir_fd, name, O_WRONLY | O_CLOEXEC);
+
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(pwrite(fd, &version, 1, JOURNAL_IDENTITY_AT + 8), 1);
+	ASSERT_EQ(pwrite(fd, &version, 1, JOURNAL_IDENTITY_COPY_AT + 8), 1);
+}
+
+static void make_newer(int dir_fd, const char *name)
+{
+	set_version(dir_fd, name, 2);
+}
+
+static void make_ours(int dir_fd, const char *name)
+{
+	set_version(dir_fd, name, 1);
+}
+
+TEST_F(recovery, what_a_later_version_wrote_is_left_for_it)
+{
+	struct journal_box *box = &self->box;
+	unsigned int n_files;
+
+	for (uint16_t channel = 0; channel < 40; ++channel)
+		ASSERT_EQ(box_append(box, box_lane(box, channel, 5, 0), 30, 300), 0);
+	box_close(box);
+	n_files = for_segments(box->dir, make_newer);
+	ASSERT_GE(n_files, 40u);
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_EQ(journal_n_bytes(box->j), 0u);
+	EXPECT_TRUE(box_wait_event(box, "journal-damaged"));
+	EXPECT_EQ(box_append(box, box_lane(box, 0, 5, 0), 30, 300), 0);
+	EXPECT_EQ(box_drain(box), 1u);
+	box_close(box);
+	/* That one is back. */
+	EXPECT_GE(for_segments(box->dir, make_ours), n_files);
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_EQ(box_drain(box), 40u);
+	EXPECT_EQ(n_damaged(box), 0u);
+}
+
 /* Of the only one. */
 static void segment_name_in(const char *path, char out[static 64])
 {

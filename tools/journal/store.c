@@ -89,9 +89,11 @@ static bool has_bad_state(const uint8_t *header, uint64_t id)
 static const char *segment_read(const char *name, const uint8_t *header, struct store_segment *out)
 {
 	char want[sizeof(out->name)];
+	int r;
 
-	if (journal_identity_get(header, &out->identity) < 0)
-		return "it does not begin as a segment does";
+	r = journal_identity_get(header, &out->identity);
+	if (r)
+		return r == -ENOTSUP ? "a newer iothubd wrote it" : "it does not begin as a segment does";
 	snprintf(want, sizeof(want), "%016" PRIx64 SUFFIX, out->identity.id);
 	if (out->identity.kind != JOURNAL_KIND_SPARE && strcmp(want, name) != 0)
 		return "it is another segment than its name says";
