@@ -468,6 +468,7 @@ static unsigned int lane_expire(struct telemetry *t, struct journal_lane *lane, 
 		if (r == -EBADMSG && !journal_is_sent(&at)) {
 			/* The journal passes it, now or when what is in the air is through. */
 			journal_mark_unread(&at);
+			++n;
 			is_first = true;
 			has_next = journal_first(lane, &next);
 			continue;

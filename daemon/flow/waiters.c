@@ -403,12 +403,17 @@ void origin_appended(struct origin *origin, uint64_t sequence, uint64_t stored)
 	++origin->n_unfinished;
 }
 
+/* Of a write, as far as it is known. */
+static int waiter_error(const struct waiter *waiter)
+{
+	return waiter->error ? waiter->error : waiter->is_lost ? -EIO : 0;
+}
+
 static void waiter_finish(struct waiter *waiter)
 {
-	if (waiter->kind == WAITER_SYNC)
-		waiter_answer(waiter, origin_take_error(waiter->origin));
-	else
-		waiter_answer(waiter, waiter->error ? waiter->error : (ssize_t)waiter->write.size);
+	int error = waiter->kind == WAITER_SYNC ? origin_take_error(waiter->origin) : waiter_error(waiter);
+
+	waiter_answer(waiter, error || waiter->kind == WAITER_SYNC ? error : (ssize_t)waiter->write.size);
 }
 
 bool origin_answers(const struct origin *origin, uint64_t sequence)
@@ -563,13 +568,12 @@ bool waiters_have_lost(const struct waiters *w)
 static void waiter_fail_lost(struct waiter *waiter, waiters_withdraw_fn withdraw, void *userdata)
 {
 	uint64_t first = waiter->write.first, n = waiter->is_all_lost ? waiter->n_left : 0;
-	int error = waiter->error ? waiter->error : -EIO;
 	struct origin *origin = waiter->origin;
 
 	if (waiter->write.level == WAIT_STORED)
-		waiter_fail(waiter, error, withdraw, userdata);
+		waiter_fail(waiter, waiter_error(waiter), withdraw, userdata);
 	else
-		waiter_answer(waiter, error);
+		waiter_finish(waiter);
 	/* An fsync beside it need not wait for them, and tells nobody twice. */
 	while (n-- > 0)
 		origin_record_done(origin, first, 0);
@@ -648,12 +652,12 @@ void origin_settle_doubt(struct origin *origin, uint64_t left)
 static int waiter_late(struct waiter *waiter)
 {
 	struct origin *origin = waiter->origin;
+	bool is_sync = waiter->kind == WAITER_SYNC;
+	int error = is_sync ? origin_take_error(origin) : waiter_error(waiter);
 
-	if (waiter->kind == WAITER_WRITE)
-		return waiter->error ? waiter->error : -ETIMEDOUT;
-	if (origin->error)
-		return origin_take_error(origin);
-	return waiter->write.level == WAIT_HUB && origin->refused ? origin->refused : -ETIMEDOUT;
+	if (!error && is_sync && waiter->write.level == WAIT_HUB)
+		error = origin->refused;
+	return error ? error : -ETIMEDOUT;
 }
 
 /* No outcome within the time: the records stay queued. */

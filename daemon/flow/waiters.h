@@ -156,14 +156,15 @@ void waiters_on_not_stored(struct waiters *w, uint64_t sequence, int error, wait
 
 /* --- lost records ----------------------------------------------------------------------------- */
 
-/* All records of the channel in @lane from @first to @last without an outcome are lost. Answers nobody yet. */
+/* All records of the channel in @lane from @first to @last without an outcome are lost: writes that wait for one have the error
+ * -EIO, if no other. Answers nobody yet. */
 void waiters_on_lost(struct waiters *w, const struct journal_lane *lane, uint16_t channel, uint64_t first,
 		     uint64_t last);
 /* The origin of a write that waits for the record; NULL: there is none. */
 struct origin *waiters_writer(struct waiters *w, uint64_t sequence);
 /* Whether somebody is to be answered, or in doubt. */
 bool waiters_have_lost(const struct waiters *w);
-/* Answers writes that wait for lost records with -EIO, or what went wrong with them before. */
+/* Answers writes that wait for lost records. */
 void waiters_fail_lost(struct waiters *w, waiters_withdraw_fn withdraw, void *userdata);
 /* The origin in doubt behind @after, NULL: the first. NULL at the end. */
 struct origin *waiters_next_doubtful(struct waiters *w, const struct origin *after);

@@ -526,6 +526,30 @@ TEST_F(waiters, an_error_says_more_than_the_clock)
 	EXPECT_EQ(origin_take_error(origin), 0);
 }
 
+/* A commit or the clock comes between the loss and who tells of it. */
+TEST_F(waiters, a_lost_record_is_no_success)
+{
+	uint64_t a, b, writes[3];
+
+	new_waiters(self, 20 * NSEC_PER_MSEC);
+	a = open_file(self);
+	b = open_file(self);
+	writes[0] = write_records(self, a, 1, 1);
+	self->level = WAIT_STORED;
+	writes[1] = write_records(self, b, 2, 3);
+	writes[2] = write_records(self, b, 4, 4);
+	EXPECT_FALSE(waiters_have_lost(self->w));
+	waiters_on_lost(self->w, NULL, 0, 1, 2);
+	EXPECT_TRUE(waiters_have_lost(self->w));
+	for (int i = 0; i < 3; ++i)
+		EXPECT_EQ(result(self, writes[i]), FUSE_LINE_WAITS);
+	waiters_on_stored(self->w, 4);
+	EXPECT_EQ(result(self, writes[1]), -EIO);
+	EXPECT_EQ(result(self, writes[2]), 0);
+	turn_until_answered(self, writes[0]);
+	EXPECT_EQ(result(self, writes[0]), -EIO);
+}
+
 TEST_F(waiters, the_end_of_the_connection_frees_everybody)
 {
 	uint64_t fh, write, sync;
