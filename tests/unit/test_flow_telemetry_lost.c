@@ -91,9 +91,10 @@ static int open_with(struct fixture_lost *self, const char *text, off_t *at)
 		ssize_t size = fd < 0 ? -1 : read(fd, bytes, sizeof(bytes));
 		uint8_t *found = size < 0 ? NULL : memmem(bytes, (size_t)size, text, strlen(text));
 
-		*at = found - bytes;
-		if (found)
+		if (found) {
+			*at = found - bytes;
 			return fd;
+		}
 		close_fd(&fd);
 	}
 	ASSERT_TRUE(false);
