@@ -158,15 +158,13 @@ static void expect_block(struct lab *lab, FILE *monitor, unsigned int number)
 
 static pid_t write_in_a_process(struct lab *lab, const char *text)
 {
-	char path[LAB_PATH_MAX];
+	/* Before the process is there: whatever ends the daemon finds the file open. */
+	_cleanup_(close_fd) int fd = lab_open(lab, "telemetry.raw", 0);
 	pid_t pid;
 
-	snprintf(path, sizeof(path), "%s", lab_path(lab, "telemetry.raw"));
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
-		int fd = open(path, O_WRONLY | O_CLOEXEC);
-
 		memset(block, ' ', sizeof(block));
 		memcpy(block, text, strlen(text));
 		_exit(write(fd, block, sizeof(block)) == BLOCK ? 0 : errno);

@@ -336,8 +336,8 @@ static int connect_bounded(struct session *s)
 	timer_t timer;
 	int r;
 
-	snprintf(line, sizeof(line), "hubctl: %s:%u cannot be reached within %" PRIu64 " s\n", s->target.host,
-		 s->target.port, s->timeout_ms / MSEC_PER_SEC);
+	snprintf(line, sizeof(line), "hubctl: %s:%u cannot be reached within %g s\n", s->target.host,
+		 s->target.port, (double)s->timeout_ms / MSEC_PER_SEC);
 	sigaction(SIGALRM, &action, NULL);
 	if (timer_create(CLOCK_MONOTONIC, &event, &timer) < 0)
 		return session_fail(s, "timer: %s", strerror(errno));
