@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -30,6 +31,9 @@
 #define UMOUNT_RETRIES_MAX 4000
 #define MOUNT              "/bin/mount"
 #define MKFS               "/sbin/mkfs.ext4"
+#define JOURNAL_MIB        8
+#define LOOP_ATTEMPTS      100
+#define SETSID             "/usr/bin/setsid"
 #define NBDFUSE            "/usr/bin/nbdfuse"
 #define NBDKIT             "/usr/bin/nbdkit"
 #define OUTPUT_MAX         1024
@@ -76,30 +80,35 @@ static void run(const char *const *argv)
 	ASSERT_EQ(code, 0);
 }
 
-static void make_file_system(struct disk *disk, const char *options)
+static void make_file_system(const char *image, const char *option, const char *value)
 {
-	const char *argv[] = {MKFS, "-q", "-F", disk->image, options, NULL};
+	const char *argv[] = {MKFS, "-q", "-F", image, option, value, NULL};
 
 	run(argv);
 }
 
 static void name_dir(struct disk *disk, const char *base, const char *name)
 {
-	*disk = (struct disk){0};
+	*disk = (struct disk){.log_fd = -1};
 	snprintf(disk->dir, sizeof(disk->dir), "%s/%s", base, name);
 	ASSERT_EQ(mkdir(disk->dir, 0755), 0);
 }
 
-void disk_init(struct disk *disk, const char *base, const char *name, unsigned int mib, const char *options)
+static void make_image(struct disk *disk, const char *base, const char *name, unsigned int mib)
 {
 	_cleanup_(close_fd) int fd = -1;
 
-	name_dir(disk, base, name);
 	snprintf(disk->image, sizeof(disk->image), "%s/%s.img", base, name);
 	fd = open(disk->image, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	ASSERT_GE(fd, 0);
 	ASSERT_EQ(ftruncate(fd, (off_t)mib << 20), 0);
-	make_file_system(disk, options);
+}
+
+void disk_init(struct disk *disk, const char *base, const char *name, unsigned int mib, const char *options)
+{
+	name_dir(disk, base, name);
+	make_image(disk, base, name, mib);
+	make_file_system(disk->image, options, NULL);
 }
 
 /* nbdfuse writes its number when its file is there. */
@@ -119,39 +128,112 @@ static void await_file(const char *dir, const char *file, pid_t pid)
 	}
 }
 
-void disk_init_errors(struct disk *disk, const char *base, const char *name, unsigned int mib,
-		      const char *options)
+/* Returns the path of a disk in memory that gives errors; a static buffer. */
+static const char *start_nbd(struct disk *disk, const char *base, const char *name, unsigned int mib)
 {
+	static char image[DISK_PATH_MAX];
 	char size[16], error_file[DISK_PATH_MAX + 16], log[DISK_PATH_MAX], ready[DISK_PATH_MAX];
-	const char *argv[] = {NBDFUSE,          "--pidfile", ready, disk->image,
-			      "--command",      NBDKIT,      "-s",  "--exit-with-parent",
-			      "--filter=error", "memory",    size,  "error-rate=100%",
-			      error_file,       NULL};
+	/* Out of the test's process group, which is killed with the test: see disk_enter(). */
+	const char *argv[] = {SETSID,
+			      NBDFUSE,
+			      "--pidfile",
+			      ready,
+			      image,
+			      "--command",
+			      NBDKIT,
+			      "-s",
+			      "--exit-with-parent",
+			      "--filter=error",
+			      "memory",
+			      size,
+			      "error-rate=100%",
+			      error_file,
+			      NULL};
 
-	name_dir(disk, base, name);
 	snprintf(disk->nbd, sizeof(disk->nbd), "%s/%s.nbd", base, name);
-	snprintf(disk->image, sizeof(disk->image), "%s/%s.nbd/disk", base, name);
+	snprintf(image, sizeof(image), "%s/%s.nbd/disk", base, name);
 	snprintf(disk->inject, sizeof(disk->inject), "%s/%s.inject", base, name);
 	snprintf(size, sizeof(size), "%uM", mib);
 	snprintf(error_file, sizeof(error_file), "error-file=%s", disk->inject);
 	snprintf(log, sizeof(log), "%s/nbdfuse.log", base);
-	snprintf(ready, sizeof(ready), "%s/nbdfuse.pid", base);
+	snprintf(ready, sizeof(ready), "%s/%s.pid", base, name);
 	ASSERT_EQ(mkdir(disk->nbd, 0755), 0);
 	disk->nbdfuse = process_start(log, argv, -1, -1);
 	await_file(base, ready, disk->nbdfuse);
-	make_file_system(disk, options);
+	return image;
+}
+
+void disk_init_errors(struct disk *disk, const char *base, const char *name, unsigned int mib,
+		      const char *options)
+{
+	name_dir(disk, base, name);
+	strcpy(disk->image, start_nbd(disk, base, name, mib));
+	make_file_system(disk->image, options, NULL);
+}
+
+/* Attaches the file to a loop device, which goes when its last user does. Returns a descriptor, and the path. */
+static int attach_loop(const char *file, char *path, size_t size)
+{
+	_cleanup_(close_fd) int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	_cleanup_(close_fd) int fd = open(file, O_RDWR | O_CLOEXEC);
+	struct loop_config config = {.fd = (uint32_t)fd, .info.lo_flags = LO_FLAGS_AUTOCLEAR};
+
+	ASSERT_GE(control, 0);
+	ASSERT_GE(fd, 0);
+	/* Somebody else may take the one that was free. */
+	for (int i = 0;; ++i) {
+		int number = ioctl(control, LOOP_CTL_GET_FREE), loop;
+
+		snprintf(path, size, "/dev/loop%d", number);
+		loop = open(path, O_RDWR | O_CLOEXEC);
+		if (loop >= 0 && ioctl(loop, LOOP_CONFIGURE, &config) == 0)
+			return loop;
+		close_fd(&loop);
+		ASSERT_LT(i, LOOP_ATTEMPTS);
+	}
+}
+
+void disk_init_log_errors(struct disk *disk, const char *base, const char *name, unsigned int mib)
+{
+	char path[32], option[48];
+
+	name_dir(disk, base, name);
+	disk->log_fd = attach_loop(start_nbd(disk, base, name, JOURNAL_MIB), path, sizeof(path));
+	make_file_system(path, "-O", "journal_dev");
+	make_image(disk, base, name, mib);
+	snprintf(option, sizeof(option), "device=%s", path);
+	make_file_system(disk->image, "-J", option);
+}
+
+/*
+ * The test died, and what is mounted is so where nbdfuse is, which would unmount it as the last one there: a file system on
+ * the disk that it is itself, so that neither would ever end. All that looks at loop devices then hangs as well.
+ */
+static void disk_enter(const struct disk *disk)
+{
+	_cleanup_(close_fd) int fd = -1;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)disk->nbdfuse);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || setns(fd, CLONE_NEWNS) < 0)
+		TEST_LOG("%s: %s", path, strerror(errno));
 }
 
 void disk_deinit(struct disk *disk)
 {
 	if (!disk->dir[0])
 		return;
+	if (test_is_orphan() && disk->nbdfuse > 0)
+		disk_enter(disk);
 	if (disk->inject[0])
 		unlink(disk->inject);
 	/* After the test's processes are gone, or there is nothing to wait for. */
 	if (disk->mounted)
 		umount2(disk->dir, MNT_DETACH);
 	disk->mounted = false;
+	if (!test_is_orphan())
+		close_fd(&disk->log_fd);
 	if (disk->nbd[0])
 		umount2(disk->nbd, MNT_DETACH);
 	process_stop(&disk->nbdfuse, SIGTERM);

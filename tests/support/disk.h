@@ -23,6 +23,7 @@ struct disk {
 	char nbd[DISK_PATH_MAX];    /* of nbdfuse; "" = there is none */
 	char inject[DISK_PATH_MAX]; /* while this file exists, nbdkit answers with errors */
 	pid_t nbdfuse;
+	int log_fd; /* the loop device of the file system's journal; -1: it has none of its own */
 	bool mounted;
 };
 
@@ -37,6 +38,8 @@ void disk_init(struct disk *disk, const char *base, const char *name, unsigned i
 /* Likewise, on a disk in memory. */
 void disk_init_errors(struct disk *disk, const char *base, const char *name, unsigned int mib,
 		      const char *options);
+/* A file system on an image, whose journal is on a disk of its own, in memory: errors are those of the journal only. */
+void disk_init_log_errors(struct disk *disk, const char *base, const char *name, unsigned int mib);
 /* Unmounts, whatever happened, and ends nbdfuse. Works with a zeroed disk, and twice. */
 void disk_deinit(struct disk *disk);
 
