@@ -80,6 +80,35 @@ static void run(const char *const *argv)
 	ASSERT_EQ(code, 0);
 }
 
+/*
+ * Attaches the file to a loop device, which goes when its last user does. Returns a descriptor, and the path. One that gives
+ * errors is written past the page cache: of a write that nbdfuse gets in pieces, of which only the first is a success, a
+ * loop device says that it was one (Linux 6.16 and later).
+ */
+static int attach_loop(const char *file, bool has_errors, char *path, size_t size)
+{
+	_cleanup_(close_fd) int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	_cleanup_(close_fd) int fd = open(file, O_RDWR | O_CLOEXEC);
+	struct loop_config config = {
+		.fd = (uint32_t)fd,
+		.info.lo_flags = LO_FLAGS_AUTOCLEAR | (has_errors ? LO_FLAGS_DIRECT_IO : 0u),
+	};
+
+	ASSERT_GE(control, 0);
+	ASSERT_GE(fd, 0);
+	/* Somebody else may take the one that was free. */
+	for (int i = 0;; ++i) {
+		int number = ioctl(control, LOOP_CTL_GET_FREE), loop;
+
+		snprintf(path, size, "/dev/loop%d", number);
+		loop = open(path, O_RDWR | O_CLOEXEC);
+		if (loop >= 0 && ioctl(loop, LOOP_CONFIGURE, &config) == 0)
+			return loop;
+		close_fd(&loop);
+		ASSERT_LT(i, LOOP_ATTEMPTS);
+	}
+}
+
 static void make_file_system(const char *image, const char *option, const char *value)
 {
 	const char *argv[] = {MKFS, "-q", "-F", image, option, value, NULL};
@@ -171,34 +200,12 @@ void disk_init_errors(struct disk *disk, const char *base, const char *name, uns
 	make_file_system(disk->image, options, NULL);
 }
 
-/* Attaches the file to a loop device, which goes when its last user does. Returns a descriptor, and the path. */
-static int attach_loop(const char *file, char *path, size_t size)
-{
-	_cleanup_(close_fd) int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	_cleanup_(close_fd) int fd = open(file, O_RDWR | O_CLOEXEC);
-	struct loop_config config = {.fd = (uint32_t)fd, .info.lo_flags = LO_FLAGS_AUTOCLEAR};
-
-	ASSERT_GE(control, 0);
-	ASSERT_GE(fd, 0);
-	/* Somebody else may take the one that was free. */
-	for (int i = 0;; ++i) {
-		int number = ioctl(control, LOOP_CTL_GET_FREE), loop;
-
-		snprintf(path, size, "/dev/loop%d", number);
-		loop = open(path, O_RDWR | O_CLOEXEC);
-		if (loop >= 0 && ioctl(loop, LOOP_CONFIGURE, &config) == 0)
-			return loop;
-		close_fd(&loop);
-		ASSERT_LT(i, LOOP_ATTEMPTS);
-	}
-}
-
 void disk_init_log_errors(struct disk *disk, const char *base, const char *name, unsigned int mib)
 {
 	char path[32], option[48];
 
 	name_dir(disk, base, name);
-	disk->log_fd = attach_loop(start_nbd(disk, base, name, JOURNAL_MIB), path, sizeof(path));
+	disk->log_fd = attach_loop(start_nbd(disk, base, name, JOURNAL_MIB), true, path, sizeof(path));
 	make_file_system(path, "-O", "journal_dev");
 	make_image(disk, base, name, mib);
 	snprintf(option, sizeof(option), "device=%s", path);
@@ -244,12 +251,15 @@ void disk_deinit(struct disk *disk)
 
 void disk_mount(struct disk *disk)
 {
-	/* The loop device goes with the mount. Without a journal, errors do not end writing. */
-	const char *argv[] = {MOUNT,       "-t",      "ext4", "-o", "loop,errors=continue",
-			      disk->image, disk->dir, NULL};
+	char path[32];
+	int loop = attach_loop(disk->image, disk->nbd[0] && disk->log_fd < 0, path, sizeof(path));
+	/* Without a journal, errors do not end writing. */
+	const char *argv[] = {MOUNT, "-t", "ext4", "-o", "errors=continue", path, disk->dir, NULL};
 
 	run(argv);
 	disk->mounted = true;
+	/* From now on it goes with the mount. */
+	close(loop);
 }
 
 void disk_umount(struct disk *disk)
