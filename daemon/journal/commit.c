@@ -10,6 +10,13 @@
  * nothing. The segment is closed; its records are still sent, from memory or as far as the disk has them, and the CRC
  * says which. What was appended to it behind the commit's snapshot makes the next commit fail as well. Each failure costs
  * a segment, so the next commit is not before JOURNAL_RETRY_NS have passed.
+ *
+ * A sync that went well is not enough where the file system has to commit something for it, too: a new file, its entry,
+ * or that blocks were written which were only allocated. ext4 (seen on Linux 6.18) answers a sync with a success once the
+ * transaction is neither running nor being committed, so also when another sync, or its timer, made it commit that
+ * transaction, that failed, and its journal was aborted. Then what was synced is gone. Only who begins a transaction is told.
+ * So when the syncs of such a commit have ended, segment_check() begins one, and only then something is called stored. An
+ * abort stays: one check is for all files and for everything before it. Spare segments (is_settled) change nothing but data.
  */
 
 #include <assert.h>
@@ -165,7 +172,7 @@ void commit_add(struct journal *j, struct journal_segment *segment)
 	list_append(&j->unsynced, &segment->unsynced);
 }
 
-void commit_forget(struct journal_segment *segment)
+static void forget_unsynced(struct journal_segment *segment)
 {
 	if (!list_is_linked(&segment->unsynced))
 		return;
@@ -173,10 +180,16 @@ void commit_forget(struct journal_segment *segment)
 	segment_unmap(segment);
 }
 
+void commit_forget(struct journal_segment *segment)
+{
+	forget_unsynced(segment);
+	list_remove(&segment->synced);
+}
+
 void commit_fail_segment(struct journal *j, struct journal_segment *segment, int error)
 {
 	segment->is_failed = true;
-	commit_forget(segment);
+	forget_unsynced(segment);
 	/* Those of the commit under way hear of it there. */
 	if (segment->head > (segment->sync_head ? segment->sync_head : segment->state.stored_offset))
 		j->lost_error = error;
@@ -208,12 +221,47 @@ static void commit_end(struct journal *j)
 		loop_defer(j->loop, &j->turn_end);
 }
 
-static void commit_unref(struct journal *j, int error)
+/* The first error is the commit's. */
+static void commit_note(struct journal *j, int error)
 {
 	if (error && !j->commit_error)
 		j->commit_error = error;
-	if (--j->n_syncs == 0)
+}
+
+static void commit_unref(struct journal *j, int error)
+{
+	commit_note(j, error);
+	if (--j->n_syncs > 0)
+		return;
+	if (!j->needs_check) {
 		commit_end(j);
+		return;
+	}
+	j->needs_check = false;
+	++j->n_syncs;
+	segment_check(j->loop, &j->check, &j->dir);
+}
+
+/* The segment's part of the commit ended. Returns its error. */
+static int commit_end_segment(struct journal *j, struct journal_segment *segment, int error)
+{
+	struct journal_lane *lane = segment->owner;
+
+	if (!error && segment->is_failed)
+		error = -EIO;
+	if (error) {
+		commit_fail_segment(j, segment, error);
+	} else {
+		j->has_synced = true;
+		segment->state.stored_offset = segment->sync_head;
+		/* Some are written at the end of the turn anyway. */
+		if (!j->is_stopped && (segment == lane->active || segment == lane->next.segment))
+			lane_touch(lane, segment);
+		else
+			lane_write_state(lane, segment);
+	}
+	segment->sync_head = 0;
+	return error;
 }
 
 /* What was done with while it was synced. */
@@ -230,13 +278,12 @@ void commit_on_synced(struct loop_op *op, int res)
 {
 	struct journal_segment *segment = container_of(op, struct journal_segment, sync);
 	struct journal *j = container_of(segment->dir, struct journal, dir);
-	struct journal_lane *lane = segment->owner;
 	/* A page that is not the file's any more was not synced. */
 	bool is_torn = segment_was_hit(segment) || segment->is_torn;
 	int error = res < 0 ? res : is_torn ? disk_error_now(j) : 0;
 
 	segment_unmap(segment);
-	if (!lane) {
+	if (!segment->owner) {
 		bool is_probe = segment == j->probe;
 
 		/* The hub has all of it: whether the disk has it, too, matters to nobody. */
@@ -249,20 +296,26 @@ void commit_on_synced(struct loop_op *op, int res)
 		commit_unref(j, is_probe ? error : 0);
 		return;
 	}
-	if (!error && segment->is_failed)
-		error = -EIO;
-	if (error) {
-		commit_fail_segment(j, segment, error);
-	} else {
-		j->has_synced = true;
-		segment->state.stored_offset = segment->sync_head;
-		/* Some are written at the end of the turn anyway. */
-		if (!j->is_stopped && (segment == lane->active || segment == lane->next.segment))
-			lane_touch(lane, segment);
-		else
-			lane_write_state(lane, segment);
+	if (error || segment->is_settled)
+		error = commit_end_segment(j, segment, error);
+	else
+		list_append(&j->synced, &segment->synced);
+	commit_unref(j, error);
+}
+
+static void commit_on_checked(struct loop_op *op, int res)
+{
+	struct journal *j = container_of(op, struct journal, check);
+	int error = segment_check_error(res);
+	struct list *link;
+
+	if (error)
+		j->dir.is_dirty = true;
+	while ((link = list_first(&j->synced))) {
+		list_remove(link);
+		commit_note(j,
+			    commit_end_segment(j, container_of(link, struct journal_segment, synced), error));
 	}
-	segment->sync_head = 0;
 	commit_unref(j, error);
 }
 
@@ -281,6 +334,7 @@ static void commit_sync_segment(struct journal *j, struct journal_segment *segme
 {
 	list_remove(&segment->unsynced);
 	segment->sync_head = segment->head;
+	j->needs_check |= !segment->is_settled;
 	++j->n_syncs;
 	loop_op_fdatasync(j->loop, &segment->sync, segment->fd);
 }
@@ -302,6 +356,7 @@ static void commit_probe(struct journal *j)
 	loop_op_init(&segment->sync, commit_on_synced);
 	list_append(&j->zombies, &segment->link);
 	j->probe = segment;
+	j->needs_check = true;
 	++j->n_syncs;
 	loop_op_fdatasync(j->loop, &segment->sync, segment->fd);
 }
@@ -327,15 +382,21 @@ void commit_start(struct journal *j)
 		commit_sync_segment(j, container_of(j->unsynced.next, struct journal_segment, unsynced));
 	if (j->dir.is_dirty) {
 		j->dir.is_dirty = false;
+		j->needs_check = true;
 		++j->n_syncs;
 		loop_op_fsync(j->loop, &j->dir_sync, j->dir.fd);
 	}
+	/* It could not be made at the start. */
+	if (j->needs_check && j->lock_fd < 0)
+		journal_open_lock(j);
 	commit_unref(j, 0);
 }
 
 void commit_init(struct journal *j)
 {
 	list_init(&j->unsynced);
+	list_init(&j->synced);
 	loop_op_init(&j->dir_sync, commit_on_dir_synced);
+	loop_op_init(&j->check, commit_on_checked);
 	loop_timer_init(&j->retry, disk_on_retry);
 }

@@ -83,7 +83,7 @@ struct journal {
 	void *userdata;
 	struct journal_dir dir;
 	int locked_fd; /* the directory; has the lock */
-	int lock_fd;   /* the file `lock`; -1: it could not be made */
+	int lock_fd;   /* the file `lock`, also dir.check_fd; -1: it could not be made */
 	struct journal_spares *spares;
 	uint64_t max_bytes;
 
@@ -116,6 +116,8 @@ struct journal {
 	struct list unsynced; /* segments with records that no commit took up yet; it is one of their users */
 	bool is_sync_wanted;
 	bool is_committing;
+	struct list synced;   /* segments of the commit that wait for its check */
+	bool needs_check;     /* the commit under way */
 	unsigned int n_syncs; /* in flight */
 	uint64_t commit_sequence;
 	int commit_error;
@@ -123,6 +125,7 @@ struct journal {
 	bool has_synced; /* the commit under way: a file */
 	struct journal_segment *probe; /* in flight */
 	struct loop_op dir_sync;
+	struct loop_op check;
 
 	/* Trouble. */
 	enum journal_disk disk;
@@ -316,6 +319,11 @@ int disk_error_now(const struct journal *j);
 /* The sender could not read, 0: it can again. */
 void disk_on_read(struct journal *j, int error);
 void journal_event(struct journal *j, const char *event, const char *text);
+
+/* --- journal.c -------------------------------------------------------------------------------- */
+
+/* The file `lock`, which is made if it is not there. */
+void journal_open_lock(struct journal *j);
 
 /* --- recover.c -------------------------------------------------------------------------------- */
 

@@ -75,6 +75,12 @@ static int journal_open_dir(struct journal *j, const char *path)
 	return 0;
 }
 
+void journal_open_lock(struct journal *j)
+{
+	j->lock_fd = openat(j->dir.fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	j->dir.check_fd = j->lock_fd;
+}
+
 /*
  * The lock is on the directory, so it works where no file can be made; the file has the owner's number to show. It has a
  * descriptor of its own, which the ring never sees: what the ring uses is closed a while after a process that was killed.
@@ -83,7 +89,7 @@ static int journal_lock(struct journal *j, const char *path)
 {
 	char text[32] = "";
 
-	j->lock_fd = openat(j->dir.fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	journal_open_lock(j);
 	j->locked_fd = openat(j->dir.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (j->locked_fd >= 0 && flock(j->locked_fd, LOCK_EX | LOCK_NB) == 0)
 		return 0;
@@ -111,7 +117,8 @@ static struct journal *journal_alloc(const struct journal_options *options)
 	j->ops = options->ops;
 	j->userdata = options->userdata;
 	j->max_bytes = options->max_bytes;
-	j->dir = (struct journal_dir){.fd = -1, .is_volatile = options->is_volatile, .guard = options->guard};
+	j->dir = (struct journal_dir){
+		.fd = -1, .check_fd = -1, .is_volatile = options->is_volatile, .guard = options->guard};
 	j->locked_fd = -1;
 	j->lock_fd = -1;
 	list_init(&j->lanes);

@@ -3,9 +3,9 @@
  * Spare segments. Two things go on in the loop, each one at a time: making a segment ready, and deleting another.
  *
  * One that is new:        openat ID.spare, fallocate, write zeros, identity, copy, fsync, rename to ID.segment, fsync
- *                         of the directory, map.
+ *                         of the directory, check, map.
  * One that is used again: openat OLD.segment, identity (SPARE, another id), copy, fsync, rename to ID.segment, fsync
- *                         of the directory, map.
+ *                         of the directory, check, map.
  * On a volatile file system there is nothing to sync and, when it could allocate, nothing to fill.
  *
  * What a power cut leaves:
@@ -26,7 +26,8 @@
  *
  * The zeros are for speed. In an extent that was only allocated, the first write of each page changes the extent, so
  * each fdatasync(2) of records is also a commit of the file system's own journal (a third slower on ext4, and more where
- * a flush of the disk is slow); in one that was written it is not. One that is used again is not filled again.
+ * a flush of the disk is slow); in one that was written it is not. One that is used again is not filled again. The check
+ * (segment_check()) says whether all that was committed; then syncs of records need no such check (is_settled).
  */
 
 #include <assert.h>
@@ -52,6 +53,7 @@ enum spares_step {
 	STEP_SYNC,
 	STEP_RENAME,
 	STEP_SYNC_DIR,
+	STEP_CHECK,
 };
 
 struct spare {
@@ -326,6 +328,9 @@ static void work_go(struct journal_spares *spares, enum spares_step step)
 	case STEP_SYNC_DIR:
 		loop_op_fsync(spares->loop, op, spares->dir->fd);
 		break;
+	case STEP_CHECK:
+		segment_check(spares->loop, op, spares->dir);
+		break;
 	}
 }
 
@@ -353,6 +358,8 @@ static bool work_took(struct journal_spares *spares, int res)
 
 	if (spares->step == STEP_ALLOCATE && res == -EOPNOTSUPP)
 		return true;
+	if (spares->step == STEP_CHECK)
+		res = segment_check_error(res);
 	if (res < 0)
 		return false;
 	if (spares->step == STEP_OPEN)
@@ -361,6 +368,8 @@ static bool work_took(struct journal_spares *spares, int res)
 		spares->n_filled += (uint64_t)res;
 	else if (spares->step == STEP_RENAME)
 		memcpy(work->name, spares->name, sizeof(work->name));
+	else if (spares->step == STEP_CHECK)
+		work->is_settled |= spares->is_new && spares->dir->check_fd >= 0;
 	/* No write of nothing, and none of half an identity. */
 	return (spares->step != STEP_FILL || res > 0) &&
 	       ((spares->step != STEP_IDENTITY && spares->step != STEP_COPY) ||
@@ -387,6 +396,8 @@ static enum spares_step work_step_after(const struct journal_spares *spares, int
 	case STEP_RENAME:
 		return is_volatile ? STEP_NONE : STEP_SYNC_DIR;
 	case STEP_SYNC_DIR:
+		return STEP_CHECK;
+	case STEP_CHECK:
 	case STEP_NONE:
 		break;
 	}

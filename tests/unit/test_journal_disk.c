@@ -6,8 +6,11 @@
  */
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "base/cleanup.h"
 #include "base/time.h"
@@ -17,6 +20,7 @@
 #include "tests/support/journal_box.h"
 
 #define DISK_MIB 24
+#define N_ENDS   5
 
 /* As in main.c: the handler gets no argument. */
 static struct journal_guard guard;
@@ -264,6 +268,80 @@ TEST_F(disk, nothing_to_write_any_more)
 	lane = box_lane(box, 0, 5, 0);
 	EXPECT_EQ(box_append(box, lane, 10, 1000), -EROFS);
 	EXPECT_LE(box_drain(box), 2000u);
+}
+
+/* Somebody else on that file system: each sync is a commit of its journal that is none of ours, and fails without us. */
+__attribute__((noreturn)) static void rival_run(const char *dir)
+{
+	char path[300] = "";
+	int fd;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	snprintf(path, sizeof(path), "%s/rival", dir);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	while (fd >= 0 && write(fd, path, sizeof(path)) > 0 && fsync(fd) == 0)
+		;
+	_exit(0);
+}
+
+/* Appends and syncs until that is refused. Returns the last one that was called stored. */
+static uint64_t store_until_refused(struct fixture_disk *self, uint64_t errors_from)
+{
+	struct journal_box *box = &self->box;
+	struct journal_lane *lane = box_lane(box, 0, 5, 0);
+
+	do {
+		if (journal_appended(box->j) == errors_from)
+			disk_errors(&self->disk, true);
+		if (box_append(box, lane, 10, 1000 + test_random() % 8000))
+			break;
+	} while (box_sync(box) == 0);
+	return journal_stored(box->j);
+}
+
+static void end_the_journal(struct fixture_disk *self, const char *name)
+{
+	struct journal_box *box = &self->box;
+	struct journal_cursor at;
+	uint64_t stored, last = 0;
+	pid_t rival;
+
+	disk_init_log_errors(&self->disk, self->base, name, DISK_MIB);
+	disk_mount(&self->disk);
+	snprintf(self->box.dir, sizeof(self->box.dir), "%s/journal", self->disk.dir);
+	ASSERT_EQ(box_open(box), 0);
+	fflush(NULL);
+	rival = fork();
+	if (rival == 0)
+		rival_run(self->disk.dir);
+	ASSERT_GT(rival, 0);
+	stored = store_until_refused(self, 1 + test_random() % 12);
+	disk_errors(&self->disk, false);
+	kill(rival, SIGKILL);
+	waitpid(rival, NULL, 0);
+	box_close(box);
+	disk_umount(&self->disk);
+	disk_mount(&self->disk);
+	ASSERT_EQ(box_open(box), 0);
+	while (box_send(box, &at))
+		last = at.sequence;
+	EXPECT_GE(last, stored);
+	box_close(box);
+	disk_umount(&self->disk);
+	disk_deinit(&self->disk);
+}
+
+/* A sync that is a success then was seen once in 15 times. */
+TEST_F_TIMEOUT(disk, a_file_system_whose_journal_ends, 60)
+{
+	const char *why_not = disk_why_no_errors();
+	char name[16];
+
+	SKIP_IF(why_not, why_not);
+	for (int i = 0; i < N_ENDS; ++i) {
+		snprintf(name, sizeof(name), "disk%d", i);
+		end_the_journal(self, name);
+	}
 }
 
 TEST_F(disk, a_file_that_is_cut_under_a_writer)

@@ -49,8 +49,8 @@ static void open_base(struct fixture_segment *self)
 {
 	if (self->dir.fd >= 0)
 		close(self->dir.fd);
-	self->dir = (struct journal_dir){.fd = open(self->base, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
-					 .guard = &guard};
+	self->dir = (struct journal_dir){
+		.fd = open(self->base, O_RDONLY | O_DIRECTORY | O_CLOEXEC), .check_fd = -1, .guard = &guard};
 	ASSERT_GE(self->dir.fd, 0);
 }
 

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -38,6 +39,7 @@ static void open_base(struct fixture_spares *self)
 	if (self->dir.fd >= 0)
 		close(self->dir.fd);
 	self->dir = (struct journal_dir){.fd = open(self->base, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+					 .check_fd = -1,
 					 .guard = &self->guard};
 	ASSERT_GE(self->dir.fd, 0);
 }
@@ -315,6 +317,67 @@ TEST_F(spares, what_failed_is_not_used_again)
 	spares_give(self->spares, segment);
 	settle(self);
 	expect_kept(self, 0, 0);
+}
+
+/* --- the check -------------------------------------------------------------------------------- */
+
+TEST_F(spares, one_that_cannot_be_checked_is_not_kept)
+{
+	int fds[2];
+
+	ASSERT_EQ(pipe2(fds, O_CLOEXEC), 0);
+	self->dir.check_fd = fds[1];
+	prepare(self, SIZE);
+	expect_kept(self, 0, 0);
+	spares_give(self->spares, make_unmapped(self, SIZE));
+	settle(self);
+	expect_kept(self, 0, 0);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* One that is ready is taken, and given back. */
+static bool was_settled(struct fixture_spares *self)
+{
+	struct journal_segment *segment = take(self, SIZE);
+	bool is_settled;
+
+	ASSERT_TRUE(segment);
+	is_settled = segment->is_settled;
+	segment_unmap(segment);
+	spares_give(self->spares, segment);
+	settle(self);
+	return is_settled;
+}
+
+TEST_F(spares, one_that_was_filled_and_checked_is_settled)
+{
+	_cleanup_(close_fd) int fd = memfd_create("lock", MFD_CLOEXEC);
+
+	ASSERT_GE(fd, 0);
+	self->dir.check_fd = fd;
+	prepare(self, SIZE);
+	EXPECT_TRUE(was_settled(self));
+	/* Nothing changed in that. */
+	EXPECT_TRUE(was_settled(self));
+}
+
+TEST_F(spares, one_that_was_filled_and_not_checked_is_not_settled)
+{
+	prepare(self, SIZE);
+	EXPECT_FALSE(was_settled(self));
+}
+
+TEST_F(spares, one_that_was_never_filled_is_not_settled)
+{
+	_cleanup_(close_fd) int fd = memfd_create("lock", MFD_CLOEXEC);
+
+	ASSERT_GE(fd, 0);
+	self->dir.check_fd = fd;
+	spares_give(self->spares, make_unmapped(self, SIZE));
+	settle(self);
+	EXPECT_FALSE(was_settled(self));
+	EXPECT_FALSE(was_settled(self));
 }
 
 /* --- sizes ------------------------------------------------------------------------------------ */
