@@ -3,7 +3,7 @@
  * One file that is kept, see store.h.
  *
  * Saving is a chain of operations, each started by the one before: the directory is opened, then <path>.new is
- * opened, written, synced and closed, renamed, the directory synced and closed. The owner is asked for the content
+ * opened, written, synced and renamed, the directory synced, the file system checked, and both closed. The owner is asked for the content
  * when a chain begins; while it runs the content is in `bytes`. A chain that fails closes what it has opened and
  * ends. `dirty`: the owner has something newer than the last chain. One that is freed asks for that at once and
  * keeps it in `last`: after store_free() there is no owner.
@@ -30,9 +30,10 @@ enum step {
 	STEP_OPEN,
 	STEP_WRITE,
 	STEP_SYNC,
-	STEP_CLOSE,
 	STEP_RENAME,
 	STEP_SYNC_DIR,
+	STEP_CHECK,
+	STEP_CLOSE,
 	STEP_CLOSE_DIR,
 };
 
@@ -286,14 +287,17 @@ static void store_start(struct store *s, enum step step)
 	case STEP_SYNC:
 		loop_op_fsync(s->loop, &s->op, s->fd);
 		break;
-	case STEP_CLOSE:
-		loop_op_close(s->loop, &s->op, TAKE_FD(s->fd));
-		break;
 	case STEP_RENAME:
 		loop_op_renameat(s->loop, &s->op, s->dir_fd, s->new_name, s->dir_fd, s->name);
 		break;
 	case STEP_SYNC_DIR:
 		loop_op_fsync(s->loop, &s->op, s->dir_fd);
+		break;
+	case STEP_CHECK:
+		loop_op_check_fs(s->loop, &s->op, s->fd);
+		break;
+	case STEP_CLOSE:
+		loop_op_close(s->loop, &s->op, TAKE_FD(s->fd));
 		break;
 	case STEP_CLOSE_DIR:
 		loop_op_close(s->loop, &s->op, TAKE_FD(s->dir_fd));
@@ -362,12 +366,14 @@ static enum step step_next(const struct store *s)
 	case STEP_WRITE:
 		return s->n_written < s->len ? STEP_WRITE : STEP_SYNC;
 	case STEP_SYNC:
-		return STEP_CLOSE;
-	case STEP_CLOSE:
 		return STEP_RENAME;
 	case STEP_RENAME:
 		return STEP_SYNC_DIR;
 	case STEP_SYNC_DIR:
+		return STEP_CHECK;
+	case STEP_CHECK:
+		return STEP_CLOSE;
+	case STEP_CLOSE:
 		return STEP_CLOSE_DIR;
 	case STEP_CLOSE_DIR:
 	case STEP_IDLE:
@@ -381,6 +387,8 @@ static void store_on_op(struct loop_op *op, int res)
 	struct store *s = container_of(op, struct store, op);
 	enum step next;
 
+	if (s->step == STEP_CHECK)
+		res = loop_check_fs_error(res);
 	if (res < 0)
 		store_fail(s, res);
 	else if (s->step == STEP_WRITE && res == 0)

@@ -15,7 +15,7 @@
  * or that blocks were written which were only allocated. ext4 (seen on Linux 6.18) answers a sync with a success once the
  * transaction is neither running nor being committed, so also when another sync, or its timer, made it commit that
  * transaction, that failed, and its journal was aborted. Then what was synced is gone. Only who begins a transaction is told.
- * So when the syncs of such a commit have ended, segment_check() begins one, and only then something is called stored. An
+ * So when the syncs of such a commit have ended, loop_op_check_fs() begins one, and only then something is called stored. An
  * abort stays: one check is for all files and for everything before it. Spare segments (is_settled) change nothing but data.
  */
 
@@ -239,7 +239,7 @@ static void commit_unref(struct journal *j, int error)
 	}
 	j->needs_check = false;
 	++j->n_syncs;
-	segment_check(j->loop, &j->check, &j->dir);
+	loop_op_check_fs(j->loop, &j->check, j->dir.check_fd);
 }
 
 /* The segment's part of the commit ended. Returns its error. */
@@ -306,7 +306,7 @@ void commit_on_synced(struct loop_op *op, int res)
 static void commit_on_checked(struct loop_op *op, int res)
 {
 	struct journal *j = container_of(op, struct journal, check);
-	int error = segment_check_error(res);
+	int error = loop_check_fs_error(res);
 	struct list *link;
 
 	if (error)

@@ -366,31 +366,6 @@ int segment_new(struct journal_segment **out, struct journal_dir *dir, struct jo
 	return 0;
 }
 
-/* Its blocks are there, so there is nothing to do; ext4 begins a transaction to find that out, and others look as well. */
-void segment_check(struct loop *loop, struct loop_op *op, const struct journal_dir *dir)
-{
-	loop_op_fallocate(loop, op, dir->check_fd, FALLOC_FL_KEEP_SIZE, 0, 1);
-}
-
-int segment_check_error(int res)
-{
-	switch (res) {
-	case 0:
-	/* It got as far as to look for space. */
-	case -ENOSPC:
-	case -EDQUOT:
-	/* No such operation, or no such file: nothing is known. */
-	case -EOPNOTSUPP:
-	case -ENOSYS:
-	case -EINVAL:
-	case -EPERM:
-	case -EBADF:
-		return 0;
-	default:
-		return res;
-	}
-}
-
 void segment_free(struct journal_segment *segment)
 {
 	if (!segment)

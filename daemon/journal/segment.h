@@ -24,7 +24,7 @@
 /* Where segments live; owned by the journal. */
 struct journal_dir {
 	int fd;           /* of the directory; -1: there is none */
-	int check_fd;     /* of a file in it, borrowed, see segment_check(); -1: there is none */
+	int check_fd;     /* of a file in it, borrowed, see loop_op_check_fs(); -1: there is none */
 	bool is_volatile; /* nothing is synced */
 	bool is_dirty; /* entries were added that are not synced yet: nothing in new files is stored before */
 	struct journal_guard *guard; /* may be NULL */
@@ -44,7 +44,7 @@ struct journal_segment {
 	bool is_private;      /* the file cannot be written, or not all of it: nothing is to be appended */
 	bool is_torn;         /* there was a hit: not every page of the mapping is the file's */
 	bool is_failed; /* a sync or a write failed: nothing is appended any more, nothing of it is called stored */
-	bool is_settled; /* each block was written, and segment_check() found that known: syncs are of data only */
+	bool is_settled; /* each block was written, and loop_op_check_fs() found that known: syncs are of data only */
 	/* The owner's: */
 	uint64_t head;       /* where the next record goes */
 	uint64_t next_index; /* and its index */
@@ -113,14 +113,6 @@ int segment_write_state(struct journal_segment *segment);
 
 /* Gives the space behind the head back to the file system, if it can: nothing will be appended any more. */
 void segment_free_tail(const struct journal_segment *segment);
-
-/*
- * Asks the file system of the segments whether it still takes changes, with one that changes nothing. What a sync that ended
- * before needed of its journal is on the disk if so (commit.c says why a sync does not tell). Never blocks.
- */
-void segment_check(struct loop *loop, struct loop_op *op, const struct journal_dir *dir);
-/* What the result of that operation says: 0, also when the file system cannot be asked; or the error. */
-int segment_check_error(int res);
 
 /* Errors of file systems that mean "full" are -ENOSPC, others what they are. */
 int segment_disk_error(int error);

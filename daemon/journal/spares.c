@@ -27,7 +27,7 @@
  * The zeros are for speed. In an extent that was only allocated, the first write of each page changes the extent, so
  * each fdatasync(2) of records is also a commit of the file system's own journal (a third slower on ext4, and more where
  * a flush of the disk is slow); in one that was written it is not. One that is used again is not filled again. The check
- * (segment_check()) says whether all that was committed; then syncs of records need no such check (is_settled).
+ * (loop_op_check_fs()) says whether all that was committed; then syncs of records need no such check (is_settled).
  */
 
 #include <assert.h>
@@ -329,7 +329,7 @@ static void work_go(struct journal_spares *spares, enum spares_step step)
 		loop_op_fsync(spares->loop, op, spares->dir->fd);
 		break;
 	case STEP_CHECK:
-		segment_check(spares->loop, op, spares->dir);
+		loop_op_check_fs(spares->loop, op, spares->dir->check_fd);
 		break;
 	}
 }
@@ -359,7 +359,7 @@ static bool work_took(struct journal_spares *spares, int res)
 	if (spares->step == STEP_ALLOCATE && res == -EOPNOTSUPP)
 		return true;
 	if (spares->step == STEP_CHECK)
-		res = segment_check_error(res);
+		res = loop_check_fs_error(res);
 	if (res < 0)
 		return false;
 	if (spares->step == STEP_OPEN)

@@ -151,6 +151,13 @@ void loop_op_fsync(struct loop *loop, struct loop_op *op, int fd);
 void loop_op_fdatasync(struct loop *loop, struct loop_op *op, int fd);
 void loop_op_fallocate(struct loop *loop, struct loop_op *op, int fd, int mode, uint64_t offset,
 		       uint64_t len);
+/*
+ * Asks the file system of a regular file that is open for writing whether it still takes changes, with one that changes
+ * nothing: what earlier syncs needed of its journal is on the disk if so (journal/commit.c says why a sync does not tell).
+ * loop_check_fs_error() is what the result says: 0, also when the file system cannot be asked; or the error.
+ */
+void loop_op_check_fs(struct loop *loop, struct loop_op *op, int fd);
+int loop_check_fs_error(int res);
 void loop_op_close(struct loop *loop, struct loop_op *op, int fd);
 void loop_op_renameat(struct loop *loop, struct loop_op *op, int old_dir_fd, const char *old_path,
 		      int new_dir_fd, const char *new_path);

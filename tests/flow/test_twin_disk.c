@@ -3,6 +3,7 @@
  * The twin's file on a disk that stops answering: a filesystem of the test's own, whose server is stopped.
  */
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -53,10 +54,35 @@ FIXTURE_TEARDOWN(disk)
 	lab_deinit(&self->lab);
 }
 
-static void await_file(const char *path)
+/* Whether the daemon has something open on that disk. */
+static bool is_in_use(const struct fixture_disk *self)
+{
+	char fds[64], name[512], target[512];
+	const struct dirent *entry;
+	bool found = false;
+	DIR *dir;
+
+	snprintf(fds, sizeof(fds), "/proc/%d/fd", (int)self->lab.daemon);
+	dir = opendir(fds);
+	ASSERT_TRUE(dir);
+	while ((entry = readdir(dir))) {
+		ssize_t n;
+
+		snprintf(name, sizeof(name), "%s/%s", fds, entry->d_name);
+		n = readlink(name, target, sizeof(target));
+		found |= n > 0 && strncmp(target, self->path, strlen(self->path)) == 0;
+	}
+	closedir(dir);
+	return found;
+}
+
+/* Until the twin is there, and the daemon does nothing with it: a request that the disk has taken holds its process for ever. */
+static void await_file(const struct fixture_disk *self, const char *path)
 {
 	while (access(path, F_OK) < 0)
 		ASSERT_EQ(errno, ENOENT);
+	while (is_in_use(self))
+		;
 }
 
 /* What changes is stored. */
@@ -76,7 +102,7 @@ TEST_F(disk, that_does_not_answer_does_not_keep_the_daemon)
 	int status;
 
 	snprintf(path, sizeof(path), "%s/box/twin-dev1.json", self->path);
-	await_file(path);
+	await_file(self, path);
 	ASSERT_EQ(kill(self->toy.pid, SIGSTOP), 0);
 	change_twin(self);
 	status = lab_stop_daemon(&self->lab, SIGTERM);
@@ -94,7 +120,7 @@ TEST_F(disk, that_answers_late_has_it_all)
 	pid_t pid;
 
 	snprintf(path, sizeof(path), "%s/box/twin-dev1.json", self->path);
-	await_file(path);
+	await_file(self, path);
 	ASSERT_EQ(kill(self->toy.pid, SIGSTOP), 0);
 	change_twin(self);
 	pid = fork();

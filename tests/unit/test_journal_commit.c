@@ -153,11 +153,11 @@ TEST_F(commit, what_says_nothing_of_the_disk_is_no_error)
 {
 	_cleanup_(close_fd) int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-	EXPECT_EQ(segment_check_error(0), 0);
-	EXPECT_EQ(segment_check_error(-EOPNOTSUPP), 0);
-	EXPECT_EQ(segment_check_error(-ENOSPC), 0);
-	EXPECT_EQ(segment_check_error(-EIO), -EIO);
-	EXPECT_EQ(segment_check_error(-EROFS), -EROFS);
+	EXPECT_EQ(loop_check_fs_error(0), 0);
+	EXPECT_EQ(loop_check_fs_error(-EOPNOTSUPP), 0);
+	EXPECT_EQ(loop_check_fs_error(-ENOSPC), 0);
+	EXPECT_EQ(loop_check_fs_error(-EIO), -EIO);
+	EXPECT_EQ(loop_check_fs_error(-EROFS), -EROFS);
 	append(self, 1);
 	self->box.j->dir.check_fd = fd;
 	EXPECT_EQ(box_sync(&self->box), 0);
