@@ -11,7 +11,8 @@
  *
  * What is left behind by a crash of the machine: a file that segment_new() made and nobody synced may be missing, empty
  * or without its header. The owner syncs file and directory before it calls anything in it stored, so such a file
- * never held a promise (-ENODATA). After kill -9 all that was written is there.
+ * never held a promise (-ENODATA). One with zeros for a header and something behind it may have held some, and is damaged
+ * (-EBADMSG). After kill -9 all that was written is there.
  *
  * No advice is given about the mapping. Populating it ahead does not help: the file system has to hear of the first
  * write to each page after each sync, so the fault comes anyway (one or two microseconds for a page of records); and
@@ -31,6 +32,7 @@
 
 #include "base/cleanup.h"
 #include "journal/segment.h"
+#include "journal/zeros.h"
 
 /* Random numbers that are taken are met by chance once in the life of the universe; more often means that the
  * directory lies. */
@@ -415,20 +417,23 @@ static int read_header(int fd, uint8_t header[static JOURNAL_HEADER_BYTES])
 	return (int)have;
 }
 
-static bool is_zeros(const uint8_t *data, size_t len)
+/* A file that begins with zeros. Returns -ENODATA, -EBADMSG as segment_open(), or the error of reading it. */
+static int look_behind_zeros(int fd)
 {
-	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
+	int r = zeros_is_file(fd);
+
+	if (r < 0)
+		return r;
+	return r > 0 ? -ENODATA : -EBADMSG;
 }
 
-/* Whether the header is one of the file with that name; -ENODATA, -EBADMSG, -ENOTSUP as segment_open(). */
+/* Whether the header is one of the file with that name; -EBADMSG, -ENOTSUP as segment_open(). */
 static int read_identity(const uint8_t header[static JOURNAL_HEADER_BYTES], const char *name,
 			 struct journal_identity *identity)
 {
 	char expected[JOURNAL_SEGMENT_NAME_SIZE];
 	int r;
 
-	if (is_zeros(header, JOURNAL_HEADER_BYTES))
-		return -ENODATA;
 	r = journal_identity_get(header, identity);
 	if (r)
 		return r;
@@ -505,7 +510,8 @@ static void segment_take_state(struct journal_segment *segment,
 	}
 }
 
-/* The header of the regular file with that name, zeros where there is nothing. Returns 0 or the error, -EBADMSG for anything but a file. */
+/* The header of the regular file with that name, zeros where there is nothing. Returns 0 or the error, -EBADMSG for anything but a
+ * file; for a header of zeros as look_behind_zeros(). */
 static int load_header(const struct journal_segment *probe, uint8_t header[static JOURNAL_HEADER_BYTES],
 		       bool *is_private, struct stat *st)
 {
@@ -520,7 +526,9 @@ static int load_header(const struct journal_segment *probe, uint8_t header[stati
 	if (!S_ISREG(st->st_mode))
 		return -EBADMSG;
 	r = read_header(fd, header);
-	return r < 0 ? r : 0;
+	if (r < 0)
+		return r;
+	return zeros_are(header, JOURNAL_HEADER_BYTES) ? look_behind_zeros(fd) : 0;
 }
 
 int segment_open(struct journal_segment **out, struct journal_dir *dir, const char *name)

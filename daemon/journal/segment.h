@@ -79,9 +79,9 @@ int segment_new(struct journal_segment **out, struct journal_dir *dir, struct jo
  * and last_sequence unless the state has an end. A state that is impossible counts as none; without one nothing is
  * done, from the first record on. A file that was cut is accepted: what is missing is zeros, and where its state says
  * that something is, the file ends. Returns 0;
- *  -ENODATA: empty, or a header of zeros: made just before a crash, and nothing in it was ever promised;
- *  -EBADMSG: no valid identity, or not the name of the id (a spare one may have another name, of its last use): not a
- *    segment that can be used;
+ *  -ENODATA: empty, or all zeros: made just before a crash, and nothing in it was ever promised;
+ *  -EBADMSG: no valid identity (zeros with something behind them are none), or not the name of the id (a spare one may
+ *    have another name, of its last use): not a segment that can be used;
  *  -ENOTSUP: of a later version of the format;
  *  -ENOMEM, or the error of the file system.
  */

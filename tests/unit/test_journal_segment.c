@@ -268,6 +268,9 @@ TEST_F(segment, what_is_no_segment_is_told)
 	EXPECT_EQ(segment_open(&segment, &self->dir, name), -ENODATA);
 	write_file(self, name, zeros, sizeof(zeros), 0);
 	EXPECT_EQ(segment_open(&segment, &self->dir, name), -ENODATA);
+	/* It lost its header, and nobody knows what is in it. */
+	write_file(self, name, "x", 1, JOURNAL_SEGMENT_BYTES_MIN - 1);
+	EXPECT_EQ(segment_open(&segment, &self->dir, name), -EBADMSG);
 	write_file(self, name, "x", 1, JOURNAL_HEADER_BYTES - 1);
 	EXPECT_EQ(segment_open(&segment, &self->dir, name), -EBADMSG);
 	ASSERT_EQ(unlinkat(self->dir.fd, name, 0), 0);
