@@ -180,6 +180,15 @@ static void flip(struct fixture_journal *self, const char *name, off_t at)
 	ASSERT_EQ(pwrite(fd, &byte, 1, at), 1);
 }
 
+/* In the journal's directory. */
+static void shell(struct fixture_journal *self, const char *what)
+{
+	char command[512];
+
+	snprintf(command, sizeof(command), "cd '%s' && %s", self->dir, what);
+	ASSERT_EQ(system(command), 0);
+}
+
 static int run(struct fixture_journal *self, const char *a, const char *b, const char *c)
 {
 	const char *const argv[] = {process_path(PROGRAM), a, b, c, NULL};
@@ -342,7 +351,7 @@ TEST_F(journal, verify)
 	EXPECT_STREQ(self->text, "segments            4\nspare               1\nbytes          327680\n"
 				 "queued              3\nrejected            2\nexpired             0\n"
 				 "done                3\nwithdrawn           1\nholes               0\n"
-				 "damaged             0\n");
+				 "damaged             0\nunusable            0\nbad-copies          0\n");
 }
 
 TEST_F(journal, verify_finds_a_damaged_record)
@@ -350,7 +359,7 @@ TEST_F(journal, verify_finds_a_damaged_record)
 	make_usual(self);
 	flip(self, "0000000000000013", 4096 + 60);
 	EXPECT_EQ(run(self, "verify", NULL, NULL), 1);
-	EXPECT_CONTAINS(self->text, "0000000000000013.segment: 1 records are damaged, in ");
+	EXPECT_CONTAINS(self->text, "0000000000000013.segment: 1 record is damaged, in ");
 	EXPECT_CONTAINS(self->text, "\ndamaged             1\n");
 	EXPECT_EQ(run(self, "export", NULL, NULL), 1);
 	EXPECT_EQ(text_count(self->text, "\"sequence\""), 4u);
@@ -378,11 +387,148 @@ TEST_F(journal, verify_finds_damage_at_the_ends)
 	flip(self, "0000000000000012", 20);
 	EXPECT_EQ(run(self, "verify", NULL, NULL), 1);
 	EXPECT_CONTAINS(self->text, "one of the two copies of its identity is damaged\n");
+	EXPECT_CONTAINS(self->text,
+			"\ndamaged             0\nunusable            0\nbad-copies          1\n");
 	EXPECT_CONTAINS(self->text, "\nqueued              3\n");
 	flip(self, "0000000000000012", 2048 + 20);
 	EXPECT_EQ(run(self, "verify", NULL, NULL), 1);
 	EXPECT_CONTAINS(self->text, "0000000000000012.segment: it does not begin as a segment does\n");
+	EXPECT_CONTAINS(self->text,
+			"\ndamaged             0\nunusable            1\nbad-copies          0\n");
 	EXPECT_CONTAINS(self->text, "\nqueued              2\n");
+}
+
+/* What it had is known when its end is: as many as the daemon counts when it gets there. */
+TEST_F(journal, verify_counts_the_records_of_a_cut_file)
+{
+	struct segment_make make = segment_begin(0x11, JOURNAL_KIND_QUEUE, 0, "default", 0, 1);
+
+	for (int i = 0; i < 400; ++i)
+		ASSERT_NE(segment_make_add(&make, BYTES_LIT(""), BYTES_LIT("eight...")), 0u);
+	segment_mark(&make, 4, 0x10, true);
+	segment_end(self, &make);
+	shell(self, "truncate -s $((4096 + 100 * 64)) *.segment");
+	EXPECT_EQ(run(self, "verify", NULL, NULL), 1);
+	EXPECT_CONTAINS(self->text,
+			"0000000000000011.segment: 300 records are damaged, in 19200 bytes at 10496\n");
+	EXPECT_CONTAINS(self->text, "\nqueued             95\n");
+	EXPECT_CONTAINS(self->text, "\ndamaged           300\n");
+	shell(self, "truncate -s 4096 *.segment");
+	EXPECT_EQ(run(self, "export", NULL, NULL), 1);
+	/* Five are done with. */
+	EXPECT_CONTAINS(self->text, ": 395 records are damaged, in 25600 bytes at 4096\n");
+	shell(self, "truncate -s 4000 *.segment");
+	EXPECT_EQ(run(self, "verify", NULL, NULL), 1);
+	EXPECT_CONTAINS(self->text, "0000000000000011.segment: No data available; 395 records are in it\n");
+	EXPECT_CONTAINS(self->text, "\ndamaged           395\nunusable            1\n");
+}
+
+TEST_F(journal, verify_counts_as_the_daemon_does)
+{
+	struct journal_box box = {.max_bytes = UINT64_C(64) << 20};
+	struct journal_stats stats;
+	char want[64];
+
+	snprintf(box.dir, sizeof(box.dir), "%s", self->dir);
+	ASSERT_EQ(box_open(&box), 0);
+	for (int i = 0; i < 500; ++i)
+		ASSERT_EQ(box_append(&box, box_lane(&box, 0, 5, 0), 10, 20), 0);
+	ASSERT_EQ(box_sync(&box), 0);
+	box_close(&box);
+	shell(self, "truncate -s 20000 *.segment");
+	EXPECT_EQ(run(self, "verify", NULL, NULL), 1);
+	ASSERT_EQ(box_open(&box), 0);
+	EXPECT_GT(box_drain(&box), 0u);
+	journal_stats(box.j, &stats);
+	box_close(&box);
+	EXPECT_GT(stats.n_damaged, 200u);
+	snprintf(want, sizeof(want), "\ndamaged    %10" PRIu64 "\n", stats.n_damaged);
+	EXPECT_CONTAINS(self->text, want);
+}
+
+TEST_F(journal, verify_of_a_cut_file_whose_end_is_not_known)
+{
+	struct segment_make make = segment_begin(0x11, JOURNAL_KIND_QUEUE, 0, "default", 0, 1);
+
+	for (int i = 0; i < 400; ++i)
+		ASSERT_NE(segment_make_add(&make, BYTES_LIT(""), BYTES_LIT("eight...")), 0u);
+	segment_mark(&make, 0, 0, false);
+	segment_end(self, &make);
+	make = segment_begin(0x12, JOURNAL_KIND_QUEUE, 0, "default", 400, 401);
+	add(&make, "more");
+	segment_end(self, &make);
+	shell(self, "truncate -s $((4096 + 100 * 64)) 0000000000000011.segment");
+	EXPECT_EQ(run(self, "verify", NULL, NULL), 1);
+	EXPECT_CONTAINS(self->text, ": at least 1 record is damaged, in 19200 bytes at 10496\n");
+	EXPECT_CONTAINS(self->text, "0000000000000012.segment: 299 records before it are not there\n");
+	EXPECT_CONTAINS(self->text, "\nqueued            101\n");
+}
+
+/* The header is lost, the records are there; or nothing ever was. */
+TEST_F(journal, files_that_begin_with_zeros)
+{
+	make_usual(self);
+	shell(self, "truncate -s 64K 00000000000000aa.segment && : > 00000000000000ab.segment");
+	EXPECT_EQ(run(self, "verify", NULL, NULL), 0);
+	EXPECT_CONTAINS(self->text, "00000000000000aa.segment: nothing was written into it\n");
+	EXPECT_CONTAINS(self->text, "00000000000000ab.segment: nothing was written into it\n");
+	EXPECT_CONTAINS(self->text, "\nunusable            0\n");
+	EXPECT_EQ(run(self, "export", NULL, NULL), 0);
+	EXPECT_EQ(text_count(self->text, "\n"), 5u);
+	shell(self, "dd if=/dev/zero of=0000000000000012.segment bs=4096 count=1 conv=notrunc status=none");
+	EXPECT_EQ(run(self, "verify", NULL, NULL), 1);
+	EXPECT_CONTAINS(self->text, "0000000000000012.segment: it does not begin as a segment does\n");
+	EXPECT_CONTAINS(self->text, "\nunusable            1\n");
+}
+
+/* Whatever keeps a file from being read, nobody takes what is left for all there is. */
+TEST_F(journal, messages_that_are_missing_are_told)
+{
+	static const struct {
+		const char *what, *text;
+	} rows[] = {
+		{"head -c 65536 /dev/urandom > 0000000000000012.segment",
+		 "0000000000000012.segment: it does not begin as a segment does\n"},
+		{"dd if=/dev/zero of=0000000000000012.segment bs=4096 count=1 conv=notrunc status=none",
+		 "0000000000000012.segment: it does not begin as a segment does\n"},
+		{"mv 0000000000000012.segment 00000000000000aa.segment",
+		 "00000000000000aa.segment: it is another segment than its name says\n"},
+		{"mv 0000000000000012.segment saved.segment",
+		 "saved.segment: it is another segment than its name says\n"},
+		{"ln -sf nowhere 0000000000000012.segment", "0000000000000012.segment: it is a link\n"},
+		{"rm 0000000000000012.segment && mkfifo 0000000000000012.segment",
+		 "0000000000000012.segment: it is no file\n"},
+		{"truncate -s 300 0000000000000012.segment", "0000000000000012.segment: No data available\n"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); ++i) {
+		shell(self, "rm -f *.segment");
+		make_usual(self);
+		shell(self, rows[i].what);
+		EXPECT_EQ(run(self, "export", NULL, NULL), 1);
+		EXPECT_CONTAINS(self->text, rows[i].text);
+		EXPECT_EQ(text_count(self->text, "\"sequence\""), 4u);
+		EXPECT_EQ(run(self, "list", NULL, NULL), 1);
+		EXPECT_CONTAINS(self->text, rows[i].text);
+		EXPECT_EQ(run(self, "list", "lanes", NULL), 1);
+		EXPECT_CONTAINS(self->text, rows[i].text);
+		EXPECT_EQ(run(self, "verify", NULL, NULL), 1);
+		EXPECT_CONTAINS(self->text, "\nunusable            1\n");
+		EXPECT_EQ(run(self, "show", "6", NULL), 3);
+		EXPECT_CONTAINS(self->text, "it may be one of those damaged");
+		EXPECT_EQ(run(self, "show", "3", NULL), 0);
+	}
+}
+
+TEST_F(journal, list_segments_names_what_is_none)
+{
+	make_usual(self);
+	shell(self, "truncate -s 64K 00000000000000aa.segment");
+	EXPECT_EQ(run(self, "list", "segments", NULL), 0);
+	EXPECT_CONTAINS(self->text, "00000000000000aa.segment: nothing was written into it\n");
+	shell(self, "echo x >> 00000000000000aa.segment");
+	EXPECT_EQ(run(self, "list", "segments", NULL), 1);
+	EXPECT_CONTAINS(self->text, "00000000000000aa.segment: it does not begin as a segment does\n");
 }
 
 /* It may be one that was never stored. */
@@ -398,6 +544,21 @@ TEST_F(journal, verify_finds_a_missing_segment)
 	EXPECT_EQ(run(self, "verify", NULL, NULL), 0);
 	EXPECT_CONTAINS(self->text, "0000000000000016.segment: 6 records before it are not there\n");
 	EXPECT_CONTAINS(self->text, "\nholes               1\ndamaged             0\n");
+}
+
+/* Indexes of one lane were given twice while a file could not be read: nothing is missing. */
+TEST_F(journal, verify_of_two_lanes_with_one_key)
+{
+	struct segment_make make;
+
+	make_usual(self);
+	make = segment_begin(0x16, JOURNAL_KIND_QUEUE, 0, "default", 1, 20);
+	add(&make, "twenty");
+	segment_mark(&make, 0, 0, true);
+	segment_end(self, &make);
+	EXPECT_EQ(run(self, "verify", NULL, NULL), 0);
+	EXPECT_TRUE(!strstr(self->text, "before it"));
+	EXPECT_CONTAINS(self->text, "\nholes               0\ndamaged             0\n");
 }
 
 /* What was not stored yet was promised to nobody. */

@@ -76,7 +76,7 @@ static int export_item(const struct inspect *inspect, const struct walk_item *it
 static int export_run(struct inspect *inspect)
 {
 	struct walk_options options = {.all = inspect->all};
-	bool is_damaged = false;
+	bool is_damaged = inspect_complain_files(inspect);
 	struct walk_item item;
 	struct walk *walk;
 	int r = inspect_walk(inspect, &options, &walk);

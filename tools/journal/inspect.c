@@ -36,18 +36,38 @@ int inspect_walk(struct inspect *inspect, const struct walk_options *options, st
 
 bool inspect_complain(const struct walk_item *item)
 {
-	const char *name = item->segment->name;
+	const char *name = item->segment->name, *at_least = item->is_at_least ? "at least " : "";
+	const char *are = item->n_missing == 1 ? " is" : "s are";
 
 	if (item->kind == WALK_UNREADABLE) {
-		fprintf(stderr, "iothub-journal: %s: %s\n", name, strerror(-item->error));
+		fprintf(stderr, "iothub-journal: %s: %s", name, strerror(-item->error));
+		if (!item->is_at_least)
+			fprintf(stderr, "; %" PRIu64 " record%s in it", item->n_missing, are);
+		fputc('\n', stderr);
 		return true;
 	}
 	if (item->kind != WALK_HOLE || !item->n_missing)
 		return false;
 	fprintf(stderr,
-		"iothub-journal: %s: %" PRIu64 " records are damaged, in %" PRIu64 " bytes at %" PRIu64 "\n",
-		name, item->n_missing, item->size, item->offset);
+		"iothub-journal: %s: %s%" PRIu64 " record%s damaged, in %" PRIu64 " bytes at %" PRIu64 "\n",
+		name, at_least, item->n_missing, are, item->size, item->offset);
 	return true;
+}
+
+bool inspect_complain_files(const struct inspect *inspect)
+{
+	const struct store *store = &inspect->store;
+	bool is_damaged = false;
+
+	for (size_t i = 0; i < store->n_bad; ++i) {
+		const struct store_bad *bad = &store->bad[i];
+
+		is_damaged |= bad->is_damage;
+		if (bad->is_damage || inspect->part == INSPECT_SEGMENTS ||
+		    inspect->verb == &inspect_verb_verify)
+			fprintf(stderr, "iothub-journal: %s: %s\n", bad->name, bad->why);
+	}
+	return is_damaged;
 }
 
 static int say_store(const struct inspect *inspect, int r)

@@ -76,4 +76,7 @@ int inspect_no_memory(void);
  * was damage. */
 bool inspect_complain(const struct walk_item *item);
 
+/* The same for each file that is no segment. One that was never written to is no damage, and named by who lists files. */
+bool inspect_complain_files(const struct inspect *inspect);
+
 #endif

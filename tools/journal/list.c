@@ -55,7 +55,7 @@ static void print_record(const struct inspect *inspect, const struct walk_item *
 
 static int list_records(struct inspect *inspect, struct walk *walk)
 {
-	bool is_damaged = false;
+	bool is_damaged = inspect_complain_files(inspect);
 	struct walk_item item;
 	int r;
 
@@ -77,9 +77,9 @@ static void lane_print(const struct lane_sum *sum)
 	const struct journal_identity *identity = &sum->first->identity;
 	char time[TIME_ISO_LEN + 1] = "-", channel[MESSAGE_CHANNEL_SIZE];
 
+	message_channel(sum->first, channel);
 	if (sum->n_records)
 		time_format_iso(sum->oldest_ms, time);
-	message_channel(sum->first, channel);
 	printf("%-8s  %u  %10" PRIu32 "  %10" PRIu64 "  %12" PRIu64 "  %-24s  ", kind_name(identity->kind),
 	       (unsigned int)identity->priority, identity->ttl_s, sum->n_records, sum->n_bytes, time);
 	message_print(bytes_from_str(channel));
@@ -107,7 +107,7 @@ static int list_lanes(struct inspect *inspect, struct walk *walk)
 {
 	const struct store *store = &inspect->store;
 	_cleanup_(free_ptr) struct lane_sum *sums = calloc(store->n_segments + 1, sizeof(*sums));
-	bool is_damaged = false;
+	bool is_damaged = inspect_complain_files(inspect);
 	struct walk_item item;
 	size_t n = 0;
 	int r;
@@ -138,9 +138,9 @@ static void segment_print(const struct store_segment *segment)
 	const struct journal_state *state = &segment->state;
 	char channel[MESSAGE_CHANNEL_SIZE], end[24] = "-";
 
+	message_channel(segment, channel);
 	if (state->end_offset)
 		snprintf(end, sizeof(end), "%" PRIu64, state->end_index);
-	message_channel(segment, channel);
 	printf("%.16s  %-8s  %u  %10" PRIu32 "  %11" PRIu64 "  %10" PRIu64 "  %10" PRIu64 "  %10s  %11" PRIu64
 	       "  ",
 	       segment->name, kind_name(identity->kind), (unsigned int)identity->priority, identity->ttl_s,
@@ -158,9 +158,7 @@ static int list_segments(const struct inspect *inspect)
 	     "     STORED  CHANNEL");
 	for (size_t i = 0; i < store->n_segments; ++i)
 		segment_print(&store->segments[i]);
-	for (size_t i = 0; i < store->n_bad; ++i)
-		fprintf(stderr, "iothub-journal: %s: %s\n", store->bad[i].name, store->bad[i].why);
-	return INSPECT_DONE;
+	return inspect_complain_files(inspect) ? INSPECT_FAILED : INSPECT_DONE;
 }
 
 static int list_run(struct inspect *inspect)

@@ -122,6 +122,7 @@ static int show_run(struct inspect *inspect)
 		return inspect_no_memory();
 	if (is_found)
 		return INSPECT_DONE;
+	is_damaged |= inspect_complain_files(inspect);
 	fprintf(stderr, "iothub-journal: there is no message %" PRIu64 "%s\n", inspect->sequence,
 		is_damaged ? "; it may be one of those damaged" : "");
 	return INSPECT_NOT_THERE;

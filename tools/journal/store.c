@@ -15,18 +15,12 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "journal/zeros.h"
 
 #define SUFFIX        ".segment"
 #define READ_ATTEMPTS 5
 
 DEFINE_CLEANUP(DIR *, closedir)
-
-static bool is_zeros(const uint8_t *at, size_t n)
-{
-	while (n && !at[n - 1])
-		n--;
-	return n == 0;
-}
 
 /* Returns 0 or -ENOMEM; the array grows by doubling. */
 static int array_grow(void *array, size_t n, size_t size)
@@ -80,7 +74,7 @@ static bool has_bad_state(const uint8_t *header, uint64_t id)
 
 		memcpy(alone + JOURNAL_STATE_AT(0), at, JOURNAL_STATE_BYTES);
 		journal_state_get(alone, id, &state);
-		is_bad |= !state.generation && !is_zeros(at, JOURNAL_STATE_BYTES);
+		is_bad |= !state.generation && !zeros_are(at, JOURNAL_STATE_BYTES);
 	}
 	return is_bad;
 }
@@ -117,7 +111,7 @@ static int add_segment(struct store *store, const struct store_segment *segment)
 	return 0;
 }
 
-/* Reads the first bytes of a file, zeros behind its end. Returns 0 or a negative errno. */
+/* Reads the first bytes of a file, zeros behind its end. Returns 0; 1: nothing but zeros is in it; or a negative errno. */
 static int header_read(const struct store *store, const char *name,
 		       uint8_t header[static JOURNAL_HEADER_BYTES], uint64_t *file_bytes)
 {
@@ -130,7 +124,16 @@ static int header_read(const struct store *store, const char *name,
 	if (!S_ISREG(st.st_mode))
 		return -EISDIR;
 	*file_bytes = (uint64_t)st.st_size;
-	return pread(fd, header, JOURNAL_HEADER_BYTES, 0) < 0 ? -errno : 0;
+	if (pread(fd, header, JOURNAL_HEADER_BYTES, 0) < 0)
+		return -errno;
+	return zeros_are(header, JOURNAL_HEADER_BYTES) ? zeros_is_file(fd) : 0;
+}
+
+static const char *why_not_read(int error)
+{
+	if (error == -ELOOP)
+		return "it is a link";
+	return error == -EISDIR ? "it is no file" : strerror(-error);
 }
 
 /* Whatever is wrong with the file is noted. Beside a daemon it may just be written, so it gets some more chances.
@@ -146,14 +149,14 @@ static int read_file(struct store *store, const char *name)
 
 		if (r == -ENOENT)
 			return 0;
+		if (r > 0)
+			return add_bad(store, name, "nothing was written into it", false);
 		if (r)
-			return add_bad(store, name, strerror(-r), true);
+			return add_bad(store, name, why_not_read(r), true);
 		why = segment_read(name, header, &segment);
 		if (!why)
 			return add_segment(store, &segment);
 	}
-	if (is_zeros(header, JOURNAL_HEADER_BYTES))
-		return add_bad(store, name, "nothing was written into it", false);
 	return add_bad(store, name, why, true);
 }
 
@@ -210,8 +213,9 @@ int store_open(struct store *store, const char *path)
 	while (!r && (entry = readdir(dir))) {
 		size_t len = strlen(entry->d_name);
 
-		if (len >= strlen(SUFFIX) && strcmp(entry->d_name + len - strlen(SUFFIX), SUFFIX) == 0)
-			r = read_file(store, entry->d_name);
+		if (len < strlen(SUFFIX) || strcmp(entry->d_name + len - strlen(SUFFIX), SUFFIX) != 0)
+			continue;
+		r = read_file(store, entry->d_name);
 	}
 	if (store->n_segments)
 		qsort(store->segments, store->n_segments, sizeof(*store->segments), compare_segments);

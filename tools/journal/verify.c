@@ -10,8 +10,9 @@
 
 struct sums {
 	uint64_t n_records[WALK_N_STATES];
-	uint64_t n_holes; /* with nothing in them that was promised */
-	uint64_t n_damaged;
+	uint64_t n_holes;    /* with nothing in them that was promised */
+	uint64_t n_damaged;  /* records, as far as one can tell */
+	uint64_t n_unusable; /* files */
 	uint64_t n_bad_copies;
 };
 
@@ -33,12 +34,13 @@ static void check_segments(const struct store *store, struct sums *sums)
 	}
 }
 
-static void check_files(const struct store *store, struct sums *sums)
+static void check_files(const struct inspect *inspect, struct sums *sums)
 {
-	for (size_t i = 0; i < store->n_bad; ++i) {
-		printf("%s: %s\n", store->bad[i].name, store->bad[i].why);
-		sums->n_damaged += store->bad[i].is_damage;
-	}
+	const struct store *store = &inspect->store;
+
+	inspect_complain_files(inspect);
+	for (size_t i = 0; i < store->n_bad; ++i)
+		sums->n_unusable += store->bad[i].is_damage;
 	if (store->n_aside)
 		printf("damaged: %zu files were put aside here earlier\n", store->n_aside);
 }
@@ -51,13 +53,14 @@ static void check_item(const struct walk_item *item, struct sums *sums)
 		break;
 	case WALK_HOLE:
 		if (!item->size)
-			printf("%s: %" PRIu64 " records before it are not there\n", item->segment->name,
-			       item->n_gone);
+			printf("%s: %" PRIu64 " record%s before it %s not there\n", item->segment->name,
+			       item->n_gone, item->n_gone == 1 ? "" : "s", item->n_gone == 1 ? "is" : "are");
 		sums->n_damaged += item->n_missing;
 		sums->n_holes += !item->n_missing;
 		break;
 	case WALK_UNREADABLE:
-		sums->n_damaged++;
+		sums->n_damaged += item->n_missing;
+		sums->n_unusable++;
 		break;
 	}
 	if (item->kind != WALK_RECORD)
@@ -71,8 +74,9 @@ static void print_sums(const struct store *store, const struct sums *sums)
 	for (size_t state = 0; state < WALK_N_STATES; ++state)
 		printf("%-10s %10" PRIu64 "\n", walk_state_name((enum walk_state)state),
 		       sums->n_records[state]);
-	printf("%-10s %10" PRIu64 "\n%-10s %10" PRIu64 "\n", "holes", sums->n_holes, "damaged",
-	       sums->n_damaged + sums->n_bad_copies);
+	printf("%-10s %10" PRIu64 "\n%-10s %10" PRIu64 "\n%-10s %10" PRIu64 "\n%-10s %10" PRIu64 "\n",
+	       "holes", sums->n_holes, "damaged", sums->n_damaged, "unusable", sums->n_unusable, "bad-copies",
+	       sums->n_bad_copies);
 }
 
 static int verify_run(struct inspect *inspect)
@@ -85,7 +89,7 @@ static int verify_run(struct inspect *inspect)
 
 	if (r)
 		return r;
-	check_files(&inspect->store, &sums);
+	check_files(inspect, &sums);
 	check_segments(&inspect->store, &sums);
 	while ((r = walk_next(walk, &item)) > 0)
 		check_item(&item, &sums);
@@ -93,7 +97,7 @@ static int verify_run(struct inspect *inspect)
 	if (r < 0)
 		return inspect_no_memory();
 	print_sums(&inspect->store, &sums);
-	return sums.n_damaged + sums.n_bad_copies ? INSPECT_FAILED : INSPECT_DONE;
+	return sums.n_damaged + sums.n_unusable + sums.n_bad_copies ? INSPECT_FAILED : INSPECT_DONE;
 }
 
 const struct inspect_verb inspect_verb_verify = {

@@ -24,6 +24,7 @@ struct walk_lane {
 	uint64_t limit;             /* end of its records, as far as known */
 	uint64_t offset;            /* the next place */
 	uint64_t index;             /* of the record that is expected there */
+	uint64_t reached;           /* behind the last one of all segments before */
 	uint64_t sequence;          /* of the last record; orders holes */
 	bool is_index_known;
 	/* A copy of the record at hand, at JOURNAL_HEADER_BYTES. */
@@ -209,56 +210,90 @@ static uint64_t find_record(const struct walk_lane *lane)
 
 /* --- what is missing -------------------------------------------------------------------------- */
 
+/* How many of the records from @index up to @end are not done with. */
+static uint64_t count_waiting(const struct walk_lane *lane, uint64_t index, uint64_t end)
+{
+	uint64_t n = 0;
+
+	if (lane->state.generation && index < lane->state.done_index)
+		index = lane->state.done_index;
+	while (index < end && index - lane->state.done_index < JOURNAL_WINDOW)
+		n += !is_done(lane, index++);
+	return index < end ? n + end - index : n;
+}
+
 /* Notes that the records from the lane's index up to @index are missing, between the lane's place and @to. Returns whether there
  * are any. */
 static bool hole_note(struct walk_lane *lane, uint64_t to, uint64_t index)
 {
-	struct walk_item *item = &lane->item;
+	uint64_t size = to - lane->offset, most = size / JOURNAL_RECORD_HEADER_BYTES;
+	uint64_t n = index > lane->index ? index - lane->index : 0;
 
-	*item = (struct walk_item){.kind = WALK_HOLE,
-				   .segment = lane->segment,
-				   .offset = lane->offset,
-				   .size = to - lane->offset};
-	for (uint64_t i = lane->index; i < index && item->n_gone < item->size / JOURNAL_RECORD_HEADER_BYTES;
-	     ++i) {
-		item->n_gone++;
-		item->n_missing += lane->offset < lane->state.stored_offset && !is_done(lane, i);
-	}
-	return item->n_gone > 0;
+	if (n > most)
+		n = most;
+	lane->item = (struct walk_item){.kind = WALK_HOLE,
+					.segment = lane->segment,
+					.offset = lane->offset,
+					.size = size,
+					.n_gone = n};
+	if (lane->offset < lane->state.stored_offset)
+		lane->item.n_missing = count_waiting(lane, lane->index, lane->index + n);
+	return n > 0;
 }
 
-/* Behind the last record of a segment. */
+/* Whether a file of the segment's size would have the place. */
+static bool is_within(const struct walk_lane *lane, uint64_t offset)
+{
+	return offset >= lane->offset && offset <= lane->segment->identity.size;
+}
+
+/* Behind the last record of a segment; what a file had that was cut counts as if it was there. */
 static bool tail_note(struct walk_lane *lane)
 {
 	const struct journal_state *state = &lane->state;
-	uint64_t to = state->stored_offset < lane->limit ? state->stored_offset : lane->limit;
 
 	if (state->end_offset) {
-		bool is_hole = hole_note(lane, lane->limit, state->end_index);
+		uint64_t end = is_within(lane, state->end_offset) ? state->end_offset : lane->limit;
+		bool is_hole = hole_note(lane, end, state->end_index);
 
 		lane->index = state->end_index;
 		return is_hole;
 	}
 	if (lane->offset >= state->stored_offset)
 		return false;
-	/* How many there were is not known. */
-	hole_note(lane, to, 0);
+	/* How many there were is not known: the daemon will go on as if it was one. */
+	hole_note(lane, is_within(lane, state->stored_offset) ? state->stored_offset : lane->limit, 0);
 	lane->item.n_gone = lane->item.n_missing = 1;
-	lane->is_index_known = false;
+	lane->item.is_at_least = true;
+	lane->index++;
 	return true;
+}
+
+/* A segment with all there is in it. Of one without an end only its header says something. */
+static void segment_note(struct walk_lane *lane, int error)
+{
+	const struct journal_state *state = &lane->segment->state;
+
+	lane->state = *state;
+	lane->item = (struct walk_item){.kind = WALK_UNREADABLE, .segment = lane->segment, .error = error};
+	if (state->end_offset)
+		lane->item.n_missing =
+			count_waiting(lane, lane->segment->identity.first_index, state->end_index);
+	else
+		lane->item.is_at_least = true;
 }
 
 /* Between the segment before and the one that was opened. No damage: a file that was never synced may be gone after a power cut. */
 static bool gap_note(struct walk_lane *lane)
 {
 	uint64_t first = lane->segment->identity.first_index;
-	bool is_gap = lane->is_index_known && first > lane->index;
+	bool is_gap = lane->is_index_known && first > lane->reached;
 
 	lane->item = (struct walk_item){
 		.kind = WALK_HOLE,
 		.segment = lane->segment,
 		.offset = JOURNAL_HEADER_BYTES,
-		.n_gone = first - lane->index,
+		.n_gone = first - lane->reached,
 	};
 	return is_gap;
 }
@@ -269,6 +304,9 @@ static void lane_leave_segment(struct walk_lane *lane)
 {
 	segment_close(lane);
 	lane->segment++;
+	/* Two lanes of one key may lie here together: then indexes come twice. */
+	if (lane->index > lane->reached)
+		lane->reached = lane->index;
 }
 
 /* Whether what is wrong with the segment only means that it was done with. */
@@ -298,7 +336,7 @@ static bool lane_enter_segment(struct walk *walk, struct walk_lane *lane)
 		lane->is_index_known = true;
 		return is_gap;
 	}
-	lane->item = (struct walk_item){.kind = WALK_UNREADABLE, .segment = lane->segment, .error = r};
+	segment_note(lane, r);
 	lane->is_index_known = false;
 	lane->segment++;
 	return r != -ENOENT && r != -ESTALE;
@@ -334,7 +372,7 @@ static int lane_step(struct walk *walk, struct walk_lane *lane)
 	if (!lane->map)
 		return lane_enter_segment(walk, lane);
 	next = find_record(lane);
-	if (next != lane->offset)
+	if (next != lane->offset || next >= lane->limit)
 		return lane_pass_hole(lane, next);
 	r = record_copy(walk, lane);
 	if (r > 0) {

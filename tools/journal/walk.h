@@ -31,16 +31,17 @@ struct walk_item {
 	enum walk_kind kind;
 	const struct store_segment *segment;
 	uint64_t offset;
-	uint64_t size; /* in the file */
+	uint64_t size; /* in the file; of a hole: where the file was cut, as it was */
 	/* WALK_RECORD: */
 	struct journal_header header;
 	enum walk_state state;
 	struct bytes properties; /* borrowed until the next call */
 	struct bytes payload;
-	/* WALK_HOLE: */
-	uint64_t
-		n_missing; /* records that were stored and not done with; what else is missing was promised to nobody */
-	uint64_t n_gone; /* all that are missing, as far as one can tell */
+	/* WALK_HOLE, WALK_UNREADABLE: records that were stored and not done with; what else is missing was promised to nobody */
+	uint64_t n_missing;
+	bool is_at_least; /* nothing tells whether there were more */
+	/* WALK_HOLE: all that are missing, as far as one can tell */
+	uint64_t n_gone;
 	/* WALK_UNREADABLE: negative errno */
 	int error;
 };
