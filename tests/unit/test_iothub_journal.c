@@ -30,12 +30,24 @@ FIXTURE(journal)
 	pid_t writer;
 };
 
+/* A journal's, without messages. */
+static void make_dir(const char *dir)
+{
+	_cleanup_(free_ptr) char *lock = NULL;
+	_cleanup_(close_fd) int fd = -1;
+
+	ASSERT_EQ(mkdir(dir, 0700), 0);
+	ASSERT_GT(asprintf(&lock, "%s/lock", dir), 0);
+	fd = open(lock, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	ASSERT_GE(fd, 0);
+}
+
 FIXTURE_SETUP(journal)
 {
 	snprintf(self->parent, sizeof(self->parent), "/tmp/iothub-test-XXXXXX");
 	ASSERT_TRUE(mkdtemp(self->parent));
 	snprintf(self->dir, sizeof(self->dir), "%s/journal-device", self->parent);
-	ASSERT_EQ(mkdir(self->dir, 0700), 0);
+	make_dir(self->dir);
 	setenv("STATE_DIRECTORY", self->parent, 1);
 	setenv("RUNTIME_DIRECTORY", "/nonexistent", 1);
 	setenv("XDG_STATE_HOME", self->parent, 1);
@@ -647,7 +659,7 @@ TEST_F(journal, which_journal)
 	ASSERT_EQ(run(self, "list", "--dir", self->dir), 0);
 	EXPECT_EQ(text_count(self->text, "\n"), 6u);
 	snprintf(other, sizeof(other), "%s/journal-other", self->parent);
-	ASSERT_EQ(mkdir(other, 0700), 0);
+	make_dir(other);
 	ASSERT_EQ(run(self, "list", NULL, NULL), 2);
 	EXPECT_CONTAINS(self->text, "which journal?");
 	EXPECT_CONTAINS(self->text, other);
@@ -660,6 +672,62 @@ TEST_F(journal, which_journal)
 	EXPECT_CONTAINS(self->text, "there is no journal in /nonexistent");
 	ASSERT_EQ(run(self, "list", "--dir", "/nonexistent"), 3);
 	EXPECT_STREQ(self->text, "iothub-journal: /nonexistent: No such file or directory\n");
+}
+
+TEST_F(journal, what_is_no_journal)
+{
+	static const char *const commands[] = {"verify", "export", "list"};
+	char path[256], want[600];
+
+	shell(self, "mkdir -p ../other/deep/empty && : > ../other/deep/lock.old && : > ../file");
+	snprintf(path, sizeof(path), "%s/other/deep", self->parent);
+	snprintf(want, sizeof(want), "iothub-journal: %s is no journal\n", path);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); ++i) {
+		EXPECT_EQ(run(self, commands[i], "--dir", path), 3);
+		EXPECT_STREQ(self->text, want);
+	}
+	shell(self, "mkdir ../other/deep/journal-dev1");
+	snprintf(want, sizeof(want), "iothub-journal: %s/journal-dev1 is no journal\n", path);
+	EXPECT_EQ(run(self, "verify", "--dir", path), 3);
+	EXPECT_STREQ(self->text, want);
+	shell(self, ": > ../other/deep/journal-dev1/00000000000000aa.segment");
+	EXPECT_EQ(run(self, "verify", "--dir", path), 0);
+	snprintf(path, sizeof(path), "%s/other", self->parent);
+	snprintf(want, sizeof(want),
+		 "iothub-journal: %s is no journal (did you mean %s/deep/journal-dev1?)\n", path, path);
+	EXPECT_EQ(run(self, "verify", "--dir", path), 3);
+	EXPECT_STREQ(self->text, want);
+	snprintf(path, sizeof(path), "%s/file", self->parent);
+	EXPECT_EQ(run(self, "verify", "--dir", path), 3);
+	EXPECT_CONTAINS(self->text, "Not a directory\n");
+}
+
+TEST_F(journal, which_channel)
+{
+	struct segment_make make;
+
+	make_usual(self);
+	EXPECT_EQ(run(self, "list", "-c", "nosuch"), 3);
+	EXPECT_CONTAINS(self->text, "iothub-journal: there is no channel nosuch in the journal\n");
+	EXPECT_EQ(run(self, "export", "-c", "nosuch"), 3);
+	EXPECT_STREQ(self->text, "iothub-journal: there is no channel nosuch in the journal\n");
+	/* The rejected ones, too. */
+	EXPECT_EQ(run(self, "export", "-c", "alarms"), 0);
+	EXPECT_EQ(text_count(self->text, "\n"), 2u);
+	EXPECT_EQ(run(self, "list", "lanes", "--channel=alarms"), 0);
+	EXPECT_EQ(text_count(self->text, "\n"), 2u);
+	EXPECT_EQ(run(self, "list", "segments", "--channel=default"), 0);
+	EXPECT_EQ(text_count(self->text, "\n"), 3u);
+	EXPECT_EQ(run(self, "list", "segments", "--channel=nosuch"), 3);
+	make = segment_begin(0x16, JOURNAL_KIND_QUEUE, 9, "idle", 0, 20);
+	add(&make, "twenty");
+	segment_mark(&make, 1, 0, true);
+	segment_end(self, &make);
+	EXPECT_EQ(run(self, "list", "-c", "idle"), 0);
+	EXPECT_EQ(text_count(self->text, "\n"), 1u);
+	shell(self, "rm *13.segment *16.segment");
+	EXPECT_EQ(run(self, "list", "-c", "#7"), 0);
+	EXPECT_EQ(text_count(self->text, "\n"), 2u);
 }
 
 TEST_F(journal, command_line)

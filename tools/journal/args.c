@@ -44,7 +44,7 @@ static void usage(FILE *out)
 	fputs("\n" COMMON_HELP "  -V, --version        the version\n"
 	      "\n"
 	      "iothub-journal COMMAND --help says more. Exit code: 0 done, 1 damage or failed, 2 not\n"
-	      "understood, 3 no such message or journal. See iothub-journal(8).\n",
+	      "understood, 3 no such message, channel or journal. See iothub-journal(8).\n",
 	      out);
 }
 

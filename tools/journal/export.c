@@ -57,7 +57,7 @@ static int export_message(const struct message *message)
 	return r;
 }
 
-static int export_item(const struct inspect *inspect, const struct walk_item *item, bool *is_damaged)
+static int export_item(struct inspect *inspect, const struct walk_item *item, bool *is_damaged)
 {
 	struct message message;
 
@@ -65,10 +65,8 @@ static int export_item(const struct inspect *inspect, const struct walk_item *it
 		*is_damaged |= inspect_complain(item);
 		return 0;
 	}
-	if (!inspect->all && item->state >= WALK_DONE)
-		return 0;
 	message_get(&message, &inspect->store, item);
-	if (inspect->channel && strcmp(inspect->channel, message.channel) != 0)
+	if (!inspect_wants(inspect, message.channel) || (!inspect->all && item->state >= WALK_DONE))
 		return 0;
 	return export_message(&message);
 }

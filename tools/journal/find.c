@@ -76,6 +76,39 @@ static int say_many(const struct found *found)
 	return INSPECT_WRONG;
 }
 
+/* The first journal one level below @parent, owned, or NULL. */
+static char *find_deeper(const char *parent)
+{
+	_cleanup_(found_deinit) struct found found = {.n = 0};
+	_cleanup_(closedir_ptr) DIR *dir = opendir(parent);
+	struct dirent *entry;
+
+	while (dir && !found.n && (entry = readdir(dir))) {
+		_cleanup_(free_ptr) char *path = NULL;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		if (asprintf(&path, "%s/%s", parent, entry->d_name) < 0) {
+			path = NULL;
+			break;
+		}
+		if (add_below(&found, path) < 0)
+			break;
+	}
+	return found.n ? TAKE_PTR(found.paths[0]) : NULL;
+}
+
+int inspect_say_no_journal(const struct inspect *inspect)
+{
+	_cleanup_(free_ptr) char *hint = find_deeper(inspect->dir);
+
+	fprintf(stderr, "iothub-journal: %s is no journal", inspect->dir);
+	if (hint)
+		fprintf(stderr, " (did you mean %s?)", hint);
+	fputc('\n', stderr);
+	return INSPECT_NOT_THERE;
+}
+
 int inspect_find(struct inspect *inspect)
 {
 	_cleanup_(free_ptr) struct config_source_paths *room = malloc(sizeof(*room));

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "message.h"
+
 int inspect_no_memory(void)
 {
 	fputs("iothub-journal: out of memory\n", stderr);
@@ -70,11 +72,31 @@ bool inspect_complain_files(const struct inspect *inspect)
 	return is_damaged;
 }
 
+bool inspect_wants(struct inspect *inspect, const char *channel)
+{
+	bool is_wanted = !inspect->channel || strcmp(inspect->channel, channel) == 0;
+
+	inspect->is_channel_there |= is_wanted;
+	return is_wanted;
+}
+
+/* Records of a channel can be done with, so that none of them is looked at. */
+static bool is_channel_there(struct inspect *inspect)
+{
+	for (size_t i = 0; i < inspect->store.n_segments; ++i) {
+		char channel[MESSAGE_CHANNEL_SIZE];
+
+		message_channel(&inspect->store.segments[i], channel);
+		inspect_wants(inspect, channel);
+	}
+	return inspect->is_channel_there;
+}
+
 static int say_store(const struct inspect *inspect, int r)
 {
 	fprintf(stderr, "iothub-journal: %s: %s%s\n", inspect->dir, strerror(-r),
 		r == -EACCES ? "; only root and the user of iothubd may read it" : "");
-	return r == -ENOENT ? INSPECT_NOT_THERE : INSPECT_FAILED;
+	return r == -ENOENT || r == -ENOTDIR ? INSPECT_NOT_THERE : INSPECT_FAILED;
 }
 
 int inspect_run(struct inspect *inspect)
@@ -84,5 +106,13 @@ int inspect_run(struct inspect *inspect)
 	if (code)
 		return code;
 	r = store_open(&inspect->store, inspect->dir);
-	return r < 0 ? say_store(inspect, r) : inspect->verb->run(inspect);
+	if (r < 0)
+		return say_store(inspect, r);
+	if (!inspect->store.is_journal)
+		return inspect_say_no_journal(inspect);
+	code = inspect->verb->run(inspect);
+	if (code != INSPECT_DONE || !inspect->channel || is_channel_there(inspect))
+		return code;
+	fprintf(stderr, "iothub-journal: there is no channel %s in the journal\n", inspect->channel);
+	return INSPECT_NOT_THERE;
 }

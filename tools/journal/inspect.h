@@ -13,7 +13,7 @@ enum inspect_code {
 	INSPECT_DONE = 0,
 	INSPECT_FAILED = 1,    /* damage was found, or something could not be read or written */
 	INSPECT_WRONG = 2,     /* the command line */
-	INSPECT_NOT_THERE = 3, /* no such message or journal */
+	INSPECT_NOT_THERE = 3, /* no such message, channel or journal */
 };
 
 enum inspect_part {
@@ -39,6 +39,7 @@ struct inspect {
 	enum inspect_show show;
 	uint64_t sequence;
 	const char *channel; /* NULL: of all */
+	bool is_channel_there;
 	struct journal_guard *guard;
 	struct store store;
 };
@@ -66,6 +67,9 @@ int inspect_run(struct inspect *inspect);
  * after a line. */
 int inspect_find(struct inspect *inspect);
 
+/* What was found is none. Returns the exit code, after a line. */
+int inspect_say_no_journal(const struct inspect *inspect);
+
 /* Starts a walk as the options say. Returns 0, or the exit code after a line. */
 int inspect_walk(struct inspect *inspect, const struct walk_options *options, struct walk **out);
 
@@ -78,5 +82,8 @@ bool inspect_complain(const struct walk_item *item);
 
 /* The same for each file that is no segment. One that was never written to is no damage, and named by who lists files. */
 bool inspect_complain_files(const struct inspect *inspect);
+
+/* Whether the channel is one that the command line asks for. */
+bool inspect_wants(struct inspect *inspect, const char *channel);
 
 #endif

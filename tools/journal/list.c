@@ -37,13 +37,13 @@ static const char *kind_name(enum journal_kind kind)
 
 /* --- records ---------------------------------------------------------------------------------- */
 
-static void print_record(const struct inspect *inspect, const struct walk_item *item)
+static void print_record(struct inspect *inspect, const struct walk_item *item)
 {
 	char time[TIME_ISO_LEN + 1];
 	struct message message;
 
 	message_get(&message, &inspect->store, item);
-	if (inspect->channel && strcmp(inspect->channel, message.channel) != 0)
+	if (!inspect_wants(inspect, message.channel) || (!inspect->all && item->state >= WALK_DONE))
 		return;
 	time_format_iso(item->header.time_ms, time);
 	printf("%10" PRIu64 "  %s  %-9s  %u  %8zu  %10zu  ", item->header.sequence, time,
@@ -63,7 +63,7 @@ static int list_records(struct inspect *inspect, struct walk *walk)
 	while ((r = walk_next(walk, &item)) > 0)
 		if (item.kind != WALK_RECORD)
 			is_damaged |= inspect_complain(&item);
-		else if (inspect->all || item.state < WALK_DONE)
+		else
 			print_record(inspect, &item);
 	if (r < 0)
 		return inspect_no_memory();
@@ -72,12 +72,14 @@ static int list_records(struct inspect *inspect, struct walk *walk)
 
 /* --- lanes ------------------------------------------------------------------------------------ */
 
-static void lane_print(const struct lane_sum *sum)
+static void lane_print(struct inspect *inspect, const struct lane_sum *sum)
 {
 	const struct journal_identity *identity = &sum->first->identity;
 	char time[TIME_ISO_LEN + 1] = "-", channel[MESSAGE_CHANNEL_SIZE];
 
 	message_channel(sum->first, channel);
+	if (!inspect_wants(inspect, channel))
+		return;
 	if (sum->n_records)
 		time_format_iso(sum->oldest_ms, time);
 	printf("%-8s  %u  %10" PRIu32 "  %10" PRIu64 "  %12" PRIu64 "  %-24s  ", kind_name(identity->kind),
@@ -126,19 +128,21 @@ static int list_lanes(struct inspect *inspect, struct walk *walk)
 		return inspect_no_memory();
 	puts("KIND      P         TTL     RECORDS         BYTES  OLDEST                    CHANNEL");
 	for (size_t i = 0; i < n; ++i)
-		lane_print(&sums[i]);
+		lane_print(inspect, &sums[i]);
 	return is_damaged ? INSPECT_FAILED : INSPECT_DONE;
 }
 
 /* --- segments --------------------------------------------------------------------------------- */
 
-static void segment_print(const struct store_segment *segment)
+static void segment_print(struct inspect *inspect, const struct store_segment *segment)
 {
 	const struct journal_identity *identity = &segment->identity;
 	const struct journal_state *state = &segment->state;
 	char channel[MESSAGE_CHANNEL_SIZE], end[24] = "-";
 
 	message_channel(segment, channel);
+	if (!inspect_wants(inspect, channel))
+		return;
 	if (state->end_offset)
 		snprintf(end, sizeof(end), "%" PRIu64, state->end_index);
 	printf("%.16s  %-8s  %u  %10" PRIu32 "  %11" PRIu64 "  %10" PRIu64 "  %10" PRIu64 "  %10s  %11" PRIu64
@@ -150,14 +154,14 @@ static void segment_print(const struct store_segment *segment)
 	putchar('\n');
 }
 
-static int list_segments(const struct inspect *inspect)
+static int list_segments(struct inspect *inspect)
 {
 	const struct store *store = &inspect->store;
 
 	puts("SEGMENT           KIND      P         TTL         SIZE       FIRST        DONE         END  "
 	     "     STORED  CHANNEL");
 	for (size_t i = 0; i < store->n_segments; ++i)
-		segment_print(&store->segments[i]);
+		segment_print(inspect, &store->segments[i]);
 	return inspect_complain_files(inspect) ? INSPECT_FAILED : INSPECT_DONE;
 }
 
@@ -185,7 +189,7 @@ const struct inspect_verb inspect_verb_list = {
 		"(messages of one channel, priority and ttl), or the segments (files).\n"
 		"\n"
 		"  -a, --all            also messages that are done with, as far as they are still there\n"
-		"  -c, --channel NAME   only messages of this channel\n",
+		"  -c, --channel NAME   only what is of this channel\n",
 	.options = "ac",
 	.run = list_run,
 };

@@ -213,8 +213,10 @@ int store_open(struct store *store, const char *path)
 	while (!r && (entry = readdir(dir))) {
 		size_t len = strlen(entry->d_name);
 
+		store->is_journal |= strcmp(entry->d_name, "lock") == 0;
 		if (len < strlen(SUFFIX) || strcmp(entry->d_name + len - strlen(SUFFIX), SUFFIX) != 0)
 			continue;
+		store->is_journal = true;
 		r = read_file(store, entry->d_name);
 	}
 	if (store->n_segments)

@@ -27,6 +27,7 @@ struct store_bad {
 
 struct store {
 	int fd;                         /* of the directory */
+	bool is_journal;                /* has the file `lock`, or anything with the name of a segment */
 	struct store_segment *segments; /* without spare ones; those of a lane together, by index */
 	size_t n_segments;
 	size_t n_spares;
