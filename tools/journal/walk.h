@@ -23,7 +23,7 @@ enum walk_state {
 	WALK_REJECTED, /* the hub did, and it is kept for the user */
 	WALK_EXPIRED,  /* queued, and its time is over */
 	WALK_DONE,
-	WALK_WITHDRAWN,
+	WALK_WITHDRAWN, /* taken back; why is not written down */
 	WALK_N_STATES,
 };
 
