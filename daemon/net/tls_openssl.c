@@ -565,7 +565,10 @@ static struct tls *tls_new(struct tls_context *ctx, struct buf *output)
 	BIO_set_data(bio, tls);
 	BIO_set_init(bio, 1);
 	SSL_set_bio(tls->ssl, bio, bio);
-	SSL_set_app_data(tls->ssl, tls);
+	if (!SSL_set_app_data(tls->ssl, tls)) {
+		tls_free(tls);
+		return NULL;
+	}
 	return tls;
 }
 
