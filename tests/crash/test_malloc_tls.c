@@ -24,7 +24,7 @@
 static uint64_t fail_in;
 static bool is_client;
 
-static bool allocator_fails(const void *caller)
+bool allocator_fails(const void *caller)
 {
 	(void)caller;
 	return is_client && fail_in && --fail_in == 0;

@@ -14,7 +14,7 @@
 
 static uint64_t n_allocations;
 
-static bool allocator_fails(const void *caller)
+bool allocator_fails(const void *caller)
 {
 	(void)caller;
 	++n_allocations;

@@ -13,7 +13,7 @@
 /* The call that fails, counted down; 0 = none. */
 static uint64_t fail_in;
 
-static bool allocator_fails(const void *caller)
+bool allocator_fails(const void *caller)
 {
 	(void)caller;
 	return fail_in && --fail_in == 0;

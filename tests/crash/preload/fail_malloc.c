@@ -59,7 +59,7 @@ static _Unwind_Reason_Code note_frame(struct _Unwind_Context *context, void *dat
 	return _URC_NO_REASON;
 }
 
-static bool allocator_fails(const void *caller)
+bool allocator_fails(const void *caller)
 {
 	uint64_t n = __atomic_add_fetch(&control->n_calls, 1, __ATOMIC_RELAXED);
 	uint64_t n_own = 0;

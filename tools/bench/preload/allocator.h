@@ -26,7 +26,7 @@
 #endif
 
 /* Whether the call that @caller makes is to fail: for who includes this to define. */
-static bool allocator_fails(const void *caller);
+bool allocator_fails(const void *caller);
 
 #if ALLOCATOR_ASKS
 /* glibc's own names of what is replaced here. */

@@ -25,7 +25,7 @@ __attribute__((constructor)) static void map_counts(void)
 		counts = map;
 }
 
-static bool allocator_fails(const void *caller)
+bool allocator_fails(const void *caller)
 {
 	__atomic_add_fetch(allocator_is_own(&program, caller) ? &counts->own : &counts->libraries, 1,
 			   __ATOMIC_RELAXED);
