@@ -674,7 +674,9 @@ int app_run(struct app *app)
 	int r;
 
 	log_info(app->log, "files are at %s", app->config->mount);
-	sd_notifyf(0, "READY=1\nSTATUS=Files are at %s", app->config->mount);
+	/* On its own: a text that is made takes memory, and whoever waits for this one would wait for ever. */
+	sd_notify(0, "READY=1");
+	sd_notifyf(0, "STATUS=Files are at %s", app->config->mount);
 	link_start(app->link);
 	r = loop_run(app->loop);
 	sd_notify(0, "STOPPING=1");

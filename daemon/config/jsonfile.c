@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Strict JSON, see jsonfile.h. json-c reads the text; what it lets pass is looked for afterwards in the text
- * it accepted: a field that stands twice, of which it keeps the last without a word, NaN and Infinity. That
- * second pass can rely on the text being JSON, so it only follows strings, braces and colons.
+ * Strict JSON, see jsonfile.h. A field that stands twice is looked for afterwards in the text: that second pass can rely
+ * on the text being JSON, so it only follows strings, braces and colons. What is no JSON is read by json-c again, which
+ * says where and what is wrong, or lets it pass: NaN and Infinity, which the second pass finds too.
  */
 
 #include <errno.h>
@@ -10,6 +10,7 @@
 
 #include <json-c/json_tokener.h>
 
+#include "base/json_read.h"
 #include "config/jsonfile.h"
 
 /* Fields of the objects that are open, each object's after its parent's. */
@@ -124,8 +125,8 @@ static int text_scan(struct bytes text, const char *path, struct log *log)
 	return wrong ? fail_at(text, pos, path, log, wrong) : 0;
 }
 
-static int text_parse(struct json_tokener *tok, struct json_object **out, struct bytes text, const char *path,
-		      struct log *log)
+static int text_explain(struct json_tokener *tok, struct json_object **out, struct bytes text,
+			const char *path, struct log *log)
 {
 	struct json_object *object;
 	enum json_tokener_error error;
@@ -142,9 +143,23 @@ static int text_parse(struct json_tokener *tok, struct json_object **out, struct
 	return 0;
 }
 
-int jsonfile_parse(struct json_object **out, struct bytes text, const char *path, struct log *log)
+static int text_parse(struct json_object **out, struct bytes text, const char *path, struct log *log)
 {
 	struct json_tokener *tok;
+	int r = json_read(text, JSONFILE_DEPTH_MAX, out);
+
+	if (r != -EINVAL)
+		return r;
+	tok = json_tokener_new_ex(JSONFILE_DEPTH_MAX);
+	if (!tok)
+		return -ENOMEM;
+	r = text_explain(tok, out, text, path, log);
+	json_tokener_free(tok);
+	return r;
+}
+
+int jsonfile_parse(struct json_object **out, struct bytes text, const char *path, struct log *log)
+{
 	size_t start = 0;
 	int r;
 
@@ -157,11 +172,7 @@ int jsonfile_parse(struct json_object **out, struct bytes text, const char *path
 		++start;
 	if (start == text.len || text.data[start] != '{')
 		return fail_at(text, start, path, log, "the configuration must be one JSON object, { ... }");
-	tok = json_tokener_new_ex(JSONFILE_DEPTH_MAX);
-	if (!tok)
-		return -ENOMEM;
-	r = text_parse(tok, out, text, path, log);
-	json_tokener_free(tok);
+	r = text_parse(out, text, path, log);
 	if (r == 0)
 		r = text_scan(text, path, log);
 	if (r) {

@@ -29,20 +29,19 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/crc32c.h"
+#include "base/json_read.h"
 #include "flow/channel_internal.h"
 
 /* All names and values of all channels, each of their bytes escaped. */
 #define FILE_MAX                                                                                             \
 	((size_t)CHANNELS_MAX * (2 * (CHANNEL_PROPERTY_BYTES_MAX + CHANNEL_PROPERTIES_MAX * 256) + 4096))
-#define DEPTH_MAX 8
 #define HEAD      "{\"crc32c\":\"%08" PRIx32 "\",\"state\":"
 #define HEAD_LEN  (sizeof("{\"crc32c\":\"XXXXXXXX\",\"state\":") - 1)
 #define TAIL      "}\n"
 #define TAIL_LEN  (sizeof(TAIL) - 1)
+#define DEPTH_MAX 8
 
-DEFINE_CLEANUP(struct json_tokener *, json_tokener_free)
-
-#define JSON _cleanup_(json_object_put_cleanup) struct json_object
+#define JSON      _cleanup_(json_object_put_cleanup) struct json_object
 
 /* json_object_put() returns a number, and takes NULL. */
 static void json_object_put_cleanup(struct json_object **object)
@@ -214,29 +213,11 @@ struct kept {
 };
 
 /* Returns 0 and *@out, or -EBADMSG, -ENOMEM. */
-static int state_parse(struct bytes text, struct json_object **out)
-{
-	_cleanup_(json_tokener_free_ptr) struct json_tokener *tok = json_tokener_new_ex(DEPTH_MAX);
-	JSON *state = NULL;
-
-	if (!tok)
-		return -ENOMEM;
-	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-	state = json_tokener_parse_ex(tok, (const char *)text.data, (int)text.len);
-	/* No error and nothing read: this is how it says that there is no memory. */
-	if (!state && json_tokener_get_error(tok) == json_tokener_success &&
-	    json_tokener_get_parse_end(tok) < text.len)
-		return -ENOMEM;
-	if (json_tokener_get_parse_end(tok) != text.len || !json_object_is_type(state, json_type_object))
-		return -EBADMSG;
-	*out = TAKE_PTR(state);
-	return 0;
-}
-
 static int file_decode(struct bytes file, struct json_object **out)
 {
 	char head[HEAD_LEN + 1];
 	struct bytes state;
+	int r;
 
 	if (file.len < HEAD_LEN + TAIL_LEN)
 		return -EBADMSG;
@@ -245,7 +226,8 @@ static int file_decode(struct bytes file, struct json_object **out)
 	if (!bytes_equal(BYTES(file.data, HEAD_LEN), BYTES(head, HEAD_LEN)) ||
 	    !bytes_equal(BYTES(state.data + state.len, TAIL_LEN), BYTES_LIT(TAIL)))
 		return -EBADMSG;
-	return state_parse(state, out);
+	r = json_read(state, DEPTH_MAX, out);
+	return r == -EINVAL ? -EBADMSG : r;
 }
 
 static struct json_object *get(struct json_object *object, const char *key, enum json_type type)

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shared access signatures, see sas.h. The only file of this layer that calls a library: OpenSSL's one-shot
- * HMAC, so no context holds a copy of the key afterwards. What is signed is composed on the stack of
- * hub_sas_sign(); it has no secret in it.
+ * Shared access signatures, see sas.h. The only file of this layer that calls OpenSSL: its one-shot HMAC, so no context
+ * holds a copy of the key afterwards. What is signed is composed on the stack of hub_sas_sign(); it has no secret in it.
  */
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include "base/base64.h"
 #include "base/cursor.h"
@@ -50,12 +49,33 @@ static void signed_line_put(struct writer *w, struct bytes text)
 	writer_u8(w, '\n');
 }
 
+/* @library: whose algorithms; NULL: those of the process. */
+static bool hmac_sha256(OSSL_LIB_CTX *library, const struct hub_key *key, const uint8_t *text, size_t len,
+			uint8_t out[static HUB_SIGNATURE_BYTES])
+{
+	size_t n = 0;
+
+	return EVP_Q_mac(library, "HMAC", NULL, "SHA256", NULL, key->data, key->len, text, len, out,
+			 HUB_SIGNATURE_BYTES, &n) &&
+	       n == HUB_SIGNATURE_BYTES;
+}
+
+/* An algorithm for which there was no memory once is never found again by the same library. */
+static bool hmac_sha256_anew(const struct hub_key *key, const uint8_t *text, size_t len,
+			     uint8_t out[static HUB_SIGNATURE_BYTES])
+{
+	OSSL_LIB_CTX *library = OSSL_LIB_CTX_new();
+	bool is_done = library && hmac_sha256(library, key, text, len, out);
+
+	OSSL_LIB_CTX_free(library);
+	return is_done;
+}
+
 int hub_sas_sign(const struct hub_key *key, const struct hub_sas_fields *fields,
 		 uint8_t out[static HUB_SIGNATURE_BYTES])
 {
 	uint8_t text[SIGNED_BYTES_MAX];
 	struct writer w = writer_init(text, sizeof(text));
-	unsigned int n = HUB_SIGNATURE_BYTES;
 
 	signed_line_put(&w, fields->host);
 	signed_line_put(&w, fields->client_id);
@@ -64,7 +84,8 @@ int hub_sas_sign(const struct hub_key *key, const struct hub_sas_fields *fields,
 	signed_line_put(&w, fields->expiry);
 	if (w.error)
 		return w.error;
-	if (!HMAC(EVP_sha256(), key->data, (int)key->len, text, writer_len(&w), out, &n))
+	if (!hmac_sha256(NULL, key, text, writer_len(&w), out) &&
+	    !hmac_sha256_anew(key, text, writer_len(&w), out))
 		return -ENOMEM;
 	return 0;
 }

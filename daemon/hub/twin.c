@@ -22,10 +22,9 @@
 #include <json-c/json.h>
 
 #include "base/cleanup.h"
+#include "base/json_read.h"
 #include "base/utf8.h"
 #include "hub/twin.h"
-
-DEFINE_CLEANUP(struct json_tokener *, json_tokener_free)
 
 /* Bytes of a key that a reason shows, and a NUL. */
 #define KEY_SHOWN_SIZE 64
@@ -56,6 +55,7 @@ struct scan {
 };
 
 static_assert(HUB_TWIN_PARSE_LEVELS_MAX <= 32, "a bit for each level");
+static_assert(HUB_TWIN_PARSE_LEVELS_MAX <= JSON_READ_LEVELS_MAX, "what is scanned can be read");
 
 /* The byte at hand; -1 at the end. */
 static int scan_peek(const struct scan *s)
@@ -309,9 +309,7 @@ enum hub_twin_text hub_twin_scan(struct bytes text, size_t *out_len)
 
 int hub_twin_parse(struct bytes text, struct json_object **out, struct hub_twin_reason *reason)
 {
-	_cleanup_(json_tokener_free_ptr) struct json_tokener *tokener = NULL;
 	struct scan scan = {.text = text.data, .len = text.len};
-	struct json_object *object;
 
 	reason->text[0] = '\0';
 	if (text.len > HUB_TWIN_TEXT_BYTES_MAX)
@@ -321,15 +319,8 @@ int hub_twin_parse(struct bytes text, struct json_object **out, struct hub_twin_
 		return refuse(reason, -EINVAL, "the text is not UTF-8");
 	if (!scan_text(&scan))
 		return refuse(reason, -EINVAL, "not a JSON object: byte %zu: %s", scan.pos + 1, scan.wrong);
-	/* json-c counts the values inside the last level too. */
-	tokener = json_tokener_new_ex(HUB_TWIN_PARSE_LEVELS_MAX + 2);
-	if (!tokener)
-		return refuse(reason, -ENOMEM, "not enough memory");
-	object = json_tokener_parse_ex(tokener, (const char *)text.data, (int)text.len);
-	if (!object)
-		return refuse(reason, -ENOMEM, "not enough memory");
-	*out = object;
-	return 0;
+	return json_read(text, HUB_TWIN_PARSE_LEVELS_MAX, out) ? refuse(reason, -ENOMEM, "not enough memory")
+							       : 0;
 }
 
 /* --- the limits ---------------------------------------------------------------------------------- */

@@ -36,7 +36,8 @@ enum tls_status {
 #define TLS_RECORD_MAX 16384
 
 /*
- * A client's trust: the certificates in the PEM file @ca_file, or the system's store when it is NULL. Returns
+ * A client's trust: the certificates in the PEM file @ca_file, or the system's store when it is NULL; read again for
+ * the session after one that failed, since that may be because there was no memory for what is in it. Returns
  * 0, -ENOMEM, or, with one line logged that names the file and what to do, -ENOENT, -EACCES or another error
  * of opening it, -EINVAL when there is no certificate in it.
  */

@@ -45,7 +45,7 @@ static EVP_PKEY *store_key(OSSL_STORE_CTX *store)
 	return out;
 }
 
-int tls_key_load(EVP_PKEY **out, const char *key, struct log *log)
+int tls_key_load(EVP_PKEY **out, const char *key, OSSL_LIB_CTX *library, struct log *log)
 {
 	UI_METHOD *ui = NULL;
 	OSSL_STORE_CTX *store;
@@ -63,7 +63,7 @@ int tls_key_load(EVP_PKEY **out, const char *key, struct log *log)
 	ERR_clear_error();
 	*out = NULL;
 	ui = UI_UTIL_wrap_read_pem_callback(no_password, 0);
-	store = ui ? OSSL_STORE_open(key, ui, NULL, NULL, NULL) : NULL;
+	store = ui ? OSSL_STORE_open_ex(key, library, NULL, ui, NULL, NULL, NULL, NULL) : NULL;
 	if (store) {
 		*out = store_key(store);
 		OSSL_STORE_close(store);

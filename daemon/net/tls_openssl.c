@@ -9,6 +9,11 @@
  * struct tls_context is trust or identity, shared by sessions; struct tls is one session. @ended is TLS_OK
  * while the session lives and then how it ended, for good; @text was written together with it.
  *
+ * The library keeps what it looked up once: algorithms, certificates it trusts. Where that failed for lack of memory
+ * it keeps that there is none, without a word, and finds it no more however much memory there is later. So what a
+ * client's sessions are made with, struct library, is made anew after one that failed. All that makes it trust less.
+ * What it leaves out that would make it trust more, the name in the certificate, is looked at here once more.
+ *
  * Certificate errors are put into words by the verify callback, the one place where the certificate at fault
  * is at hand; the callback never changes the verdict.
  */
@@ -23,6 +28,7 @@
 #include <unistd.h>
 
 #include <openssl/bio.h>
+#include <openssl/conf.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -35,6 +41,10 @@
 
 #define TEXT_SIZE   640
 #define CIPHER_SIZE 80
+
+/* Names are matched against the subject alternative names only (RFC 9525 section 6.3), and a wildcard stands for a whole
+ * label. */
+#define HOST_FLAGS (X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS)
 
 /* A file as far as one can see from outside whether it is another one; all zero when it is not there. */
 struct stamp {
@@ -59,8 +69,16 @@ struct identity {
 	struct stamps tried; /* when they were read last, even if that was of no use */
 };
 
-struct tls_context {
+/* What sessions are made with; there while one of them is. */
+struct library {
+	unsigned int n_users;
+	OSSL_LIB_CTX *own; /* its algorithms; NULL: those of the process */
 	SSL_CTX *ssl;
+};
+
+struct tls_context {
+	struct library *library;
+	bool is_suspect; /* client: a session failed, maybe for what is in @library */
 	BIO_METHOD *bio;
 	char *ca_file; /* NULL: the system's store, or a server */
 	struct identity identity;
@@ -68,6 +86,7 @@ struct tls_context {
 
 struct tls {
 	struct tls_context *ctx;
+	struct library *library;
 	SSL *ssl;
 	char *host; /* NULL on the server side */
 	struct bytes input;
@@ -160,22 +179,62 @@ static int no_password(char *buf, int size, int writing, void *userdata)
 	return -1;
 }
 
-static struct tls_context *tls_context_new(const SSL_METHOD *method)
+static void library_unref(struct library *library)
 {
-	struct tls_context *ctx = calloc(1, sizeof(*ctx));
+	if (!library || --library->n_users)
+		return;
+	SSL_CTX_free(library->ssl);
+	OSSL_LIB_CTX_free(library->own);
+	free(library);
+}
 
-	if (!ctx)
-		return NULL;
+/* As the process's own was: providers may come from there. */
+static bool library_configure(OSSL_LIB_CTX *own)
+{
+	char *file = CONF_get1_default_config_file();
+	bool is_done = file && (access(file, R_OK) < 0 || OSSL_LIB_CTX_load_config(own, file));
+
+	OPENSSL_free(file);
+	return is_done;
+}
+
+/* What the library has for the process, whatever is made anew: the table it looks up a signature's digest in, which may
+ * lack some, and what asks for engines, which fails for good if it failed once. */
+static bool process_is_ready(void)
+{
+	static const EVP_MD *(*const digests[])(void) = {EVP_sha1, EVP_sha224, EVP_sha256, EVP_sha384,
+							 EVP_sha512};
+	ENGINE *engine = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(digests); ++i)
+		if (!EVP_get_digestbynid(EVP_MD_get_type(digests[i]())) && !EVP_add_digest(digests[i]()))
+			return false;
 	ERR_clear_error();
-	ctx->bio = bio_method_new();
-	ctx->ssl = SSL_CTX_new(method);
-	if (!ctx->bio || !ctx->ssl || !SSL_CTX_set_min_proto_version(ctx->ssl, TLS1_2_VERSION)) {
-		tls_context_free(ctx);
+	EVP_PKEY_asn1_find_str(&engine, "RSA", -1);
+	return !ERR_peek_error();
+}
+
+/* @has_own: nothing in it is from before. NULL: no memory. */
+static struct library *library_new(const SSL_METHOD *method, bool has_own)
+{
+	struct library *library = calloc(1, sizeof(*library));
+
+	if (!library)
+		return NULL;
+	library->n_users = 1;
+	ERR_clear_error();
+	if (has_own)
+		library->own = OSSL_LIB_CTX_new();
+	if (!has_own || (library->own && library_configure(library->own)))
+		library->ssl = SSL_CTX_new_ex(library->own, NULL, method);
+	if (!library->ssl || !process_is_ready() ||
+	    !SSL_CTX_set_min_proto_version(library->ssl, TLS1_2_VERSION)) {
+		library_unref(library);
 		return NULL;
 	}
-	SSL_CTX_set_options(ctx->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-	SSL_CTX_set_default_passwd_cb(ctx->ssl, no_password);
-	return ctx;
+	SSL_CTX_set_options(library->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_default_passwd_cb(library->ssl, no_password);
+	return library;
 }
 
 /* The library does not say why it cannot open a file. Returns 0 or the negative errno, logged. */
@@ -193,35 +252,53 @@ static int file_check(const char *what, const char *path, const char *advice, st
 
 static int on_verify(int ok, X509_STORE_CTX *store);
 
-static int client_load_trust(struct tls_context *ctx, const char *ca_file, struct log *log)
+static int client_load_trust(SSL_CTX *ssl, const char *ca_file, struct log *log)
 {
 	static const char advice[] =
 		"set \"ca-file\" to a PEM file with the certificate of the CA that signed the hub's";
 	int r;
 
 	if (!ca_file)
-		return SSL_CTX_set_default_verify_paths(ctx->ssl) ? 0 : -ENOMEM;
+		return SSL_CTX_set_default_verify_paths(ssl) ? 0 : -ENOMEM;
 	r = file_check("CA file", ca_file, advice, log);
 	if (r)
 		return r;
-	if (!SSL_CTX_load_verify_file(ctx->ssl, ca_file)) {
+	if (!SSL_CTX_load_verify_file(ssl, ca_file)) {
 		log_error(log, "there is no certificate in the CA file \"%s\": %s; %s", ca_file, ssl_reason(),
 			  advice);
 		return -EINVAL;
 	}
-	ctx->ca_file = strdup(ca_file);
-	return ctx->ca_file ? 0 : -ENOMEM;
+	return 0;
+}
+
+static int client_library_new(struct library **out, bool has_own, const char *ca_file, struct log *log)
+{
+	struct library *library = library_new(TLS_client_method(), has_own);
+	int r;
+
+	if (!library)
+		return -ENOMEM;
+	SSL_CTX_set_verify(library->ssl, SSL_VERIFY_PEER, on_verify);
+	r = client_load_trust(library->ssl, ca_file, log);
+	if (r) {
+		library_unref(library);
+		return r;
+	}
+	*out = library;
+	return 0;
 }
 
 int tls_context_new_client(struct tls_context **out, const char *ca_file, struct log *log)
 {
-	struct tls_context *ctx = tls_context_new(TLS_client_method());
-	int r;
+	struct tls_context *ctx = calloc(1, sizeof(*ctx));
+	int r = -ENOMEM;
 
 	if (!ctx)
-		return -ENOMEM;
-	SSL_CTX_set_verify(ctx->ssl, SSL_VERIFY_PEER, on_verify);
-	r = client_load_trust(ctx, ca_file, log);
+		return r;
+	ctx->bio = bio_method_new();
+	ctx->ca_file = ca_file ? strdup(ca_file) : NULL;
+	if (ctx->bio && (ctx->ca_file || !ca_file))
+		r = client_library_new(&ctx->library, false, ca_file, log);
 	if (r) {
 		tls_context_free(ctx);
 		return r;
@@ -261,18 +338,22 @@ static struct stamp stamp_make(const char *path)
 			      .ctime = st.st_ctim};
 }
 
+/* The path of the key's file, or the URI of anything else. */
+static const char *key_path(const struct identity *id)
+{
+	if (strncmp(id->key, "file:", 5) != 0)
+		return id->key;
+	return id->key + (strncmp(id->key, "file://", 7) == 0 ? 7 : 5);
+}
+
 /* A URI of anything but a file stays as it is: only its certificate tells that the key is another. */
 static struct stamps stamps_make(const struct identity *id)
 {
-	const char *key = id->key;
-
-	if (strncmp(key, "file:", 5) == 0)
-		key += strncmp(key, "file://", 7) == 0 ? 7 : 5;
-	return (struct stamps){.cert = stamp_make(id->cert_file), .key = stamp_make(key)};
+	return (struct stamps){.cert = stamp_make(id->cert_file), .key = stamp_make(key_path(id))};
 }
 
 /* Certificate and key from where they are, and whether they are a pair. */
-static int identity_read(SSL_CTX *out, const struct identity *id, struct log *log)
+static int identity_read(SSL_CTX *out, const struct identity *id, OSSL_LIB_CTX *own, struct log *log)
 {
 	EVP_PKEY *pkey;
 	int r;
@@ -289,7 +370,7 @@ static int identity_read(SSL_CTX *out, const struct identity *id, struct log *lo
 			  id->cert_file, ssl_reason());
 		return -EINVAL;
 	}
-	r = tls_key_load(&pkey, id->key, log);
+	r = tls_key_load(&pkey, id->key, own, log);
 	if (r)
 		return r;
 	if (SSL_CTX_use_PrivateKey(out, pkey) != 1 || SSL_CTX_check_private_key(out) != 1) {
@@ -302,9 +383,9 @@ static int identity_read(SSL_CTX *out, const struct identity *id, struct log *lo
 }
 
 /* Replaces what is loaded, or leaves it as it is. */
-static int identity_load(struct identity *id, struct log *log)
+static int identity_load(struct identity *id, OSSL_LIB_CTX *own, struct log *log)
 {
-	SSL_CTX *loaded = SSL_CTX_new(TLS_client_method());
+	SSL_CTX *loaded = SSL_CTX_new_ex(own, NULL, TLS_client_method());
 	int r;
 
 	if (!loaded)
@@ -312,7 +393,7 @@ static int identity_load(struct identity *id, struct log *log)
 	SSL_CTX_set_default_passwd_cb(loaded, no_password);
 	/* Before reading: what changes meanwhile is seen the next time. */
 	id->tried = stamps_make(id);
-	r = identity_read(loaded, id, log);
+	r = identity_read(loaded, id, own, log);
 	if (r) {
 		SSL_CTX_free(loaded);
 		return r;
@@ -325,14 +406,14 @@ static int identity_load(struct identity *id, struct log *log)
 
 /* Looks whether somebody renewed the certificate. Files that are half renewed or damaged are tried again each time,
  * and complained about once. */
-static void identity_refresh(struct identity *id)
+static void identity_refresh(struct identity *id, OSSL_LIB_CTX *own)
 {
 	struct stamps now = stamps_make(id);
 	bool is_news = !stamps_equal(&now, &id->tried);
 
 	if (stamps_equal(&now, &id->used))
 		return;
-	if (identity_load(id, is_news ? id->log : NULL) == 0)
+	if (identity_load(id, own, is_news ? id->log : NULL) == 0)
 		log_info(id->log, "the certificate in \"%s\" was renewed: new connections use it",
 			 id->cert_file);
 	else if (is_news)
@@ -363,7 +444,7 @@ int tls_context_use_certificate(struct tls_context *ctx, const char *cert_file, 
 				struct log *log)
 {
 	struct identity id = {.cert_file = strdup(cert_file), .key = strdup(key), .log = log};
-	int r = id.cert_file && id.key ? identity_load(&id, log) : -ENOMEM;
+	int r = id.cert_file && id.key ? identity_load(&id, ctx->library->own, log) : -ENOMEM;
 
 	if (r) {
 		identity_deinit(&id);
@@ -386,11 +467,11 @@ static int server_load_identity(struct tls_context *ctx, const char *cert_file, 
 		r = file_check("key", key_file, "give a PEM file with the server's key", log);
 	if (r)
 		return r;
-	if (SSL_CTX_use_certificate_chain_file(ctx->ssl, cert_file) != 1) {
+	if (SSL_CTX_use_certificate_chain_file(ctx->library->ssl, cert_file) != 1) {
 		log_error(log, "there is no usable certificate in \"%s\": %s", cert_file, ssl_reason());
 		return -EINVAL;
 	}
-	if (SSL_CTX_use_PrivateKey_file(ctx->ssl, key_file, SSL_FILETYPE_PEM) != 1) {
+	if (SSL_CTX_use_PrivateKey_file(ctx->library->ssl, key_file, SSL_FILETYPE_PEM) != 1) {
 		log_error(log, "there is no usable key in \"%s\" for the certificate in \"%s\": %s", key_file,
 			  cert_file, ssl_reason());
 		return -EINVAL;
@@ -401,12 +482,15 @@ static int server_load_identity(struct tls_context *ctx, const char *cert_file, 
 int tls_context_new_server(struct tls_context **out, const char *cert_file, const char *key_file,
 			   struct log *log)
 {
-	struct tls_context *ctx = tls_context_new(TLS_server_method());
-	int r;
+	struct tls_context *ctx = calloc(1, sizeof(*ctx));
+	int r = -ENOMEM;
 
 	if (!ctx)
-		return -ENOMEM;
-	r = server_load_identity(ctx, cert_file, key_file, log);
+		return r;
+	ctx->bio = bio_method_new();
+	ctx->library = library_new(TLS_server_method(), false);
+	if (ctx->bio && ctx->library)
+		r = server_load_identity(ctx, cert_file, key_file, log);
 	if (r) {
 		tls_context_free(ctx);
 		return r;
@@ -434,16 +518,16 @@ int tls_context_ask_client(struct tls_context *ctx, const char *ca_file, struct 
 	if (r)
 		return r;
 	ERR_clear_error();
-	if (!SSL_CTX_load_verify_file(ctx->ssl, ca_file)) {
+	if (!SSL_CTX_load_verify_file(ctx->library->ssl, ca_file)) {
 		log_error(log, "there is no certificate in the CA file \"%s\": %s; %s", ca_file, ssl_reason(),
 			  advice);
 		return -EINVAL;
 	}
 	/* A resumed session would not show its certificate to on_verify_client(). */
-	SSL_CTX_set_session_cache_mode(ctx->ssl, SSL_SESS_CACHE_OFF);
-	SSL_CTX_set_options(ctx->ssl, SSL_OP_NO_TICKET);
-	SSL_CTX_set_num_tickets(ctx->ssl, 0);
-	SSL_CTX_set_verify(ctx->ssl, SSL_VERIFY_PEER, on_verify_client);
+	SSL_CTX_set_session_cache_mode(ctx->library->ssl, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_options(ctx->library->ssl, SSL_OP_NO_TICKET);
+	SSL_CTX_set_num_tickets(ctx->library->ssl, 0);
+	SSL_CTX_set_verify(ctx->library->ssl, SSL_VERIFY_PEER, on_verify_client);
 	return 0;
 }
 
@@ -451,9 +535,9 @@ void tls_context_free(struct tls_context *ctx)
 {
 	if (!ctx)
 		return;
-	SSL_CTX_free(ctx->ssl);
-	BIO_meth_free(ctx->bio);
 	identity_deinit(&ctx->identity);
+	library_unref(ctx->library);
+	BIO_meth_free(ctx->bio);
 	free(ctx->ca_file);
 	free(ctx);
 }
@@ -469,8 +553,10 @@ static struct tls *tls_new(struct tls_context *ctx, struct buf *output)
 		return NULL;
 	ERR_clear_error();
 	tls->ctx = ctx;
+	tls->library = ctx->library;
+	++tls->library->n_users;
 	tls->output = output;
-	tls->ssl = SSL_new(ctx->ssl);
+	tls->ssl = SSL_new(ctx->library->ssl);
 	bio = tls->ssl ? BIO_new(ctx->bio) : NULL;
 	if (!bio) {
 		tls_free(tls);
@@ -479,25 +565,57 @@ static struct tls *tls_new(struct tls_context *ctx, struct buf *output)
 	BIO_set_data(bio, tls);
 	BIO_set_init(bio, 1);
 	SSL_set_bio(tls->ssl, bio, bio);
-	SSL_set_app_data(tls->ssl, tls);
+	if (!SSL_set_app_data(tls->ssl, tls)) {
+		tls_free(tls);
+		return NULL;
+	}
 	return tls;
 }
 
-/* Makes the handshake fail unless the certificate is for @host. Names are matched against the subject
- * alternative names only (RFC 9525 section 6.3), and a wildcard stands for a whole label. */
+/* Makes the handshake fail unless the certificate is for @host. */
 static int tls_expect_host(struct tls *tls, char *host)
 {
 	X509_VERIFY_PARAM *param = SSL_get0_param(tls->ssl);
 
 	if (addr_is_literal(host))
 		return X509_VERIFY_PARAM_set1_ip_asc(param, host) ? 0 : -EINVAL;
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT |
-						       X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	X509_VERIFY_PARAM_set_hostflags(param, HOST_FLAGS);
 	/* SSL_set_tlsext_host_name() without its cast, which takes a const away. */
 	if (!X509_VERIFY_PARAM_set1_host(param, host, 0) ||
 	    !SSL_ctrl(tls->ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, host))
 		return -EINVAL;
 	return 0;
+}
+
+/* All that sessions are made with, read again. What cannot be leaves it as it is: that was good once. A key that is no
+ * file stays with the provider that has it, and so the algorithms do. */
+static void context_renew(struct tls_context *ctx)
+{
+	const struct identity *id = &ctx->identity;
+	struct library *library;
+
+	if (client_library_new(&library, !id->loaded || key_path(id)[0] == '/', ctx->ca_file, NULL))
+		return;
+	if (id->loaded && identity_load(&ctx->identity, library->own, NULL)) {
+		library_unref(library);
+		return;
+	}
+	library_unref(ctx->library);
+	ctx->library = library;
+	ctx->is_suspect = false;
+}
+
+static int client_prepare(struct tls *tls, const char *host, size_t len)
+{
+	struct identity *id = &tls->ctx->identity;
+	int r;
+
+	tls->host = strndup(host, len);
+	r = tls->host ? tls_expect_host(tls, tls->host) : -ENOMEM;
+	if (r || !id->loaded)
+		return r;
+	identity_refresh(id, tls->library->own);
+	return identity_show(id, tls->ssl);
 }
 
 int tls_new_client(struct tls **out, struct tls_context *ctx, const char *host, struct buf *output)
@@ -511,17 +629,13 @@ int tls_new_client(struct tls **out, struct tls_context *ctx, const char *host, 
 		--len;
 	if (!len)
 		return -EINVAL;
+	if (ctx->is_suspect)
+		context_renew(ctx);
 	tls = tls_new(ctx, output);
-	if (!tls)
-		return -ENOMEM;
-	tls->host = strndup(host, len);
-	r = tls->host ? tls_expect_host(tls, tls->host) : -ENOMEM;
-	if (!r && ctx->identity.loaded) {
-		identity_refresh(&ctx->identity);
-		r = identity_show(&ctx->identity, tls->ssl);
-	}
+	r = tls ? client_prepare(tls, host, len) : -ENOMEM;
 	if (r) {
 		tls_free(tls);
+		ctx->is_suspect = true;
 		return r;
 	}
 	SSL_set_connect_state(tls->ssl);
@@ -545,6 +659,7 @@ void tls_free(struct tls *tls)
 	if (!tls)
 		return;
 	SSL_free(tls->ssl);
+	library_unref(tls->library);
 	free(tls->host);
 	free(tls);
 }
@@ -596,6 +711,8 @@ static enum tls_status tls_end(struct tls *tls, enum tls_status status)
 {
 	assert(status > TLS_AGAIN);
 	tls->ended = status;
+	if (tls->host && (status == TLS_UNTRUSTED || status == TLS_FAILED))
+		tls->ctx->is_suspect = true;
 	switch (status) {
 	case TLS_OK:
 	case TLS_AGAIN:
@@ -612,7 +729,7 @@ static enum tls_status tls_end(struct tls *tls, enum tls_status status)
 				 "the TLS port",
 				 tls_peer(tls));
 		break;
-	case TLS_UNTRUSTED: /* worded by on_verify() */
+	case TLS_UNTRUSTED: /* worded where it was found */
 		break;
 	case TLS_FAILED:
 		tls_describe(tls);
@@ -660,6 +777,19 @@ void tls_input_end(struct tls *tls)
 	tls->input_ended = true;
 }
 
+/* The library has compared the names already, unless it had no memory for its copy of @tls->host: then it leaves that out
+ * and trusts every name. */
+static bool peer_is_expected(const struct tls *tls)
+{
+	X509 *cert = SSL_get0_peer_certificate(tls->ssl);
+
+	if (!cert || SSL_get_verify_result(tls->ssl) != X509_V_OK)
+		return false;
+	if (addr_is_literal(tls->host))
+		return X509_check_ip_asc(cert, tls->host, 0) == 1;
+	return X509_check_host(cert, tls->host, 0, HOST_FLAGS, NULL) == 1;
+}
+
 enum tls_status tls_handshake(struct tls *tls)
 {
 	enum tls_status status;
@@ -671,6 +801,11 @@ enum tls_status tls_handshake(struct tls *tls)
 	if (tls_is_foreign(tls))
 		return tls_end(tls, TLS_FAILED);
 	status = tls_result(tls, SSL_do_handshake(tls->ssl));
+	if (status == TLS_OK && tls->host && !peer_is_expected(tls)) {
+		snprintf(tls->text, sizeof(tls->text), "the certificate of %s could not be checked",
+			 tls->host);
+		return tls_end(tls, TLS_UNTRUSTED);
+	}
 	if (status == TLS_OK)
 		snprintf(tls->cipher, sizeof(tls->cipher), "%s %s", SSL_get_version(tls->ssl),
 			 SSL_get_cipher_name(tls->ssl));

@@ -134,6 +134,7 @@ __attribute__((noreturn)) static void writer_run(struct load *load, unsigned int
 void load_start(struct load *load, const struct lab *lab, unsigned int n_writers, bool all_stored)
 {
 	const char *path = lab_path(lab, "telemetry.raw");
+	pid_t pid;
 
 	ASSERT_LE(n_writers, LOAD_WRITERS_MAX + 0u);
 	load->n_writers = n_writers;
@@ -143,10 +144,12 @@ void load_start(struct load *load, const struct lab *lab, unsigned int n_writers
 
 		w->level = all_stored || i % 2 ? LOAD_STORED : LOAD_QUEUED;
 		fflush(NULL);
-		w->pid = fork();
-		if (w->pid == 0)
+		/* Not into what both share: the child's would be 0, and maybe later. */
+		pid = fork();
+		if (pid == 0)
 			writer_run(load, i, path);
-		ASSERT_GT(w->pid, 0);
+		ASSERT_GT(pid, 0);
+		w->pid = pid;
 	}
 }
 
@@ -286,11 +289,13 @@ static void message_judge(struct load *load, const char *line)
 
 void load_start_judge(struct load *load, struct lab *lab)
 {
+	pid_t pid;
+
 	ASSERT_EQ(pipe2(load->wake, O_CLOEXEC | O_NONBLOCK), 0);
 	load->seed = test_random();
 	fflush(NULL);
-	load->judge = fork();
-	if (load->judge == 0) {
+	pid = fork();
+	if (pid == 0) {
 		FILE *in = lab_monitor_stream(lab);
 		char *line = NULL;
 		size_t size = 0;
@@ -300,26 +305,52 @@ void load_start_judge(struct load *load, struct lab *lab)
 			message_judge(load, line);
 		_exit(0);
 	}
-	ASSERT_GT(load->judge, 0);
+	ASSERT_GT(pid, 0);
+	load->judge = pid;
 }
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
-void load_fence(struct load *load, const struct lab *lab)
+/* @flags are of open(2), for the level. Returns false when something failed, or a signal ended it. */
+static bool fence(struct load *load, const struct lab *lab, int flags)
 {
 	uint32_t number = ++load->n_fences;
 	char text[32], byte;
 	int len = snprintf(text, sizeof(text), "fence %u", number);
-	_cleanup_(close_fd) int fd = open(lab_path(lab, "telemetry.raw"), O_WRONLY | O_CLOEXEC);
+	_cleanup_(close_fd) int fd = open(lab_path(lab, "telemetry.raw"), O_WRONLY | O_CLOEXEC | flags);
 
-	ASSERT_GE(fd, 0);
-	ASSERT_EQ(write(fd, text, (size_t)len), len);
+	if (fd < 0 || write(fd, text, (size_t)len) != len)
+		return false;
 	while (__atomic_load_n(&load->fence, __ATOMIC_ACQUIRE) < number) {
 		struct pollfd p = {.fd = load->wake[0], .events = POLLIN};
 
-		ASSERT_EQ(poll(&p, 1, -1), 1);
-		ASSERT_EQ(read(load->wake[0], &byte, 1), 1);
+		if (poll(&p, 1, -1) != 1 || read(load->wake[0], &byte, 1) != 1)
+			return false;
 	}
+	return true;
+}
+
+void load_fence(struct load *load, const struct lab *lab)
+{
+	ASSERT_TRUE(fence(load, lab, 0));
+}
+
+bool load_try_fence(struct load *load, const struct lab *lab)
+{
+	return fence(load, lab, O_SYNC);
+}
+
+uint32_t load_n_missing(const struct load *load)
+{
+	uint32_t n = 0;
+
+	for (unsigned int i = 0; i < load->n_writers; ++i) {
+		const struct load_writer *w = &load->writers[i];
+
+		for (uint32_t k = 0; k < w->n_tried; ++k)
+			n += w->messages[k].outcome == LOAD_ACKED && !w->messages[k].n_delivered;
+	}
+	return n;
 }
 
 static void message_verify(struct load *load, unsigned int writer, uint32_t number, enum load_level promise)

@@ -112,6 +112,10 @@ uint32_t load_n_failed(const struct load *load, int error);
 
 /* Writes one more message and waits until the hub and the judge have it, and so all that was queued before. */
 void load_fence(struct load *load, const struct lab *lab);
+/* Likewise, at level hub; returns false when that is not possible, or a signal ends it. */
+bool load_try_fence(struct load *load, const struct lab *lab);
+/* Acknowledged and not delivered, so far. */
+uint32_t load_n_missing(const struct load *load);
 
 /* Messages acknowledged at @promise and above must be there. Says what is not, and what else is wrong, with EXPECT. */
 void load_verify(struct load *load, enum load_level promise);

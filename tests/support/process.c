@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -60,6 +61,7 @@ bool process_try_notify(pid_t *pid, const char *log, const char *const *argv, co
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	_cleanup_(close_fd) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	_cleanup_(close_fd) int end = -1;
 	char message[512];
 	ssize_t n;
 
@@ -70,15 +72,16 @@ bool process_try_notify(pid_t *pid, const char *log, const char *const *argv, co
 	setenv("NOTIFY_SOCKET", notify, 1);
 	*pid = process_start(log, argv, -1, -1);
 	unsetenv("NOTIFY_SOCKET");
+	end = pidfd_open(*pid, 0);
+	ASSERT_GE(end, 0);
 	do {
-		struct pollfd p = {.fd = fd, .events = POLLIN};
+		struct pollfd p[] = {{.fd = fd, .events = POLLIN}, {.fd = end, .events = POLLIN}};
 
 		/* A program that ends instead sends nothing; its log says why. */
-		while (poll(&p, 1, 50) == 0) {
-			if (waitpid(*pid, status, WNOHANG) == *pid) {
-				*pid = 0;
-				return false;
-			}
+		ASSERT_GT(poll(p, 2, -1), 0);
+		if (!p[0].revents) {
+			*status = process_stop(pid, 0);
+			return false;
 		}
 		n = recv(fd, message, sizeof(message) - 1, 0);
 		ASSERT_GT(n, 0);

@@ -9,47 +9,16 @@
 #include "base/cleanup.h"
 #include "flow/channel_internal.h"
 #include "tests/harness.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define HAS_ALLOCATOR 1
-#elif defined(__has_feature)
-#define HAS_ALLOCATOR __has_feature(address_sanitizer)
-#else
-#define HAS_ALLOCATOR 0
-#endif
+#include "tools/bench/preload/allocator.h"
 
 /* The call that fails, counted down; 0 = none. */
 static uint64_t fail_in;
 
-#if !HAS_ALLOCATOR
-/* glibc's own names of what is replaced here. */
-extern void *__libc_malloc(size_t size);
-extern void *__libc_calloc(size_t n, size_t size);
-extern void *__libc_realloc(void *p, size_t size);
-
-static bool fails(void)
+bool allocator_fails(const void *caller)
 {
-	if (!fail_in || --fail_in)
-		return false;
-	errno = ENOMEM;
-	return true;
+	(void)caller;
+	return fail_in && --fail_in == 0;
 }
-
-void *malloc(size_t size)
-{
-	return fails() ? NULL : __libc_malloc(size);
-}
-
-void *calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __libc_calloc(n, size);
-}
-
-void *realloc(void *p, size_t size)
-{
-	return fails() ? NULL : __libc_realloc(p, size);
-}
-#endif
 
 FIXTURE(failing)
 {
@@ -65,7 +34,7 @@ FIXTURE_SETUP(failing)
 	struct journal_options journal = {.dir = self->dir, .is_volatile = true, .max_bytes = 1 << 20};
 	struct channels_options channels = {.run = 1};
 
-	SKIP_IF(HAS_ALLOCATOR, "the sanitizer has an allocator of its own");
+	SKIP_IF(!ALLOCATOR_ASKS, "the sanitizer has an allocator of its own");
 	snprintf(self->dir, sizeof(self->dir), "/tmp/test-channel.XXXXXX");
 	ASSERT_TRUE(mkdtemp(self->dir));
 	ASSERT_EQ(loop_new(&self->loop, &(struct loop_options){.log = NULL}), 0);

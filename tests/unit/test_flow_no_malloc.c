@@ -10,41 +10,16 @@
 #include "flow/telemetry_internal.h"
 #include "tests/support/files_line.h"
 #include "tests/support/session_line.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define HAS_COUNTER 0
-#elif defined(__has_feature)
-#define HAS_COUNTER !__has_feature(address_sanitizer)
-#else
-#define HAS_COUNTER 1
-#endif
+#include "tools/bench/preload/allocator.h"
 
 static uint64_t n_allocations;
 
-#if HAS_COUNTER
-/* glibc's own names of what is replaced here. */
-extern void *__libc_malloc(size_t size);
-extern void *__libc_calloc(size_t n, size_t size);
-extern void *__libc_realloc(void *p, size_t size);
-
-void *malloc(size_t size)
+bool allocator_fails(const void *caller)
 {
+	(void)caller;
 	++n_allocations;
-	return __libc_malloc(size);
+	return false;
 }
-
-void *calloc(size_t n, size_t size)
-{
-	++n_allocations;
-	return __libc_calloc(n, size);
-}
-
-void *realloc(void *p, size_t size)
-{
-	++n_allocations;
-	return __libc_realloc(p, size);
-}
-#endif
 
 FIXTURE(hot)
 {
@@ -54,7 +29,7 @@ FIXTURE(hot)
 FIXTURE_SETUP(hot)
 {
 	(void)self;
-	SKIP_IF(!HAS_COUNTER, "the sanitizer has an allocator of its own");
+	SKIP_IF(!ALLOCATOR_ASKS, "the sanitizer has an allocator of its own");
 }
 
 FIXTURE_TEARDOWN(hot)
@@ -147,7 +122,7 @@ TEST_F(session, publishes)
 {
 	uint64_t before;
 
-	SKIP_IF(!HAS_COUNTER, "the sanitizer has an allocator of its own");
+	SKIP_IF(!ALLOCATOR_ASKS, "the sanitizer has an allocator of its own");
 	online(self);
 	for (int i = 0; i < 10; ++i)
 		window(self);

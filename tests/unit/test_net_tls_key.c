@@ -255,7 +255,7 @@ static void expect_none(struct fixture_key *self, const char *key, const char *t
 	EVP_PKEY *out = NULL;
 
 	ASSERT_EQ(ftruncate(self->log.fd, 0), 0);
-	EXPECT_EQ(tls_key_load(&out, key, &self->log), -EINVAL);
+	EXPECT_EQ(tls_key_load(&out, key, NULL, &self->log), -EINVAL);
 	EXPECT_TRUE(out == NULL);
 	log = text_read(self->log_path);
 	EXPECT_CONTAINS(log, text);
