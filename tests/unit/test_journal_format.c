@@ -163,7 +163,7 @@ TEST_F(format, identity_out_of_range)
 	static const struct {
 		size_t at;
 		uint8_t value;
-	} rows[] = {{8, 2}, {24, 1}, {26, 3}, {26, 0}, {48, JOURNAL_N_KINDS}, {49, 10}, {56, 65}, {56, 7}};
+	} rows[] = {{8, 0}, {24, 1}, {26, 3}, {26, 0}, {48, JOURNAL_N_KINDS}, {49, 10}, {56, 65}, {56, 7}};
 	struct journal_identity got;
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); ++i) {
@@ -177,6 +177,20 @@ TEST_F(format, identity_out_of_range)
 		memcpy(at + JOURNAL_IDENTITY_COPY_AT, at, JOURNAL_IDENTITY_BYTES);
 		EXPECT_EQ(journal_identity_get(self->segment, &got), -EBADMSG);
 	}
+}
+
+TEST_F(format, identity_of_a_later_version)
+{
+	struct journal_identity got;
+
+	journal_identity_put(&usual, self->segment);
+	self->segment[8] = 2;
+	memcpy(self->segment + JOURNAL_IDENTITY_COPY_AT, self->segment, JOURNAL_IDENTITY_BYTES);
+	EXPECT_EQ(journal_identity_get(self->segment, &got), -ENOTSUP);
+	/* Damaged on top of that. */
+	self->segment[20] ^= 1;
+	self->segment[JOURNAL_IDENTITY_COPY_AT + 20] ^= 1;
+	EXPECT_EQ(journal_identity_get(self->segment, &got), -EBADMSG);
 }
 
 /* --- state ------------------------------------------------------------------------------------ */
