@@ -3,8 +3,8 @@
 #define BASE_JSON_READ_H
 
 /*
- * Objects of json-c from JSON text. Its own reader does not look whether there was memory for a name: it leaves such a
- * member out without a word, or dies of it.
+ * Objects of json-c from JSON text. Its own reader, before version 0.18, does not look whether there was memory for a
+ * name: it leaves such a member out without a word, or dies of it. Where that version can be relied on, this can go.
  */
 
 #include "base/bytes.h"
