@@ -285,10 +285,20 @@ static void set_aside(struct journal *j, struct journal_segment *segment)
 	segment_free(segment);
 }
 
+/* Files that were done with and not deleted yet. The lane's window begins behind them: their indexes may be far before it. */
+static void lane_drop_done(struct journal_lane *lane)
+{
+	struct journal_segment *first;
+
+	while ((first = lane_first(lane)) && first->state.done_index == first->next_index)
+		lane_release(lane, first);
+}
+
 static void take_segment(struct journal *j, struct journal_segment *segment, struct journal_lane *lane)
 {
 	if (segment->last_sequence > j->appended)
 		j->appended = segment->last_sequence;
+	lane_drop_done(lane);
 	lane_attach(lane, segment);
 	lane_uncount(lane, segment, lane_take_bits(lane, segment), 0);
 	j->stats.n_recovered += segment->n_records;

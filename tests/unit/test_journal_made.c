@@ -96,6 +96,57 @@ TEST_F(made, numbers_that_make_no_sense_are_no_records)
 	EXPECT_EQ(journal_n_bytes(box->j), 0u);
 }
 
+/* A file of three records with an end. */
+static void put_ended(const struct journal_box *box, uint64_t first_index, uint64_t done_index, uint8_t done)
+{
+	static _Alignas(8) uint8_t data[JOURNAL_SEGMENT_BYTES_MIN];
+	struct journal_identity identity = {.id = first_index,
+					    .size = sizeof(data),
+					    .made_ms = 1,
+					    .first_index = first_index,
+					    .kind = JOURNAL_KIND_QUEUE};
+	struct journal_state state = {.generation = 1, .done_index = done_index, .done = {done}};
+	struct segment_make make;
+
+	memset(data, 0, sizeof(data));
+	segment_make_init(&make, data, &identity, first_index);
+	for (uint64_t i = 0; i < 3; ++i) {
+		if (make.index == done_index)
+			state.done_offset = make.head;
+		segment_make_add(&make, BYTES("", 0), BYTES("a", 1));
+	}
+	if (make.index == done_index)
+		state.done_offset = make.head;
+	state.stored_offset = state.end_offset = make.head;
+	state.end_index = make.index;
+	state.last_sequence = make.sequence - 1;
+	journal_state_put(&state, identity.id, data);
+	put_segment(box, &make, sizeof(data));
+}
+
+/* A daemon was killed before it deleted the first file: the second one has what was done with in a window of its own. */
+TEST_F(made, a_file_that_is_done_with_and_not_deleted)
+{
+	struct journal_box *box = &self->box;
+	struct journal_cursor at;
+
+	box_close(box);
+	put_ended(box, 1, 4, 0);
+	put_ended(box, 5000, 5000, 2);
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_EQ(journal_lane_n_records(journal_next_lane(box->j, NULL)), 2u);
+	for (uint64_t i = 5000; i <= 5002; i += 2) {
+		ASSERT_TRUE(journal_next_unsent(box->j, &at));
+		EXPECT_EQ(at.sequence, i);
+		journal_mark_sent(box->j, &at);
+		journal_mark_done(box->j, &at);
+	}
+	EXPECT_FALSE(journal_next_unsent(box->j, &at));
+	box_turn(box);
+	EXPECT_EQ(journal_n_bytes(box->j), 0u);
+	EXPECT_EQ(n_damaged(box), 0u);
+}
+
 TEST_F(made, a_small_file_that_says_it_is_large)
 {
 	static _Alignas(8) uint8_t data[JOURNAL_SEGMENT_BYTES_MIN];
