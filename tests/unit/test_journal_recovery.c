@@ -746,6 +746,11 @@ static void lose_pages(struct fixture_recovery *self, const char *pages)
 
 static const char unfill[] = "rm filler && cmp *.segment before && cat whole > $(echo *.segment)";
 
+/* The disk reads again, with what it has in the file's header now. */
+static const char reads_again[] =
+	"rm filler; dd if=whole of=$(echo *.segment) bs=4096 skip=2 seek=2 conv=notrunc status=none";
+
+/* Three records are before those pages. */
 TEST_F(recovery, an_end_that_cannot_be_read_is_not_written)
 {
 	struct journal_box *box = &self->box;
@@ -753,12 +758,70 @@ TEST_F(recovery, an_end_that_cannot_be_read_is_not_written)
 	mount_memory(self);
 	lose_pages(self, "-o 8192 -l 57344");
 	ASSERT_EQ(box_open(box), 0);
-	EXPECT_EQ(box_drain(box), 0u);
+	EXPECT_EQ(box_drain(box), 3u);
+	EXPECT_EQ(journal_n_bytes(box->j), 0u);
 	EXPECT_TRUE(box_wait_event(box, "journal-damaged"));
 	box_close(box);
-	run(box->dir, unfill);
+	/* Again, and with none before them now. */
 	ASSERT_EQ(box_open(box), 0);
-	EXPECT_EQ(box_drain(box), 50u);
+	EXPECT_EQ(box_drain(box), 0u);
+	box_close(box);
+	run(box->dir, reads_again);
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_EQ(box_drain(box), 47u);
+	EXPECT_EQ(n_damaged(box), 0u);
+	box_close(box);
+	EXPECT_EQ(for_segments(box->dir, NULL), 0u);
+}
+
+TEST_F(recovery, a_page_that_cannot_be_read_behind_all_records)
+{
+	struct journal_box *box = &self->box;
+
+	mount_memory(self);
+	lose_pages(self, "-o 61440 -l 4096");
+	ASSERT_EQ(box_open(box), 0);
+	run(box->dir, "rm filler");
+	ASSERT_EQ(box_append(box, box_lane(box, 0, 5, 0), 30, 1000), 0);
+	EXPECT_EQ(for_segments(box->dir, NULL), 2u);
+	EXPECT_EQ(box_drain(box), 51u);
+	EXPECT_EQ(journal_n_bytes(box->j), 0u);
+	EXPECT_EQ(n_damaged(box), 0u);
+	box_close(box);
+	EXPECT_EQ(for_segments(box->dir, NULL), 1u);
+	/* All of it is read now. */
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_EQ(box_drain(box), 0u);
+	box_close(box);
+	EXPECT_EQ(for_segments(box->dir, NULL), 0u);
+}
+
+TEST_F(recovery, what_could_not_be_read_comes_before_what_is_newer)
+{
+	struct journal_box *box = &self->box;
+	struct journal_cursor at = {.sequence = 0};
+	char name[64], command[256];
+	uint64_t last = 0;
+
+	mount_memory(self);
+	lose_pages(self, "-o 8192 -l 57344");
+	segment_name_in(box->dir, name);
+	ASSERT_EQ(box_open(box), 0);
+	run(box->dir, "rm filler");
+	ASSERT_EQ(box_append(box, box_lane(box, 0, 5, 0), 30, 1000), 0);
+	box_close(box);
+	snprintf(command, sizeof(command), "dd if=whole of=%s bs=4096 skip=2 seek=2 conv=notrunc status=none",
+		 name);
+	run(box->dir, command);
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_TRUE(!journal_next_lane(box->j, journal_next_lane(box->j, NULL)));
+	for (unsigned int i = 1; i <= 51; ++i) {
+		ASSERT_TRUE(box_send(box, &at));
+		EXPECT_TRUE(i <= 50 ? at.sequence == i : at.sequence > last);
+		last = at.sequence;
+		journal_mark_done(box->j, &at);
+	}
+	EXPECT_FALSE(box_send(box, &at));
 	EXPECT_EQ(n_damaged(box), 0u);
 }
 
