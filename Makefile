@@ -195,6 +195,7 @@ torture: export IOTHUB_MALLOC = 0
 torture: export IOTHUB_SEQUENCES = 1000
 torture: export IOTHUB_FLIPS = 10000
 torture: export IOTHUB_TORN_SAMPLES = 10000
+torture: export IOTHUB_MODEL = 20000
 torture: deps
 	@+$(parallel) tests
 	@tests/run.sh $(BUILD) $(filter $(BUILD)/tests/crash/%,$(test_bin)); status=$$?; \

@@ -133,7 +133,7 @@ static void damage_on_timer(struct loop_timer *timer, uint64_t now_ns)
 
 	if (j->n_files_left)
 		snprintf(text + n, sizeof(text) - (size_t)n,
-			 "; files that cannot be read, left until the next start: %" PRIu64, j->n_files_left);
+			 "; files not read as a whole, left until the next start: %" PRIu64, j->n_files_left);
 	log_error(j->log, "%s", text);
 	j->n_damage_told = j->stats.n_damaged;
 	j->n_files_aside = 0;

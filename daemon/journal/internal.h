@@ -341,7 +341,7 @@ void damage_note(struct journal *j, struct journal_segment *segment, uint64_t fr
 		 uint64_t n_records);
 /* A file that is no segment goes to damaged/. */
 void damage_set_file_aside(struct journal *j, const char *name);
-/* A file that cannot be read stays where it is; it is not looked at again before the next start. */
+/* A file that cannot be read, or its end, stays where it is; it is not looked at again before the next start. */
 void damage_leave_file(struct journal *j, const char *name, int error);
 void damage_init(struct journal *j);
 

@@ -183,13 +183,14 @@ void lane_attach(struct journal_lane *lane, struct journal_segment *segment)
 						    .index = segment->state.done_index};
 }
 
-/* All is done: a crash before the file is used again or deleted brings nothing back. */
+/* All is done: a crash before the file is used again or deleted brings nothing back. What was not read yet may come. */
 static void segment_finish(struct journal_segment *segment)
 {
 	struct journal_state *state = &segment->state;
 
 	state->done_index = state->end_index = segment->next_index;
-	state->done_offset = state->end_offset = segment->head;
+	state->done_offset = segment->head;
+	state->end_offset = segment->is_unread ? 0 : segment->head;
 	state->last_sequence = segment->last_sequence;
 	memset(state->done, 0, sizeof(state->done));
 	segment_write_state(segment);
@@ -219,7 +220,9 @@ void lane_release(struct journal_lane *lane, struct journal_segment *segment)
 	segment->owner = NULL;
 	--j->stats.n_segments;
 	j->stats.segment_bytes -= segment->identity.size;
-	if (!loop_op_is_idle(&segment->sync))
+	if (segment->is_unread)
+		segment_free(segment);
+	else if (!loop_op_is_idle(&segment->sync))
 		list_append(&j->zombies, &segment->link);
 	else if (j->is_stopped || segment->is_private || segment->is_failed)
 		segment_delete(segment);
@@ -309,7 +312,7 @@ static bool lane_reopen(struct journal_lane *lane, uint64_t n_bytes)
 {
 	struct journal_segment *segment = lane_last(lane);
 
-	if (!segment || lane->is_ended || segment->is_private || segment->is_failed ||
+	if (!segment || lane->is_ended || segment->is_unread || segment->is_private || segment->is_failed ||
 	    segment_may_have_hole(segment) || segment->identity.size - segment->head < n_bytes ||
 	    lane_hold(segment))
 		return false;

@@ -5,8 +5,9 @@
  * Each file is opened and its header read; what is no segment goes to damaged/. A segment with an end is taken as its
  * state says, without looking at a record: start-up takes the time of reading headers. One without an end (that was
  * written to when the daemon died; one of a lane) is scanned to the end of the file for what is good, and ended
- * there. Nothing is repaired and nothing is counted as damage here: the sender meets every record, once, and does
- * both.
+ * there; or, when nothing can be read from some page on, before that page for now (is_unread): nothing is appended to it,
+ * its file is kept for the next start, and numbers are left free for what may be in it. Nothing is repaired and nothing
+ * is counted as damage here: the sender meets every record, once, and does both.
  *
  * Segments of a lane are in order of their first index. A gap between two is no damage: a file that was never synced
  * may be gone after a power cut.
@@ -128,14 +129,11 @@ static bool record_is_sane(const struct journal_segment *segment, const struct j
 		       (offset - JOURNAL_HEADER_BYTES) / JOURNAL_RECORD_HEADER_BYTES;
 }
 
-/*
- * Finds the records of a segment without an end. What was stored behind the last good one is a hole, of one record at
- * least: the sender meets it and counts it. Returns the offset behind the last good one.
- */
-static uint64_t segment_scan(struct journal_segment *segment)
+/* Finds the records of a segment without an end. */
+static void segment_scan(struct journal_segment *segment)
 {
 	struct bytes used = BYTES(segment->map, segment->file_bytes);
-	uint64_t offset = segment->state.done_offset, id = segment->identity.id, budget = used.len, size, end;
+	uint64_t offset = segment->state.done_offset, id = segment->identity.id, budget = used.len, size;
 	struct journal_header header;
 
 	segment->head = segment->state.done_offset;
@@ -154,33 +152,37 @@ static uint64_t segment_scan(struct journal_segment *segment)
 		if (header.sequence > segment->last_sequence)
 			segment->last_sequence = header.sequence;
 	}
-	end = segment->head;
-	if (end < segment->state.stored_offset) {
-		segment->head = segment->state.stored_offset;
-		++segment->next_index;
-		segment->is_whole = false;
-	}
-	return end;
+}
+
+/* What was stored behind the last good one is a hole, of one record at least: the sender meets it and counts it. */
+static void segment_add_hole(struct journal_segment *segment)
+{
+	if (segment->head >= segment->state.stored_offset)
+		return;
+	segment->head = segment->state.stored_offset;
+	++segment->next_index;
+	segment->is_whole = false;
 }
 
 /*
- * The same for a file on a disk that may not read: a page of zeros would be taken for the end. Returns 0; 1: there is a
- * good record behind all that cannot be read, so the end is right for now; -EIO: nobody knows where it ends; or the error of
- * mapping the file.
+ * On a disk that may not read: a page of zeros would be taken for the end. When there is no good record behind all that
+ * cannot be read, nobody knows where it ends. Returns 0; 1: not all of it could be read, and its end is right for now; or
+ * the error of mapping the file.
  */
 static int segment_try_scan(struct journal_segment *segment)
 {
-	uint64_t end, hit_end;
+	uint64_t hit_end;
 	int r = segment_map(segment);
 
 	if (r)
 		return r;
-	end = segment_scan(segment);
+	segment_scan(segment);
 	hit_end = segment_was_hit(segment) ? segment_hit_end(segment) : 0;
 	segment_unmap(segment);
-	if (!hit_end)
-		return 0;
-	return end >= hit_end ? 1 : -EIO;
+	segment->is_unread = segment->head < hit_end;
+	if (!segment->is_unread)
+		segment_add_hole(segment);
+	return hit_end ? 1 : 0;
 }
 
 /* Returns 0 or the error, after which the file is as it was. */
@@ -190,7 +192,7 @@ static int segment_recover(struct journal_segment *segment)
 	int r = state->end_offset ? 0 : segment_try_scan(segment);
 
 	/* Once more: it may have been for a moment. */
-	if (r == 1 || r == -EIO)
+	if (r == 1)
 		r = segment_try_scan(segment);
 	if (r < 0)
 		return r;
@@ -285,13 +287,40 @@ static void set_aside(struct journal *j, struct journal_segment *segment)
 	segment_free(segment);
 }
 
+/* Files that were done with and not deleted yet. The lane's window begins behind them: their indexes may be far before it. */
+static void lane_drop_done(struct journal_lane *lane)
+{
+	struct journal_segment *first;
+
+	while ((first = lane_first(lane)) && first->state.done_index == first->next_index)
+		lane_release(lane, first);
+}
+
 static void take_segment(struct journal *j, struct journal_segment *segment, struct journal_lane *lane)
 {
 	if (segment->last_sequence > j->appended)
 		j->appended = segment->last_sequence;
+	lane_drop_done(lane);
 	lane_attach(lane, segment);
 	lane_uncount(lane, segment, lane_take_bits(lane, segment), 0);
 	j->stats.n_recovered += segment->n_records;
+	if (segment->is_unread)
+		damage_leave_file(j, segment->name, -EIO);
+}
+
+/* Records that may be where nothing can be read, at most. */
+static uint64_t n_unread_max(const struct journal_segment *segment)
+{
+	return segment->is_unread ? (segment->file_bytes - segment->head) / JOURNAL_RECORD_HEADER_BYTES : 0;
+}
+
+/* What is appended now comes behind what the next start may find there. */
+static void lane_leave_numbers(struct journal_lane *lane)
+{
+	list_for_each (link, &lane->segments)
+		lane->journal->appended += n_unread_max(segment_of_link(link));
+	if (lane_last(lane))
+		lane->next_index += n_unread_max(lane_last(lane));
 }
 
 /* A checksum says that somebody wrote it, not that it makes sense: counting goes on from these. */
@@ -386,6 +415,8 @@ int journal_recover(struct journal *j)
 	r = recover_lanes(j, segments, (size_t)n);
 	if (r)
 		return r;
+	list_for_each (link, &j->lanes)
+		lane_leave_numbers(container_of(link, struct journal_lane, link));
 	j->recovered = j->stored = j->appended;
 	list_for_each (link, &j->lanes) {
 		struct journal_lane *lane = container_of(link, struct journal_lane, link);

@@ -50,6 +50,7 @@ struct journal_segment {
 	uint64_t next_index; /* and its index */
 	uint64_t last_sequence;
 	uint64_t recovered_head; /* head when the journal was opened; 0: made since */
+	bool is_unread;          /* there may be more behind the head, which could not be read */
 	bool is_whole;           /* recovery looked at every record, and none is missing */
 	uint64_t n_records;      /* not done with, and the bytes of the bound they take */
 	uint64_t n_bytes;

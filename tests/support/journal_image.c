@@ -132,5 +132,5 @@ uint64_t image_samples(const char *variable, uint64_t usual)
 {
 	const char *text = getenv(variable);
 
-	return text && strtoull(text, NULL, 10) ? strtoull(text, NULL, 10) : usual;
+	return text && strtoull(text, NULL, 0) ? strtoull(text, NULL, 0) : usual;
 }

@@ -15,7 +15,6 @@
 #include "journal/internal.h"
 #include "tests/harness.h"
 #include "tests/support/journal_box.h"
-#include "tests/support/segment_make.h"
 
 /* As in main.c: the handler gets no argument. */
 static struct journal_guard guard;
@@ -738,7 +737,7 @@ static void lose_pages(struct fixture_recovery *self, const char *pages)
 	char command[256];
 
 	append_and_die(&self->box, 50, 1000);
-	run(self->box.dir, "cp *.segment whole && sync");
+	run(self->box.dir, "cp *.segment whole && sync -f whole");
 	snprintf(command, sizeof(command), "fallocate -p %s *.segment && cp --sparse=always *.segment before",
 		 pages);
 	run(self->box.dir, command);
@@ -747,6 +746,11 @@ static void lose_pages(struct fixture_recovery *self, const char *pages)
 
 static const char unfill[] = "rm filler && cmp *.segment before && cat whole > $(echo *.segment)";
 
+/* The disk reads again, with what it has in the file's header now. */
+static const char reads_again[] =
+	"rm filler; dd if=whole of=$(echo *.segment) bs=4096 skip=2 seek=2 conv=notrunc status=none";
+
+/* Three records are before those pages. */
 TEST_F(recovery, an_end_that_cannot_be_read_is_not_written)
 {
 	struct journal_box *box = &self->box;
@@ -754,12 +758,70 @@ TEST_F(recovery, an_end_that_cannot_be_read_is_not_written)
 	mount_memory(self);
 	lose_pages(self, "-o 8192 -l 57344");
 	ASSERT_EQ(box_open(box), 0);
-	EXPECT_EQ(box_drain(box), 0u);
+	EXPECT_EQ(box_drain(box), 3u);
+	EXPECT_EQ(journal_n_bytes(box->j), 0u);
 	EXPECT_TRUE(box_wait_event(box, "journal-damaged"));
 	box_close(box);
-	run(box->dir, unfill);
+	/* Again, and with none before them now. */
 	ASSERT_EQ(box_open(box), 0);
-	EXPECT_EQ(box_drain(box), 50u);
+	EXPECT_EQ(box_drain(box), 0u);
+	box_close(box);
+	run(box->dir, reads_again);
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_EQ(box_drain(box), 47u);
+	EXPECT_EQ(n_damaged(box), 0u);
+	box_close(box);
+	EXPECT_EQ(for_segments(box->dir, NULL), 0u);
+}
+
+TEST_F(recovery, a_page_that_cannot_be_read_behind_all_records)
+{
+	struct journal_box *box = &self->box;
+
+	mount_memory(self);
+	lose_pages(self, "-o 61440 -l 4096");
+	ASSERT_EQ(box_open(box), 0);
+	run(box->dir, "rm filler");
+	ASSERT_EQ(box_append(box, box_lane(box, 0, 5, 0), 30, 1000), 0);
+	EXPECT_EQ(for_segments(box->dir, NULL), 2u);
+	EXPECT_EQ(box_drain(box), 51u);
+	EXPECT_EQ(journal_n_bytes(box->j), 0u);
+	EXPECT_EQ(n_damaged(box), 0u);
+	box_close(box);
+	EXPECT_EQ(for_segments(box->dir, NULL), 1u);
+	/* All of it is read now. */
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_EQ(box_drain(box), 0u);
+	box_close(box);
+	EXPECT_EQ(for_segments(box->dir, NULL), 0u);
+}
+
+TEST_F(recovery, what_could_not_be_read_comes_before_what_is_newer)
+{
+	struct journal_box *box = &self->box;
+	struct journal_cursor at = {.sequence = 0};
+	char name[64], command[256];
+	uint64_t last = 0;
+
+	mount_memory(self);
+	lose_pages(self, "-o 8192 -l 57344");
+	segment_name_in(box->dir, name);
+	ASSERT_EQ(box_open(box), 0);
+	run(box->dir, "rm filler");
+	ASSERT_EQ(box_append(box, box_lane(box, 0, 5, 0), 30, 1000), 0);
+	box_close(box);
+	snprintf(command, sizeof(command), "dd if=whole of=%s bs=4096 skip=2 seek=2 conv=notrunc status=none",
+		 name);
+	run(box->dir, command);
+	ASSERT_EQ(box_open(box), 0);
+	EXPECT_TRUE(!journal_next_lane(box->j, journal_next_lane(box->j, NULL)));
+	for (unsigned int i = 1; i <= 51; ++i) {
+		ASSERT_TRUE(box_send(box, &at));
+		EXPECT_TRUE(i <= 50 ? at.sequence == i : at.sequence > last);
+		last = at.sequence;
+		journal_mark_done(box->j, &at);
+	}
+	EXPECT_FALSE(box_send(box, &at));
 	EXPECT_EQ(n_damaged(box), 0u);
 }
 
@@ -781,87 +843,7 @@ TEST_F(recovery, a_page_that_cannot_be_read_before_a_good_record)
 	EXPECT_EQ(n_damaged(box), 0u);
 }
 
-/* --- files that somebody made ----------------------------------------------------------------- */
-
-/* Puts a segment's file of @n_bytes there. */
-static void put_segment(const struct journal_box *box, const struct segment_make *make, size_t n_bytes)
-{
-	char path[256], name[JOURNAL_SEGMENT_NAME_SIZE];
-	_cleanup_(close_fd) int fd = -1;
-
-	segment_name(make->identity.id, name);
-	snprintf(path, sizeof(path), "%s/%s", box->dir, name);
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	ASSERT_EQ(write(fd, make->data, n_bytes), (ssize_t)n_bytes);
-}
-
-static struct segment_make made_by_hand(uint8_t *data, uint64_t size)
-{
-	struct journal_identity identity = {
-		.id = 77, .size = size, .made_ms = 1, .first_index = 1, .kind = JOURNAL_KIND_QUEUE};
-	struct segment_make make;
-
-	segment_make_init(&make, data, &identity, 1);
-	return make;
-}
-
-TEST_F(recovery, numbers_that_make_no_sense_are_no_records)
-{
-	static const uint64_t wrong[] = {100, INT64_MAX - 1, INT64_MAX, UINT64_MAX - 1, UINT64_MAX};
-	static _Alignas(8) uint8_t data[JOURNAL_SEGMENT_BYTES_MIN];
-	struct segment_make make = made_by_hand(data, sizeof(data));
-	struct journal_box *box = &self->box;
-	struct journal_cursor at;
-
-	box_close(box);
-	segment_make_add(&make, BYTES("", 0), BYTES("a", 1));
-	for (size_t i = 0; i < 2 * ARRAY_SIZE(wrong); ++i) {
-		struct segment_make other = make;
-
-		if (i % 2)
-			other.index = wrong[i / 2];
-		else
-			other.sequence = wrong[i / 2] < INT64_MAX ? INT64_MAX : wrong[i / 2];
-		segment_make_add(&other, BYTES("", 0), BYTES("b", 1));
-		make.head = other.head;
-	}
-	segment_make_add(&make, BYTES("", 0), BYTES("c", 1));
-	put_segment(box, &make, sizeof(data));
-	ASSERT_EQ(box_open(box), 0);
-	EXPECT_EQ(journal_appended(box->j), 2u);
-	for (uint64_t i = 1; i <= 2; ++i) {
-		ASSERT_TRUE(journal_next_unsent(box->j, &at));
-		EXPECT_EQ(at.sequence, i);
-		journal_mark_sent(box->j, &at);
-		journal_mark_done(box->j, &at);
-	}
-	EXPECT_FALSE(journal_next_unsent(box->j, &at));
-	box_turn(box);
-	EXPECT_EQ(n_damaged(box), 0u);
-	EXPECT_EQ(journal_n_bytes(box->j), 0u);
-}
-
-TEST_F(recovery, a_small_file_that_says_it_is_large)
-{
-	static _Alignas(8) uint8_t data[JOURNAL_SEGMENT_BYTES_MIN];
-	struct segment_make make = made_by_hand(data, JOURNAL_SEGMENT_BYTES_MAX);
-	struct journal_state state = {.generation = 1,
-				      .done_index = 1,
-				      .done_offset = JOURNAL_HEADER_BYTES,
-				      .stored_offset = JOURNAL_SEGMENT_BYTES_MAX};
-	struct journal_box *box = &self->box;
-	uint64_t before = loop_now_ns(box->loop);
-
-	box_close(box);
-	journal_state_put(&state, make.identity.id, data);
-	put_segment(box, &make, JOURNAL_HEADER_BYTES);
-	ASSERT_EQ(box_open(box), 0);
-	EXPECT_EQ(box_drain(box), 0u);
-	EXPECT_LT(loop_now_ns(box->loop) - before, 2 * NSEC_PER_SEC);
-	run(box->dir, "test $(du -sk . | cut -f 1) -lt 1000");
-	ASSERT_EQ(box_append(box, box_lane(box, 0, 0, 0), 5, 5), 0);
-	EXPECT_EQ(box_drain(box), 1u);
-}
+/* --- files that are none of its own ----------------------------------------------------------- */
 
 TEST_F(recovery, a_directory_full_of_strange_things)
 {
