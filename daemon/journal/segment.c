@@ -458,13 +458,14 @@ static bool index_is_valid(const struct journal_segment *segment, uint64_t index
 	       index - first <= (offset - JOURNAL_HEADER_BYTES) / JOURNAL_RECORD_HEADER_BYTES;
 }
 
+/* The end of a file that was cut is where the file ends; its index says how many there were. */
 static bool end_is_valid(const struct journal_segment *segment)
 {
 	const struct journal_state *state = &segment->state;
 
 	return offset_is_valid(segment, state->end_offset) && state->done_offset <= state->end_offset &&
 	       state->done_index <= state->end_index &&
-	       index_is_valid(segment, state->end_index, state->end_offset);
+	       index_is_valid(segment, state->end_index, segment->identity.size);
 }
 
 /* A checksum says that somebody wrote it, not that it makes sense. */

@@ -212,6 +212,9 @@ static void lane_lose_segment(struct journal_lane *lane, struct journal_segment 
 	if (error != -ENOENT)
 		damage_set_file_aside(j, segment->name);
 	segment->is_failed = true;
+	/* What is done with in it says nothing of the records that get the same bits. */
+	if (is_next)
+		lane_forget(lane, segment->next_index);
 	lane_release(lane, segment);
 	segment = lane_first(lane);
 	if (is_next && segment)

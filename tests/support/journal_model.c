@@ -793,3 +793,11 @@ void model_hit_from(struct model *m, uint64_t file, uint64_t offset)
 		++m->n_hits;
 	}
 }
+
+bool model_is_lost_file(const struct model *m, uint64_t file)
+{
+	for (size_t i = 0; i < m->n_files; ++i)
+		if (m->files[i].id == file)
+			return m->files[i].n_header_hits > 1;
+	return false;
+}

@@ -143,6 +143,8 @@ void model_snapshot(struct model *m);
 void model_ended(struct model *m, enum model_end how);
 /* One bit of that byte of a file was flipped. */
 void model_hit(struct model *m, uint64_t file, uint64_t offset);
+/* Both copies of what is in its header may have been hit: nobody may know what the file is. */
+bool model_is_lost_file(const struct model *m, uint64_t file);
 /* The bytes of a file from @offset on are gone. */
 void model_hit_from(struct model *m, uint64_t file, uint64_t offset);
 

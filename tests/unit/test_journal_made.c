@@ -147,6 +147,30 @@ TEST_F(made, a_file_that_is_done_with_and_not_deleted)
 	EXPECT_EQ(n_damaged(box), 0u);
 }
 
+/* What is done with in the first file is at the places in the window that the second one's records have. */
+TEST_F(made, a_file_that_was_deleted_takes_its_window_along)
+{
+	struct journal_box *box = &self->box;
+	struct journal_cursor at;
+	char path[256];
+
+	box_close(box);
+	put_ended(box, 1, 1, 2);
+	put_ended(box, 1 + JOURNAL_WINDOW, 1 + JOURNAL_WINDOW, 0);
+	ASSERT_EQ(box_open(box), 0);
+	snprintf(path, sizeof(path), "%s/0000000000000001.segment", box->dir);
+	ASSERT_EQ(unlink(path), 0);
+	for (uint64_t i = 1; i <= 3; ++i) {
+		ASSERT_TRUE(journal_next_unsent(box->j, &at));
+		EXPECT_EQ(at.sequence, i + JOURNAL_WINDOW);
+		journal_mark_sent(box->j, &at);
+		journal_mark_done(box->j, &at);
+	}
+	EXPECT_EQ(n_damaged(box), 2u);
+	box_turn(box);
+	EXPECT_EQ(journal_n_bytes(box->j), 0u);
+}
+
 TEST_F(made, a_small_file_that_says_it_is_large)
 {
 	static _Alignas(8) uint8_t data[JOURNAL_SEGMENT_BYTES_MIN];

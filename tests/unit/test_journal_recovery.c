@@ -585,6 +585,25 @@ TEST_F(recovery, a_file_that_was_cut)
 	EXPECT_EQ(journal_n_bytes(box->j), 0u);
 }
 
+TEST_F(recovery, what_is_done_in_a_file_that_was_cut_stays_done)
+{
+	struct journal_box *box = &self->box;
+	struct journal_cursor at;
+
+	for (int i = 0; i < 800; ++i)
+		ASSERT_EQ(box_append(box, box_lane(box, 0, 5, 0), 0, 1), 0);
+	box_close(box);
+	run(box->dir, "truncate -s 8192 *.segment");
+	for (uint64_t i = 1; i <= 5; ++i) {
+		ASSERT_EQ(box_open(box), 0);
+		ASSERT_TRUE(box_send(box, &at));
+		EXPECT_EQ(at.sequence, i);
+		journal_mark_done(box->j, &at);
+		box_close(box);
+	}
+	ASSERT_EQ(box_open(box), 0);
+}
+
 TEST_F(recovery, a_file_that_is_no_segment_goes_aside)
 {
 	struct journal_box *box = &self->box;

@@ -551,7 +551,7 @@ TEST_F(segment, a_state_that_cannot_be_counts_as_none)
 		 .done_offset = 4104,
 		 .stored_offset = 4096,
 		 .end_offset = 5000,
-		 .end_index = 77 + 17},
+		 .end_index = 77 + SIZE / JOURNAL_RECORD_HEADER_BYTES},
 		{.done_index = 80,
 		 .done_offset = 4104,
 		 .stored_offset = 4096,
