@@ -179,10 +179,11 @@ static int telemetry_full(struct telemetry *t)
 static void channel_make_room(struct telemetry *t, struct channel *channel, uint64_t n_messages,
 			      uint64_t n_bytes)
 {
-	uint64_t need = n_messages * JOURNAL_RECORD_OVERHEAD + n_bytes;
+	uint64_t need = n_messages * JOURNAL_RECORD_OVERHEAD + n_bytes, n;
 
-	while (journal_n_bytes(t->journal) + need > journal_max_bytes(t->journal))
-		if (!channel_drop_oldest(t, channel))
+	while ((n = journal_n_bytes(t->journal)) + need > journal_max_bytes(t->journal))
+		/* What frees nothing now is no reason to drop all. */
+		if (!channel_drop_oldest(t, channel) || journal_n_bytes(t->journal) >= n)
 			return;
 	/* What was dropped behind those in the air still takes the disk, which is bounded, too. */
 	while (!journal_has_room(t->journal, n_messages, n_bytes))

@@ -159,17 +159,59 @@ uint64_t journal_time_ms(const struct journal_cursor *at)
 
 /* --- ending ----------------------------------------------------------------------------------- */
 
+/* A withdrawn record counts no more, though it lies there. */
+static void lane_take_off(struct journal_lane *lane, struct journal_segment *segment, uint64_t size)
+{
+	lane_uncount(lane, segment, 1, size);
+	segment->n_withdrawn += size;
+	lane->journal->n_withdrawn += size;
+}
+
+/*
+ * A recovered segment is counted by its end: nobody has looked at what an earlier daemon withdrew in it. That is done
+ * once, when one of its records is withdrawn, the one at @but: from then on every withdrawn one is known not to count.
+ */
+static void lane_count_withdrawn(struct journal_lane *lane, struct journal_segment *segment, uint64_t but)
+{
+	const struct journal_place *next = &lane->next;
+	bool is_next = segment == next->segment;
+	uint64_t offset = is_next ? next->offset : segment->state.done_offset;
+	uint64_t index = is_next ? next->index : segment->state.done_index, n_withdrawn;
+	struct lane_found found;
+
+	segment->is_counted = true;
+	for (; offset < segment->head; offset += found.size) {
+		n_withdrawn = segment->n_withdrawn;
+		offset = lane_search(lane, segment, offset, index, &found);
+		if (offset >= segment->head)
+			return;
+		index = found.header.index + 1;
+		/* That look may have withdrawn it (unseen.c). The bytes of one with a bit go when next passes. */
+		if (found.is_withdrawn && offset != but && n_withdrawn == segment->n_withdrawn &&
+		    found.header.sequence <= lane->journal->recovered &&
+		    !lane_is_done(lane, found.header.index))
+			lane_take_off(lane, segment, found.size);
+	}
+}
+
+/* Whether next passes what is withdrawn there as soon as it looks. */
+static bool lane_passes(struct journal_lane *lane, const struct journal_segment *segment, uint64_t offset)
+{
+	const struct journal_place *next = &lane->next;
+
+	return segment == next->segment && offset == next->offset &&
+	       next->index - lane_first(lane)->state.done_index < JOURNAL_WINDOW;
+}
+
 void lane_withdraw(struct journal_lane *lane, struct journal_segment *segment, uint64_t offset,
 		   uint64_t sequence, uint64_t size)
 {
-	struct journal *j = lane->journal;
-
 	journal_record_withdraw(segment->map + offset);
-	/* An earlier daemon's are taken off when next passes, as if that one had withdrawn them. */
-	if (sequence > j->recovered) {
-		lane_uncount(lane, segment, 1, size);
-		segment->n_withdrawn += size;
-		j->n_withdrawn += size;
+	if (sequence > lane->journal->recovered || segment->is_counted ||
+	    !lane_passes(lane, segment, offset)) {
+		if (!segment->is_counted)
+			lane_count_withdrawn(lane, segment, offset);
+		lane_take_off(lane, segment, size);
 	}
 	if (segment->n_records == 0 && segment != lane->active)
 		lane_shrink_later(lane);

@@ -51,6 +51,7 @@ struct journal_segment {
 	uint64_t last_sequence;
 	uint64_t recovered_head; /* head when the journal was opened; 0: made since */
 	bool is_whole;           /* recovery looked at every record, and none is missing */
+	bool is_counted;         /* what was withdrawn by the time it was opened is off the next two, too */
 	uint64_t n_records;      /* not done with, and the bytes of the bound they take */
 	uint64_t n_bytes;
 	uint64_t n_withdrawn; /* bytes that do not count any more, but lie there */
