@@ -137,7 +137,8 @@ void lane_remap(struct journal_lane *lane, struct journal_segment *segment)
 	struct journal *j = lane->journal;
 	unsigned int n;
 
-	/* What was written to such a page is nowhere, and no sync tells. */
+	/* What was written to such a page is nowhere, and no sync tells: a record that was withdrawn may be back. */
+	memset(segment->runs, 0, sizeof(segment->runs));
 	if (!segment->is_failed && (lane->active == segment || list_is_linked(&segment->unsynced)))
 		commit_fail_segment(j, segment, disk_error_now(j));
 	n = segment->n_users;
@@ -169,6 +170,7 @@ void lane_attach(struct journal_lane *lane, struct journal_segment *segment)
 	lane->is_ended = false;
 	segment->n_withdrawn = 0;
 	segment->is_counted = segment->recovered_head == 0;
+	memset(segment->runs, 0, sizeof(segment->runs));
 	list_init(&segment->unsynced);
 	loop_op_init(&segment->sync, commit_on_synced);
 	list_append(&lane->segments, &segment->link);

@@ -12,6 +12,78 @@
 
 /* --- walking ---------------------------------------------------------------------------------- */
 
+/* Where the run ends that is at the end of @run: they are one. False: there is none. */
+static bool run_join(const struct journal_segment *segment, struct journal_run *run)
+{
+	for (int i = 0; i < JOURNAL_SEGMENT_RUNS; ++i) {
+		const struct journal_run *known = &segment->runs[i];
+
+		if (run->to < known->from || run->to >= known->to)
+			continue;
+		run->from = known->from < run->from ? known->from : run->from;
+		run->to = known->to;
+		return true;
+	}
+	return false;
+}
+
+/* Remembers it in the place of what it has in it, or else of the shortest one. */
+static void run_remember(struct journal_segment *segment, struct journal_run run)
+{
+	struct journal_run *shortest = &segment->runs[0];
+
+	if (run.from == run.to)
+		return;
+	for (int i = 0; i < JOURNAL_SEGMENT_RUNS; ++i) {
+		struct journal_run *known = &segment->runs[i];
+
+		if (run.from <= known->from && known->to <= run.to)
+			*known = (struct journal_run){0};
+		if (known->to - known->from < shortest->to - shortest->from)
+			shortest = known;
+	}
+	if (run.to - run.from > shortest->to - shortest->from)
+		*shortest = run;
+}
+
+/* As lane_walk(), in one segment from the offset on. */
+static bool segment_walk(struct journal_lane *lane, struct journal_segment *segment, uint64_t offset,
+			 uint64_t sequence, struct journal_cursor *out)
+{
+	struct journal_run run = {offset, offset};
+	struct lane_found found;
+
+	for (;;) {
+		bool is_gone;
+
+		while (run_join(segment, &run))
+			;
+		/* With nothing left it need not even be mapped. */
+		if (run.to >= segment->head || journal_pin(lane->journal, segment))
+			break;
+		offset = lane_search(lane, segment, run.to, 0, &found);
+		if (offset >= segment->head)
+			break;
+		is_gone = found.is_withdrawn || lane_is_done(lane, found.header.index);
+		if (!is_gone || offset != run.to) {
+			run_remember(segment, run);
+			run.from = is_gone ? offset : offset + found.size;
+		}
+		run.to = offset + found.size;
+		if (is_gone || found.header.sequence < sequence)
+			continue;
+		*out = (struct journal_cursor){.lane = lane,
+					       .segment = segment,
+					       .sequence = found.header.sequence,
+					       .index = found.header.index,
+					       .offset = offset,
+					       .size = found.size};
+		return true;
+	}
+	run_remember(segment, run);
+	return false;
+}
+
 /*
  * The first record at or behind the place that is not done and has at least the number. Damage on the way is stepped
  * over in silence: it is counted when the sender meets it.
@@ -21,26 +93,10 @@ static bool lane_walk(struct journal_lane *lane, struct journal_place from, uint
 {
 	struct journal_segment *segment = from.segment;
 	uint64_t offset = from.offset;
-	struct lane_found found;
 
 	while (segment) {
-		if (segment->last_sequence >= sequence && !journal_pin(lane->journal, segment)) {
-			for (;; offset += found.size) {
-				offset = lane_search(lane, segment, offset, 0, &found);
-				if (offset >= segment->head)
-					break;
-				if (found.is_withdrawn || found.header.sequence < sequence ||
-				    lane_is_done(lane, found.header.index))
-					continue;
-				*out = (struct journal_cursor){.lane = lane,
-							       .segment = segment,
-							       .sequence = found.header.sequence,
-							       .index = found.header.index,
-							       .offset = offset,
-							       .size = found.size};
-				return true;
-			}
-		}
+		if (segment->last_sequence >= sequence && segment_walk(lane, segment, offset, sequence, out))
+			return true;
 		segment = lane_after(lane, segment);
 		offset = segment ? segment->state.done_offset : 0;
 	}

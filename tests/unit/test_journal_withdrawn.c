@@ -4,6 +4,8 @@
  * them again and again.
  */
 
+#include <time.h>
+
 #include "journal/internal.h"
 #include "tests/harness.h"
 #include "tests/support/journal_box.h"
@@ -174,6 +176,65 @@ TEST_F(withdrawn, what_is_left_of_an_earlier_daemons_is_not_gone_on_with)
 	EXPECT_EQ(box_drain(&self->box), 2u);
 	journal_stats(self->box.j, &stats);
 	EXPECT_EQ(stats.n_damaged, 0u);
+}
+
+/* --- walking over them ------------------------------------------------------------------------ */
+
+#define N_MANY 60000
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Drops the first one behind @n_stay again and again. Looking at all that were dropped before each time would be some
+ * billions of looks. */
+static void drop_many(struct fixture_withdrawn *self, unsigned int n_stay)
+{
+	struct journal_cursor at, next;
+	uint64_t start_ms = now_ms();
+
+	for (uint64_t n = journal_lane_n_records(self->lane) - n_stay; n > 0; --n) {
+		ASSERT_TRUE(journal_first(self->lane, &at));
+		for (unsigned int i = 0; i < n_stay; ++i) {
+			ASSERT_TRUE(journal_next(&at, &next));
+			at = next;
+		}
+		journal_withdraw(self->box.j, &at);
+	}
+	TEST_LOG("%llu ms", (unsigned long long)(now_ms() - start_ms));
+	EXPECT_LE(now_ms() - start_ms, 5000u);
+	expect_counted(self, n_stay);
+}
+
+TEST_F_TIMEOUT(withdrawn, many_behind_those_in_flight, 120)
+{
+	struct journal_cursor at;
+
+	append(self, N_MANY);
+	for (int i = 0; i < 16; ++i)
+		ASSERT_TRUE(box_send(&self->box, &at));
+	drop_many(self, 16);
+}
+
+TEST_F_TIMEOUT(withdrawn, many_behind_one_that_waits, 120)
+{
+	append(self, N_MANY);
+	drop_many(self, 1);
+}
+
+TEST_F_TIMEOUT(withdrawn, many_behind_some_that_wait_here_and_there, 120)
+{
+	append(self, N_MANY / 2);
+	/* Four are left over with many between them. */
+	for (int i = 0; i < 4; ++i) {
+		append(self, N_MANY / 8);
+		drop_many(self, (unsigned int)i + 1);
+	}
+	EXPECT_EQ(box_drain(&self->box), 4u);
 }
 
 TEST_HARNESS_MAIN
