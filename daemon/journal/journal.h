@@ -56,7 +56,8 @@ struct journal_ops {
 	void (*on_room)(void *userdata);
 	/*
 	 * Records of the lane cannot be read any more and will never be sent: all those numbered from @first to @last that are
-	 * not done. Who wrote them is lost with them. Called from within other calls: nothing here may be called from it.
+	 * not done. Who wrote them is lost with them, and no cursor to one is valid any more. Called from within other calls: nothing
+	 * here may be called from it.
 	 * Not for sent ones, see journal_read().
 	 */
 	void (*on_lost)(void *userdata, struct journal_lane *lane, uint64_t first, uint64_t last);

@@ -185,8 +185,8 @@ static bool is_shortage(int error)
 	return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -EAGAIN;
 }
 
-/* Whether a segment that could not be mapped is to be given up. Nobody may have a cursor into it: of rejected records
- * their owner has. */
+/* Whether a segment that could not be mapped is to be given up. Who has a cursor into it hears of it by on_lost();
+ * nothing else brings back rejected records, so they wait for the disk. */
 static bool lane_gives_up(struct journal_lane *lane, struct journal_segment *segment, int error)
 {
 	bool is_final = error == -ENOENT;
