@@ -155,6 +155,8 @@ int journal_commit(struct journal_lane *lane, uint64_t *sequence);
 uint64_t journal_appended(const struct journal *j);
 /* Up to here everything is stored, or was told as failed (on_stored()), or an earlier daemon's. */
 uint64_t journal_stored(const struct journal *j);
+/* The last record of the commit that began last; what came after it is another one's. */
+uint64_t journal_committed_last(const struct journal *j);
 /* Whether it can ever be: false when volatile. */
 bool journal_is_durable(const struct journal *j);
 
