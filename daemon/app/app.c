@@ -196,6 +196,8 @@ static void app_on_lost(void *userdata, struct journal_lane *lane, uint64_t firs
 	/* Before there are files nobody waits. */
 	if (app->telemetry)
 		telemetry_on_lost(app->telemetry, lane, first, last);
+	if (app->rejected)
+		rejected_on_lost(app->rejected, lane, first, last);
 }
 
 static const struct journal_ops app_journal_ops = {

@@ -87,8 +87,9 @@ struct channel {
 	struct journal_lane *lane; /* for what is appended now */
 	struct stamp stamp;        /* what every message gets */
 	struct channel_stats stats;
-	/* telemetry.c's, to know how many are stored: all of the first `mark_n` when `mark_sequence` is. */
-	uint64_t last_sequence, mark_sequence, mark_n;
+	/* telemetry.c's, to know how many are stored: `mark_n` are numbered up to `mark_sequence`; of `n_settled`, up to
+	 * `settled_sequence`, it is known. */
+	uint64_t last_sequence, mark_sequence, mark_n, settled_sequence, n_settled;
 	unsigned int n_files; /* open files; the channel is freed when it was removed and this is 0 */
 	bool removed;
 	/* channel.c's: by number; what users did, which is kept and goes before the declaration. */

@@ -58,7 +58,8 @@ void rejected_message_unref(struct rejected_message *message)
 /* Out of the table, its record goes. */
 static void message_end(struct rejected_message *message)
 {
-	journal_withdraw(message->owner->options.journal, &message->at);
+	if (!message->lost)
+		journal_withdraw(message->owner->options.journal, &message->at);
 	list_remove(&message->link);
 	if (message->n_nodes == 0)
 		message_free(message);
@@ -139,6 +140,8 @@ int rejected_read(struct rejected_message *message, struct bytes *properties, st
 
 	if (!list_is_linked(&message->link))
 		return -ESTALE;
+	if (message->lost)
+		return -EIO;
 	r = journal_read(&message->at, &record);
 	if (!r && !payload_decode(record.payload, &parts))
 		r = -EBADMSG;
@@ -385,6 +388,24 @@ void rejected_on_stored(struct rejected *r, uint64_t sequence, int error)
 		else
 			message_end(message);
 	}
+}
+
+static void list_lose(struct list *messages, const struct journal_lane *lane, uint64_t first, uint64_t last)
+{
+	list_for_each (link, messages) {
+		struct rejected_message *message = container_of(link, struct rejected_message, link);
+
+		if (message->at.lane == lane && message->id >= first && message->id <= last)
+			message->lost = message->unreadable = true;
+	}
+}
+
+void rejected_on_lost(struct rejected *r, const struct journal_lane *lane, uint64_t first, uint64_t last)
+{
+	list_lose(&r->messages, lane, first, last);
+	list_lose(&r->leaving, lane, first, last);
+	/* Not from within the journal. */
+	loop_defer(r->options.loop, &r->deferred);
 }
 
 /* --- life cycle ------------------------------------------------------------------------------- */

@@ -55,6 +55,7 @@ void rejected_keep(struct rejected *r, const struct journal_record *record, cons
 
 /* From struct journal_ops. */
 void rejected_on_stored(struct rejected *r, uint64_t sequence, int error);
+void rejected_on_lost(struct rejected *r, const struct journal_lane *lane, uint64_t first, uint64_t last);
 
 /* Messages there are now, and those dropped for want of room. */
 uint64_t rejected_n(const struct rejected *r);

@@ -18,7 +18,7 @@
 struct rejected_message {
 	struct list link; /* of rejected->messages or ->leaving */
 	struct rejected *owner;
-	struct journal_cursor at; /* valid while it is in a list */
+	struct journal_cursor at; /* valid while it is in a list and not lost */
 	uint64_t id;
 	uint64_t time_ms; /* of its rejection */
 	uint64_t again;   /* leaving: the number it has in the queue */
@@ -26,6 +26,7 @@ struct rejected_message {
 	size_t payload_len;
 	uint16_t channel;
 	bool unreadable; /* dropped at the end of this turn */
+	bool lost;       /* the journal has given its record up: @at is of nothing */
 	char *reason;    /* with a newline at its end */
 	size_t reason_len;
 	struct fuse_node *node; /* its directory; NULL = not there (any more) */

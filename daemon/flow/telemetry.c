@@ -179,10 +179,11 @@ static int telemetry_full(struct telemetry *t)
 static void channel_make_room(struct telemetry *t, struct channel *channel, uint64_t n_messages,
 			      uint64_t n_bytes)
 {
-	uint64_t need = n_messages * JOURNAL_RECORD_OVERHEAD + n_bytes;
+	uint64_t need = n_messages * JOURNAL_RECORD_OVERHEAD + n_bytes, n;
 
-	while (journal_n_bytes(t->journal) + need > journal_max_bytes(t->journal))
-		if (!channel_drop_oldest(t, channel))
+	while ((n = journal_n_bytes(t->journal)) + need > journal_max_bytes(t->journal))
+		/* What frees nothing now is no reason to drop all. */
+		if (!channel_drop_oldest(t, channel) || journal_n_bytes(t->journal) >= n)
 			return;
 	/* What was dropped behind those in the air still takes the disk, which is bounded, too. */
 	while (!journal_has_room(t->journal, n_messages, n_bytes))
@@ -276,6 +277,18 @@ static void telemetry_release(struct loop_deferred *deferred)
 
 /* --- append ----------------------------------------------------------------------------------- */
 
+/* A commit says up to which number of all it stored: when the first message behind its last one comes, it is known how many
+ * of the channel's are up to there. */
+static void channel_mark(const struct telemetry *t, struct channel *channel)
+{
+	uint64_t sequence = journal_committed_last(t->journal);
+
+	if (channel->mark_sequence == sequence)
+		return;
+	channel->mark_sequence = sequence;
+	channel->mark_n = channel->stats.n_appended;
+}
+
 static int telemetry_commit(struct telemetry *t, struct channel *channel, uint64_t *sequence)
 {
 	int r = journal_commit(channel->lane, sequence);
@@ -284,6 +297,7 @@ static int telemetry_commit(struct telemetry *t, struct channel *channel, uint64
 		t->was_full = true;
 		return r;
 	}
+	channel_mark(t, channel);
 	++t->stats.n_written;
 	++channel->stats.n_appended;
 	channel->last_sequence = *sequence;
@@ -341,29 +355,40 @@ int telemetry_append_again(struct telemetry *t, struct channel *channel, struct 
 
 /* --- stored ----------------------------------------------------------------------------------- */
 
-/* What of the channel was stored is known at the end of commits only: a mark says how many records there were at
- * some number, and what is appended meanwhile waits for the next mark. */
-static void channel_on_stored(struct channel *channel, uint64_t sequence)
+static void channel_on_stored(struct channel *channel, uint64_t sequence, int error)
 {
-	if (channel->mark_n > channel->stats.n_stored && channel->mark_sequence <= sequence)
-		channel->stats.n_stored = channel->mark_n;
-	if (channel->last_sequence <= sequence)
-		channel->stats.n_stored = channel->stats.n_appended;
-	if (channel->stats.n_stored >= channel->mark_n) {
-		channel->mark_sequence = channel->last_sequence;
-		channel->mark_n = channel->stats.n_appended;
-	}
+	bool is_all = channel->last_sequence <= sequence;
+	uint64_t n = is_all ? channel->stats.n_appended : channel->mark_n;
+
+	if ((!is_all && channel->mark_sequence > sequence) || n <= channel->n_settled)
+		return;
+	/* What a commit could not store, no later one does. */
+	if (!error)
+		channel->stats.n_stored += n - channel->n_settled;
+	channel->n_settled = n;
+	channel->settled_sequence = is_all ? sequence : channel->mark_sequence;
+}
+
+void channel_take_back(struct channel *channel, uint64_t sequence)
+{
+	--channel->stats.n_appended;
+	if (sequence <= channel->mark_sequence)
+		--channel->mark_n;
+	if (sequence > channel->settled_sequence)
+		return;
+	--channel->n_settled;
+	if (channel->stats.n_stored > channel->n_settled)
+		channel->stats.n_stored = channel->n_settled;
 }
 
 void telemetry_on_stored(struct telemetry *t, uint64_t sequence, int error)
 {
-	if (error) {
+	if (error)
 		waiters_on_not_stored(t->waiters, sequence, error, telemetry_withdraw_write, t);
-		return;
-	}
-	waiters_on_stored(t->waiters, sequence);
+	else
+		waiters_on_stored(t->waiters, sequence);
 	for (struct channel *c = NULL; (c = channels_next(t->channels, c));)
-		channel_on_stored(c, sequence);
+		channel_on_stored(c, sequence, error);
 }
 
 /* --- outcomes and counters -------------------------------------------------------------------- */

@@ -304,8 +304,8 @@ void telemetry_withdraw(struct telemetry *t, struct journal_lane *lane, uint64_t
 			continue;
 		(void)journal_read(&at, &record);
 		channel = channels_by_number(t->channels, record.channel);
-		if (channel && channel->mark_n == channel->stats.n_appended--)
-			--channel->mark_n;
+		if (channel)
+			channel_take_back(channel, sequence);
 		--t->stats.n_written;
 		journal_withdraw(t->journal, &at);
 		telemetry_settle(t, record.origin, sequence, 0);

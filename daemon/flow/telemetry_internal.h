@@ -112,6 +112,9 @@ static inline void telemetry_event(struct telemetry *t, const char *event, const
  * in the record. */
 void telemetry_settle(struct telemetry *t, uint64_t origin, uint64_t sequence, int error);
 
+/* A message of the channel is as if it had never been written: out of the counters. */
+void channel_take_back(struct channel *channel, uint64_t sequence);
+
 /* --- telemetry_send.c --- */
 
 void flights_init(struct telemetry *t);

@@ -418,6 +418,11 @@ uint64_t journal_stored(const struct journal *j)
 	return j->stored;
 }
 
+uint64_t journal_committed_last(const struct journal *j)
+{
+	return j->commit_sequence;
+}
+
 bool journal_is_durable(const struct journal *j)
 {
 	return !j->dir.is_volatile;

@@ -56,7 +56,8 @@ struct journal_ops {
 	void (*on_room)(void *userdata);
 	/*
 	 * Records of the lane cannot be read any more and will never be sent: all those numbered from @first to @last that are
-	 * not done. Who wrote them is lost with them. Called from within other calls: nothing here may be called from it.
+	 * not done. Who wrote them is lost with them, and no cursor to one is valid any more. Called from within other calls: nothing
+	 * here may be called from it.
 	 * Not for sent ones, see journal_read().
 	 */
 	void (*on_lost)(void *userdata, struct journal_lane *lane, uint64_t first, uint64_t last);
@@ -154,6 +155,8 @@ int journal_commit(struct journal_lane *lane, uint64_t *sequence);
 uint64_t journal_appended(const struct journal *j);
 /* Up to here everything is stored, or was told as failed (on_stored()), or an earlier daemon's. */
 uint64_t journal_stored(const struct journal *j);
+/* The last record of the commit that began last; what came after it is another one's. */
+uint64_t journal_committed_last(const struct journal *j);
 /* Whether it can ever be: false when volatile. */
 bool journal_is_durable(const struct journal *j);
 

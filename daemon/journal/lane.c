@@ -137,7 +137,8 @@ void lane_remap(struct journal_lane *lane, struct journal_segment *segment)
 	struct journal *j = lane->journal;
 	unsigned int n;
 
-	/* What was written to such a page is nowhere, and no sync tells. */
+	/* What was written to such a page is nowhere, and no sync tells: a record that was withdrawn may be back. */
+	memset(segment->runs, 0, sizeof(segment->runs));
 	if (!segment->is_failed && (lane->active == segment || list_is_linked(&segment->unsynced)))
 		commit_fail_segment(j, segment, disk_error_now(j));
 	n = segment->n_users;
@@ -168,6 +169,8 @@ void lane_attach(struct journal_lane *lane, struct journal_segment *segment)
 	segment->owner = lane;
 	lane->is_ended = false;
 	segment->n_withdrawn = 0;
+	segment->is_counted = segment->recovered_head == 0;
+	memset(segment->runs, 0, sizeof(segment->runs));
 	list_init(&segment->unsynced);
 	loop_op_init(&segment->sync, commit_on_synced);
 	list_append(&lane->segments, &segment->link);
@@ -238,7 +241,7 @@ void lane_shrink_later(struct journal_lane *lane)
 
 /*
  * Releases segments behind next with withdrawn records only. The indexes that are missing then are a gap between two
- * segments, which is none of a promise. What an earlier daemon left is not counted well enough for that.
+ * segments, which is none of a promise. What an earlier daemon left is counted well enough for that when it was looked at.
  */
 static void lane_shrink(struct journal_lane *lane)
 {
@@ -247,7 +250,7 @@ static void lane_shrink(struct journal_lane *lane)
 	lane->may_shrink = false;
 	for (segment = segment ? lane_after(lane, segment) : NULL; segment; segment = after) {
 		after = lane_after(lane, segment);
-		if (segment != lane->active && segment->n_records == 0 && segment->recovered_head == 0)
+		if (segment != lane->active && segment->n_records == 0 && segment->is_counted)
 			lane_release(lane, segment);
 	}
 }
@@ -307,14 +310,14 @@ static int lane_write_no_end(struct journal_lane *lane, struct journal_segment *
 	return r;
 }
 
-/* The last segment of a recovered lane takes records again, if it has room. */
+/* The last segment of a recovered lane takes records again, if it has room and none behind it was released. */
 static bool lane_reopen(struct journal_lane *lane, uint64_t n_bytes)
 {
 	struct journal_segment *segment = lane_last(lane);
 
-	if (!segment || lane->is_ended || segment->is_unread || segment->is_private || segment->is_failed ||
-	    segment_may_have_hole(segment) || segment->identity.size - segment->head < n_bytes ||
-	    lane_hold(segment))
+	if (!segment || segment->next_index != lane->next_index || lane->is_ended || segment->is_unread ||
+	    segment->is_private || segment->is_failed || segment_may_have_hole(segment) ||
+	    segment->identity.size - segment->head < n_bytes || lane_hold(segment))
 		return false;
 	if (!segment->is_private && segment_ends_at_head(segment) && !lane_write_no_end(lane, segment)) {
 		lane->active = segment;

@@ -12,6 +12,78 @@
 
 /* --- walking ---------------------------------------------------------------------------------- */
 
+/* Where the run ends that is at the end of @run: they are one. False: there is none. */
+static bool run_join(const struct journal_segment *segment, struct journal_run *run)
+{
+	for (int i = 0; i < JOURNAL_SEGMENT_RUNS; ++i) {
+		const struct journal_run *known = &segment->runs[i];
+
+		if (run->to < known->from || run->to >= known->to)
+			continue;
+		run->from = known->from < run->from ? known->from : run->from;
+		run->to = known->to;
+		return true;
+	}
+	return false;
+}
+
+/* Remembers it in the place of what it has in it, or else of the shortest one. */
+static void run_remember(struct journal_segment *segment, struct journal_run run)
+{
+	struct journal_run *shortest = &segment->runs[0];
+
+	if (run.from == run.to)
+		return;
+	for (int i = 0; i < JOURNAL_SEGMENT_RUNS; ++i) {
+		struct journal_run *known = &segment->runs[i];
+
+		if (run.from <= known->from && known->to <= run.to)
+			*known = (struct journal_run){0};
+		if (known->to - known->from < shortest->to - shortest->from)
+			shortest = known;
+	}
+	if (run.to - run.from > shortest->to - shortest->from)
+		*shortest = run;
+}
+
+/* As lane_walk(), in one segment from the offset on. */
+static bool segment_walk(struct journal_lane *lane, struct journal_segment *segment, uint64_t offset,
+			 uint64_t sequence, struct journal_cursor *out)
+{
+	struct journal_run run = {offset, offset};
+	struct lane_found found;
+
+	for (;;) {
+		bool is_gone;
+
+		while (run_join(segment, &run))
+			;
+		/* With nothing left it need not even be mapped. */
+		if (run.to >= segment->head || journal_pin(lane->journal, segment))
+			break;
+		offset = lane_search(lane, segment, run.to, 0, &found);
+		if (offset >= segment->head)
+			break;
+		is_gone = found.is_withdrawn || lane_is_done(lane, found.header.index);
+		if (!is_gone || offset != run.to) {
+			run_remember(segment, run);
+			run.from = is_gone ? offset : offset + found.size;
+		}
+		run.to = offset + found.size;
+		if (is_gone || found.header.sequence < sequence)
+			continue;
+		*out = (struct journal_cursor){.lane = lane,
+					       .segment = segment,
+					       .sequence = found.header.sequence,
+					       .index = found.header.index,
+					       .offset = offset,
+					       .size = found.size};
+		return true;
+	}
+	run_remember(segment, run);
+	return false;
+}
+
 /*
  * The first record at or behind the place that is not done and has at least the number. Damage on the way is stepped
  * over in silence: it is counted when the sender meets it.
@@ -21,26 +93,10 @@ static bool lane_walk(struct journal_lane *lane, struct journal_place from, uint
 {
 	struct journal_segment *segment = from.segment;
 	uint64_t offset = from.offset;
-	struct lane_found found;
 
 	while (segment) {
-		if (segment->last_sequence >= sequence && !journal_pin(lane->journal, segment)) {
-			for (;; offset += found.size) {
-				offset = lane_search(lane, segment, offset, 0, &found);
-				if (offset >= segment->head)
-					break;
-				if (found.is_withdrawn || found.header.sequence < sequence ||
-				    lane_is_done(lane, found.header.index))
-					continue;
-				*out = (struct journal_cursor){.lane = lane,
-							       .segment = segment,
-							       .sequence = found.header.sequence,
-							       .index = found.header.index,
-							       .offset = offset,
-							       .size = found.size};
-				return true;
-			}
-		}
+		if (segment->last_sequence >= sequence && segment_walk(lane, segment, offset, sequence, out))
+			return true;
 		segment = lane_after(lane, segment);
 		offset = segment ? segment->state.done_offset : 0;
 	}
@@ -159,17 +215,59 @@ uint64_t journal_time_ms(const struct journal_cursor *at)
 
 /* --- ending ----------------------------------------------------------------------------------- */
 
+/* A withdrawn record counts no more, though it lies there. */
+static void lane_take_off(struct journal_lane *lane, struct journal_segment *segment, uint64_t size)
+{
+	lane_uncount(lane, segment, 1, size);
+	segment->n_withdrawn += size;
+	lane->journal->n_withdrawn += size;
+}
+
+/*
+ * A recovered segment is counted by its end: nobody has looked at what an earlier daemon withdrew in it. That is done
+ * once, when one of its records is withdrawn, the one at @but: from then on every withdrawn one is known not to count.
+ */
+static void lane_count_withdrawn(struct journal_lane *lane, struct journal_segment *segment, uint64_t but)
+{
+	const struct journal_place *next = &lane->next;
+	bool is_next = segment == next->segment;
+	uint64_t offset = is_next ? next->offset : segment->state.done_offset;
+	uint64_t index = is_next ? next->index : segment->state.done_index, n_withdrawn;
+	struct lane_found found;
+
+	segment->is_counted = true;
+	for (; offset < segment->head; offset += found.size) {
+		n_withdrawn = segment->n_withdrawn;
+		offset = lane_search(lane, segment, offset, index, &found);
+		if (offset >= segment->head)
+			return;
+		index = found.header.index + 1;
+		/* That look may have withdrawn it (unseen.c). The bytes of one with a bit go when next passes. */
+		if (found.is_withdrawn && offset != but && n_withdrawn == segment->n_withdrawn &&
+		    found.header.sequence <= lane->journal->recovered &&
+		    !lane_is_done(lane, found.header.index))
+			lane_take_off(lane, segment, found.size);
+	}
+}
+
+/* Whether next passes what is withdrawn there as soon as it looks. */
+static bool lane_passes(struct journal_lane *lane, const struct journal_segment *segment, uint64_t offset)
+{
+	const struct journal_place *next = &lane->next;
+
+	return segment == next->segment && offset == next->offset &&
+	       next->index - lane_first(lane)->state.done_index < JOURNAL_WINDOW;
+}
+
 void lane_withdraw(struct journal_lane *lane, struct journal_segment *segment, uint64_t offset,
 		   uint64_t sequence, uint64_t size)
 {
-	struct journal *j = lane->journal;
-
 	journal_record_withdraw(segment->map + offset);
-	/* An earlier daemon's are taken off when next passes, as if that one had withdrawn them. */
-	if (sequence > j->recovered) {
-		lane_uncount(lane, segment, 1, size);
-		segment->n_withdrawn += size;
-		j->n_withdrawn += size;
+	if (sequence > lane->journal->recovered || segment->is_counted ||
+	    !lane_passes(lane, segment, offset)) {
+		if (!segment->is_counted)
+			lane_count_withdrawn(lane, segment, offset);
+		lane_take_off(lane, segment, size);
 	}
 	if (segment->n_records == 0 && segment != lane->active)
 		lane_shrink_later(lane);

@@ -30,6 +30,14 @@ struct journal_dir {
 	struct journal_guard *guard; /* may be NULL */
 };
 
+/* Offsets of records one after the other, none of which is of interest any more. */
+struct journal_run {
+	uint64_t from, to;
+};
+
+/* Of a segment, the longest ones that were met: what a walk has passed once it passes at once. */
+#define JOURNAL_SEGMENT_RUNS 8
+
 struct journal_segment {
 	struct list link; /* the owner's: of a lane in order of index, or of the spare ones */
 	struct journal_dir *dir;
@@ -52,6 +60,7 @@ struct journal_segment {
 	uint64_t recovered_head; /* head when the journal was opened; 0: made since */
 	bool is_unread;          /* there may be more behind the head, which could not be read */
 	bool is_whole;           /* recovery looked at every record, and none is missing */
+	bool is_counted;         /* what was withdrawn by the time it was opened is off the next two, too */
 	uint64_t n_records;      /* not done with, and the bytes of the bound they take */
 	uint64_t n_bytes;
 	uint64_t n_withdrawn; /* bytes that do not count any more, but lie there */
@@ -61,6 +70,8 @@ struct journal_segment {
 	struct list synced;   /* of those whose sync went well, until the commit is checked */
 	uint64_t sync_head;   /* head of the commit under way, 0 = none */
 	struct loop_op sync;  /* of the commit; the owner is container_of */
+	/* Withdrawn or done with; empty ones are unused. */
+	struct journal_run runs[JOURNAL_SEGMENT_RUNS];
 	void *owner;
 };
 

@@ -91,7 +91,7 @@ static void lane_recount(struct journal_lane *lane, struct journal_segment *segm
 	struct lane_found found;
 
 	while ((offset = lane_search(lane, segment, offset, index, &found)) < segment->head) {
-		bool is_new = found.header.sequence > lane->journal->recovered;
+		bool is_new = segment->is_counted || found.header.sequence > lane->journal->recovered;
 
 		if (lane_is_done(lane, found.header.index)) {
 			--n_records;
@@ -185,8 +185,8 @@ static bool is_shortage(int error)
 	return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -EAGAIN;
 }
 
-/* Whether a segment that could not be mapped is to be given up. Nobody may have a cursor into it: of rejected records
- * their owner has. */
+/* Whether a segment that could not be mapped is to be given up. Who has a cursor into it hears of it by on_lost();
+ * nothing else brings back rejected records, so they wait for the disk. */
 static bool lane_gives_up(struct journal_lane *lane, struct journal_segment *segment, int error)
 {
 	bool is_final = error == -ENOENT;
@@ -305,7 +305,7 @@ static enum lane_next lane_resolve_one(struct journal_lane *lane)
 	if (!lane_look(lane, segment, next->offset, next->index, &found) || found.header.index != next->index)
 		return lane_resolve_damage(lane);
 	lane_on_read(lane);
-	is_recovered = found.header.sequence <= lane->journal->recovered;
+	is_recovered = !segment->is_counted && found.header.sequence <= lane->journal->recovered;
 	if (lane_bit(lane, next->index)) {
 		/* Done with by an earlier daemon: its bytes were still counted. */
 		lane_uncount(lane, segment, 0, found.size);

@@ -50,6 +50,11 @@ static void on_stored(void *userdata, uint64_t sequence, int error)
 	rejected_on_stored(self->rejected, sequence, error);
 }
 
+static void on_lost(void *userdata, struct journal_lane *lane, uint64_t first, uint64_t last)
+{
+	rejected_on_lost(((struct fixture_rejected *)userdata)->rejected, lane, first, last);
+}
+
 static void on_changed(void *userdata)
 {
 	(void)userdata;
@@ -57,7 +62,7 @@ static void on_changed(void *userdata)
 
 static void start_queue(struct fixture_rejected *self)
 {
-	static const struct journal_ops journal_ops = {.on_stored = on_stored};
+	static const struct journal_ops journal_ops = {.on_stored = on_stored, .on_lost = on_lost};
 	static const struct link_ops link_ops = {.on_changed = on_changed};
 	const struct journal_options journal = {.loop = self->loop,
 						.log = &self->log,
@@ -730,6 +735,37 @@ TEST_F(rejected, the_size_of_what_became_unreadable_is_0)
 	EXPECT_EQ(out.attr.size, 0u);
 	ASSERT_EQ(loop_turn(self->loop, 0), 0);
 	EXPECT_EQ(ids(self, NULL, 0), 0u);
+}
+
+/* Eight messages of three segments, with a letter each. */
+static void keep_segments(struct fixture_rejected *self, uint64_t id[8])
+{
+	static uint8_t block[29 * 1024];
+
+	for (int i = 0; i < 8; ++i) {
+		memset(block, 'a' + i, sizeof(block));
+		keep_bytes(self, 0, "m-1", BYTES(block, sizeof(block)), "no");
+		turn_until_stored(self);
+	}
+	ASSERT_EQ(ids(self, id, 8), 8u);
+}
+
+/* Their segments, one damaged and one deleted, are freed before anybody asks. */
+TEST_F(rejected, what_the_journal_finds_lost_is_gone)
+{
+	char command[192];
+	uint64_t id[8];
+
+	keep_segments(self, id);
+	spoil(self, "bbbbbbbb");
+	snprintf(command, sizeof(command), "rm $(grep -l dddddddd '%s'/*)", self->journal_dir);
+	ASSERT_EQ(system(command), 0);
+	EXPECT_EQ(drop(self, id[0]), 0);
+	EXPECT_EQ(retry(self, id[1], "retry"), -EIO);
+	EXPECT_EQ(retry(self, id[2], "retry"), -EIO);
+	EXPECT_EQ(drop(self, id[3]), 0);
+	ASSERT_EQ(loop_turn(self->loop, 0), 0);
+	EXPECT_EQ(ids(self, id, 8), 2u);
 }
 
 TEST_F(rejected, what_a_start_cannot_read_is_not_there)

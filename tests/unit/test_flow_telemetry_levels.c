@@ -239,6 +239,51 @@ TEST_F(levels, what_cannot_be_stored_was_not_taken)
 	EXPECT_EQ(result(self, writes[2]), 0);
 }
 
+TEST_F(levels, what_could_not_be_stored_never_counts_as_stored)
+{
+	struct channel *channel;
+	uint64_t fh, write;
+
+	rig(self, true, 0);
+	channel = files_line_default(&self->rig);
+	fh = open_raw(self);
+	for (int i = 0; i < 5; ++i)
+		EXPECT_EQ(result(self, write_raw(self, fh, 0, "failed")), 0);
+	telemetry_on_stored(self->rig.telemetry, journal_appended(self->rig.journal), -EIO);
+	EXPECT_EQ(channel->stats.n_stored, 0u);
+	write = write_raw(self, fh, O_DSYNC, "stored");
+	EXPECT_EQ(files_line_await(&self->rig, write), 0);
+	EXPECT_EQ(channel->stats.n_stored, 1u);
+	EXPECT_EQ(channel->stats.n_appended, 6u);
+}
+
+/* What comes while a commit is under way is the next one's, whose error is not that of the first. */
+TEST_F(levels, what_comes_during_a_commit_counts_with_the_next)
+{
+	struct journal *j;
+	struct channel *channel;
+	uint64_t fh, write, next;
+
+	rig(self, true, 0);
+	j = self->rig.journal;
+	channel = files_line_default(&self->rig);
+	fh = open_raw(self);
+	write = write_raw(self, fh, O_DSYNC, "1");
+	while (journal_committed_last(j) == 0)
+		ASSERT_EQ(loop_turn(self->rig.hub.loop, TIME_NEVER), 0);
+	next = write_raw(self, fh, 0, "2");
+	EXPECT_EQ(result(self, next), 0);
+	EXPECT_EQ(files_line_await(&self->rig, write), 0);
+	EXPECT_EQ(channel->stats.n_stored, 1u);
+	next = write_raw(self, fh, O_DSYNC, "3");
+	telemetry_on_stored(self->rig.telemetry, journal_appended(j), -EIO);
+	EXPECT_EQ(result(self, next), -EIO);
+	EXPECT_EQ(channel->stats.n_stored, 1u);
+	EXPECT_EQ(channel->stats.n_appended, 2u);
+	EXPECT_EQ(files_line_await(&self->rig, write_raw(self, fh, O_DSYNC, "4")), 0);
+	EXPECT_EQ(channel->stats.n_stored, 2u);
+}
+
 TEST_F(levels, what_was_sent_is_not_taken_back)
 {
 	uint64_t fh, write;
