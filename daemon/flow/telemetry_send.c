@@ -146,19 +146,33 @@ static void flight_damaged(struct telemetry *t, struct flight *flight)
 	flight_done(t, flight, -EIO);
 }
 
-/* For good: the reason is in last_refusal. */
+static void telemetry_arm_disk_retry(struct telemetry *t)
+{
+	loop_timer_arm(t->loop, &t->retry, loop_now_ns(t->loop) + RETRY_DISK_NS);
+}
+
+/* For good: the reason is in last_refusal. What cannot be read now, to be kept, is sent again, and refused again. */
 static void flight_reject(struct telemetry *t, struct flight *flight, int error)
 {
 	struct channel *channel = channels_by_number(t->channels, flight->channel);
 	struct journal_record record;
+	int r = journal_read(&flight->at, &record);
 
-	++t->stats.n_rejected;
-	if (channel)
-		++channel->stats.n_rejected;
+	if (r == -EIO) {
+		flight_set_state(t, flight, FLIGHT_RESEND);
+		telemetry_arm_disk_retry(t);
+		return;
+	}
 	log_write_once(t->log, &t->logged, LOG_LEVEL_WARNING, "the hub does not take messages: %s",
 		       t->last_refusal);
-	if (t->on_rejected && !journal_read(&flight->at, &record))
-		t->on_rejected(t->userdata, &record, t->last_refusal);
+	/* What is damaged the journal counts. */
+	if (!r) {
+		++t->stats.n_rejected;
+		if (channel)
+			++channel->stats.n_rejected;
+		if (t->on_rejected)
+			t->on_rejected(t->userdata, &record, t->last_refusal);
+	}
 	flight_done(t, flight, error);
 }
 
@@ -191,7 +205,7 @@ static int telemetry_send_again(struct telemetry *t, struct flight *flight)
 
 	r = journal_read(&flight->at, &record);
 	if (r == -EIO) {
-		loop_timer_arm(t->loop, &t->retry, loop_now_ns(t->loop) + RETRY_DISK_NS);
+		telemetry_arm_disk_retry(t);
 		return -EAGAIN;
 	}
 	if (r) {
@@ -345,10 +359,7 @@ static struct flight *telemetry_blame(struct telemetry *t, const struct hub_stat
 	t->n_suspected = t->n_suspected && t->suspect == oldest->at.sequence ? t->n_suspected + 1 : 1;
 	t->suspect = oldest->at.sequence;
 	t->careful = true;
-	if (t->n_suspected < SUSPECT_MAX)
-		return NULL;
-	t->n_suspected = 0;
-	return oldest;
+	return t->n_suspected < SUSPECT_MAX ? NULL : oldest;
 }
 
 void telemetry_on_offline(struct telemetry *t)

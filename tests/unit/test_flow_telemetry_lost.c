@@ -133,8 +133,8 @@ static uint64_t n_damaged(struct fixture_lost *self)
 	return stats.n_damaged;
 }
 
-/* Turns until the hub gets a message; it takes it. */
-static void await_message(struct fixture_lost *self, const char *payload)
+/* Turns until the hub gets a message. */
+static void await_sent(struct fixture_lost *self)
 {
 	struct telemetry_stats stats;
 	uint64_t n;
@@ -145,6 +145,12 @@ static void await_message(struct fixture_lost *self, const char *payload)
 		ASSERT_EQ(loop_turn(self->rig.hub.loop, TIME_NEVER), 0);
 		telemetry_stats(self->rig.telemetry, &stats);
 	}
+}
+
+/* It takes it. */
+static void await_message(struct fixture_lost *self, const char *payload)
+{
+	await_sent(self);
 	files_line_expect(&self->rig, payload, false);
 }
 
@@ -473,6 +479,55 @@ TEST_F(lost, what_cannot_be_read_now_is_sent_again_later)
 	EXPECT_EQ(result(self, u), FUSE_LINE_WAITS);
 	await_message(self, "first");
 	EXPECT_EQ(result(self, u), 0);
+	EXPECT_EQ(n_damaged(self), 0u);
+}
+
+/* It is kept with what it says, which is to be read first. */
+TEST_F(lost, what_cannot_be_read_now_is_rejected_later)
+{
+	uint64_t u = write_raw(self, open_raw(self), O_SYNC, "first");
+	struct telemetry_stats stats;
+	uint16_t id;
+
+	files_line_online(&self->rig, false);
+	id = files_line_expect(&self->rig, "first", true);
+	blind(self);
+	files_line_puback(&self->rig, id, MQTT_REASON_UNSPECIFIED_ERROR, "0100");
+	EXPECT_EQ(self->rig.n_rejected, 0u);
+	EXPECT_EQ(result(self, u), FUSE_LINE_WAITS);
+	EXPECT_EQ(files_line_n_queued(&self->rig), 1u);
+	await_sent(self);
+	id = files_line_expect(&self->rig, "first", true);
+	files_line_puback(&self->rig, id, MQTT_REASON_UNSPECIFIED_ERROR, "0100");
+	EXPECT_EQ(self->rig.n_rejected, 1u);
+	EXPECT_STREQ(self->rig.rejected, "first");
+	EXPECT_LT(result(self, u), 0);
+	EXPECT_EQ(files_line_n_queued(&self->rig), 0u);
+	EXPECT_EQ(n_damaged(self), 0u);
+	telemetry_stats(self->rig.telemetry, &stats);
+	EXPECT_EQ(stats.n_rejected, 1u);
+}
+
+/* The hub says what is wrong with it by ending connections. */
+TEST_F(lost, what_ends_connections_and_cannot_be_read_now)
+{
+	uint64_t fh = open_raw(self);
+
+	EXPECT_EQ(result(self, write_raw(self, fh, 0, "first")), 0);
+	for (int i = 0; i < 3; ++i) {
+		files_line_online(&self->rig, false);
+		files_line_expect(&self->rig, "first", true);
+		if (i == 2)
+			blind(self);
+		files_line_disconnect(&self->rig, MQTT_REASON_PAYLOAD_FORMAT_INVALID, NULL);
+	}
+	EXPECT_EQ(self->rig.n_rejected, 0u);
+	EXPECT_EQ(files_line_n_queued(&self->rig), 1u);
+	files_line_online(&self->rig, false);
+	files_line_expect(&self->rig, "first", true);
+	files_line_disconnect(&self->rig, MQTT_REASON_PAYLOAD_FORMAT_INVALID, NULL);
+	EXPECT_EQ(self->rig.n_rejected, 1u);
+	EXPECT_STREQ(self->rig.rejected, "first");
 	EXPECT_EQ(n_damaged(self), 0u);
 }
 
