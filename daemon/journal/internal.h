@@ -27,9 +27,11 @@
 
 /* How often a disk that fails is tried again. */
 #define JOURNAL_RETRY_NS (500 * NSEC_PER_MSEC)
-/* A record that cannot be read because of the disk is given up after so many attempts of the sender. */
+/* A record that cannot be read because of the disk is given up after so many attempts, when other things can be read. */
 #define JOURNAL_READ_ATTEMPTS 20
-#define JOURNAL_N_PRIORITIES  10
+/* Of the process's lock, in the directory. */
+#define JOURNAL_LOCK_NAME    "lock"
+#define JOURNAL_N_PRIORITIES 10
 
 struct journal_place {
 	struct journal_segment *segment; /* NULL: the lane has none */
@@ -281,6 +283,10 @@ bool lane_look(struct journal_lane *lane, struct journal_segment *segment, uint6
 /* The first place from @offset on with one; the segment's head when there is none. */
 uint64_t lane_search(struct journal_lane *lane, struct journal_segment *segment, uint64_t offset,
 		     uint64_t index, struct lane_found *out);
+
+/* Something in the segment could not be read. Whether it is to be tried once more, some time later: the disk may come
+ * back. */
+bool lane_on_read_error(struct journal_lane *lane, struct journal_segment *segment, int error);
 
 /* Whether the record is done with; @index is not behind the end. */
 bool lane_is_done(struct journal_lane *lane, uint64_t index);

@@ -77,7 +77,8 @@ static int journal_open_dir(struct journal *j, const char *path)
 
 void journal_open_lock(struct journal *j)
 {
-	j->lock_fd = openat(j->dir.fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	j->lock_fd = openat(j->dir.fd, JOURNAL_LOCK_NAME,
+			    O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 	j->dir.check_fd = j->lock_fd;
 }
 

@@ -210,8 +210,8 @@ bool journal_is_sent(const struct journal_cursor *at);
 
 /*
  * Returns 0; -EBADMSG: it became unreadable meanwhile; it is counted and kept aside, and is to be marked as done; or -EIO:
- * the disk cannot be read now, try again (after on_room()). A record that cannot be read again and again becomes
- * -EBADMSG. Of one that goes out next either is for journal_mark_unread().
+ * the disk cannot be read now, try again (after on_room()). A record that cannot be read again and again, while other things
+ * on the disk can, becomes -EBADMSG. Of one that goes out next either is for journal_mark_unread().
  */
 int journal_read(const struct journal_cursor *at, struct journal_record *out);
 /* When the record was appended, 0 = it cannot be read now: nothing is counted, and it is not nearer to being given up. */

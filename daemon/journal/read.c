@@ -167,11 +167,10 @@ static int cursor_read(const struct journal_cursor *at, struct lane_found *found
 	struct journal *j = lane->journal;
 	int r = cursor_look(at, found);
 
-	if (r == -EIO) {
-		disk_on_read(j, disk_error_now(j));
-		if (++lane->n_read_errors >= JOURNAL_READ_ATTEMPTS)
-			r = -EBADMSG;
-	} else if (!r && lane->n_read_errors) {
+	if (r == -EIO && !lane_on_read_error(lane, at->segment, disk_error_now(j)))
+		r = -EBADMSG;
+	/* Of the next record as many attempts are made as of this one. */
+	if (r != -EIO && lane->n_read_errors) {
 		lane->n_read_errors = 0;
 		disk_on_read(j, 0);
 	}

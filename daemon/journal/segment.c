@@ -305,6 +305,17 @@ uint64_t segment_hit_end(const struct journal_segment *segment)
 	return end ? end - (uintptr_t)segment->map : 0;
 }
 
+bool segment_disk_reads(const struct journal_dir *dir, const char *name)
+{
+	_Alignas(JOURNAL_HEADER_BYTES) uint8_t bytes[JOURNAL_HEADER_BYTES];
+	const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+	_cleanup_(close_fd) int fd = openat(dir->fd, name, flags | O_DIRECT);
+
+	if (fd < 0 && errno == EINVAL)
+		fd = openat(dir->fd, name, flags);
+	return fd >= 0 && pread(fd, bytes, sizeof(bytes), 0) > 0;
+}
+
 /* --- life ------------------------------------------------------------------------------------- */
 
 /* Finds a name that is free. Returns the descriptor, or the error. */

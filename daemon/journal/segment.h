@@ -126,6 +126,10 @@ int segment_write_state(struct journal_segment *segment);
 /* Gives the space behind the head back to the file system, if it can: nothing will be appended any more. */
 void segment_free_tail(const struct journal_segment *segment);
 
+/* Whether the disk reads the beginning of a file of the directory: not what is in memory of it, where the file system can
+ * tell. May block. */
+bool segment_disk_reads(const struct journal_dir *dir, const char *name);
+
 /* Errors of file systems that mean "full" are -ENOSPC, others what they are. */
 int segment_disk_error(int error);
 

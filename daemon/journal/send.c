@@ -158,15 +158,35 @@ static void lane_on_read(struct journal_lane *lane)
 	disk_on_read(lane->journal, 0);
 }
 
-/* Whether it is to be tried once more, some time later: the disk may come back. */
-static bool lane_on_read_error(struct journal_lane *lane, int error)
+/* Whether nothing can be read: neither the segment's header, nor another segment's, nor the file `lock`. */
+static bool disk_is_away(struct journal_lane *lane, struct journal_segment *segment)
+{
+	const struct journal_dir *dir = &lane->journal->dir;
+	const struct journal_segment *other =
+		segment == lane_first(lane) ? lane_last(lane) : lane_first(lane);
+
+	return !segment_disk_reads(dir, segment->name) &&
+	       (other == segment || !segment_disk_reads(dir, other->name)) &&
+	       !segment_disk_reads(dir, JOURNAL_LOCK_NAME);
+}
+
+bool lane_on_read_error(struct journal_lane *lane, struct journal_segment *segment, int error)
 {
 	struct journal *j = lane->journal;
+	uint64_t now_ns = loop_now_ns(j->loop);
 
 	disk_on_read(j, error);
 	/* However often somebody asks in between. */
-	lane->read_again_ns = loop_now_ns(j->loop) + JOURNAL_RETRY_NS / 2;
-	return ++lane->n_read_errors < JOURNAL_READ_ATTEMPTS;
+	if (lane->n_read_errors && now_ns < lane->read_again_ns)
+		return true;
+	lane->read_again_ns = now_ns + JOURNAL_RETRY_NS / 2;
+	if (++lane->n_read_errors < JOURNAL_READ_ATTEMPTS)
+		return true;
+	if (!disk_is_away(lane, segment))
+		return false;
+	/* All of it is as good as it was, when the disk is back. */
+	lane->n_read_errors = 1;
+	return true;
 }
 
 static bool lane_waits(struct journal_lane *lane)
@@ -191,7 +211,7 @@ static bool lane_gives_up(struct journal_lane *lane, struct journal_segment *seg
 {
 	bool is_final = error == -ENOENT;
 
-	if (!is_final && (lane_on_read_error(lane, error) || is_shortage(error) ||
+	if (!is_final && (lane_on_read_error(lane, segment, error) || is_shortage(error) ||
 			  lane->key.kind == JOURNAL_KIND_REJECTED))
 		return false;
 	if (segment != lane->next.segment)
@@ -276,7 +296,7 @@ static bool lane_waits_for_disk(struct journal_lane *lane, struct journal_segmen
 	if (!segment_was_hit(segment) && !segment->is_torn)
 		return false;
 	lane_remap(lane, segment);
-	return lane_on_read_error(lane, disk_error_now(lane->journal));
+	return lane_on_read_error(lane, segment, disk_error_now(lane->journal));
 }
 
 /* Something is not as it should be at next: where does it go on? */

@@ -445,7 +445,7 @@ TEST_F(lost, what_cannot_be_read_once_is_sent)
 
 	blind(self);
 	files_line_online(&self->rig, false);
-	files_line_expect(&self->rig, "first", false);
+	await_message(self, "first");
 	EXPECT_EQ(result(self, u), 0);
 	EXPECT_EQ(n_damaged(self), 0u);
 }

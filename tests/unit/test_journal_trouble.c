@@ -480,6 +480,115 @@ TEST_F(trouble, a_middle_file_that_cannot_be_opened_for_a_moment)
 	EXPECT_STREQ(box->events, "disk-error disk-ok ");
 }
 
+/* No file of the journal can be opened, as if it were on another disk. */
+static void disk_goes(struct journal_box *box)
+{
+	replace_file(box, JOURNAL_LOCK_NAME);
+	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(box->j, lane));)
+		list_for_each (link, &lane->segments)
+			replace_file(box, segment_of_link(link)->name);
+}
+
+static void disk_comes(struct journal_box *box)
+{
+	put_file_back(box, JOURNAL_LOCK_NAME);
+	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(box->j, lane));)
+		list_for_each (link, &lane->segments)
+			put_file_back(box, segment_of_link(link)->name);
+}
+
+TEST_F(trouble, a_disk_that_is_away_for_long)
+{
+	struct journal_box *box = &self->box;
+	struct journal_cursor at;
+	uint64_t n;
+
+	append(self, 1000, 1000);
+	ASSERT_EQ(box_sync(box), 0);
+	disk_goes(box);
+	n = box_drain(box);
+	ASSERT_LT(n, 1000u);
+	for (int i = 0; i < JOURNAL_READ_ATTEMPTS * 3; ++i) {
+		self->lane->read_again_ns = 0;
+		EXPECT_FALSE(journal_next_unsent(box->j, &at));
+		lane_wake(self->lane);
+	}
+	EXPECT_LT(stats_of(box).error, 0);
+	disk_comes(box);
+	self->lane->read_again_ns = 0;
+	EXPECT_EQ(n + box_drain(box), 1000u);
+	EXPECT_EQ(stats_of(box).n_damaged, 0u);
+	EXPECT_EQ(stats_of(box).error, 0);
+}
+
+/* The first page of records is zeros from now on. */
+static void hit(struct fixture_trouble *self, struct journal_segment *segment)
+{
+	_cleanup_(close_fd) int fd = open_segment(&self->box, segment->name);
+
+	ASSERT_EQ(ftruncate(fd, JOURNAL_HEADER_BYTES), 0);
+	ASSERT_EQ(*(const volatile uint8_t *)(segment->map + JOURNAL_HEADER_BYTES), 0u);
+}
+
+/* What was sent, and is to be sent again. */
+TEST_F(trouble, records_in_flight_when_the_disk_is_away)
+{
+	struct journal_box *box = &self->box;
+	struct journal_record record;
+	struct journal_cursor at[3];
+	static uint8_t saved[65536];
+	_cleanup_(close_fd) int fd = -1;
+
+	append(self, 3, 1000);
+	ASSERT_EQ(box_sync(box), 0);
+	for (int i = 0; i < 3; ++i)
+		ASSERT_TRUE(box_send(box, &at[i]));
+	fd = open_segment(box, at[0].segment->name);
+	ASSERT_EQ(pread(fd, saved, sizeof(saved), 0), (ssize_t)sizeof(saved));
+	hit(self, at[0].segment);
+	disk_goes(box);
+	for (int i = 0; i < JOURNAL_READ_ATTEMPTS * 3; ++i) {
+		self->lane->read_again_ns = 0;
+		ASSERT_EQ(journal_read(&at[0], &record), -EIO);
+	}
+	disk_comes(box);
+	ASSERT_EQ(pwrite(fd, saved, sizeof(saved), 0), (ssize_t)sizeof(saved));
+	for (int i = 0; i < 3; ++i) {
+		box_check(&at[i]);
+		journal_mark_done(box->j, &at[i]);
+	}
+	EXPECT_EQ(stats_of(box).n_damaged, 0u);
+	EXPECT_EQ(box->j->read_error, 0);
+}
+
+/* Each record that is given up was tried as often. */
+TEST_F(trouble, records_in_flight_that_can_never_be_read_again)
+{
+	struct journal_box *box = &self->box;
+	struct journal_record record;
+	struct journal_cursor at[3];
+
+	append(self, 3, 1000);
+	ASSERT_EQ(box_sync(box), 0);
+	for (int i = 0; i < 3; ++i)
+		ASSERT_TRUE(box_send(box, &at[i]));
+	hit(self, at[0].segment);
+	replace_file(box, at[0].segment->name);
+	for (int i = 0; i < 3; ++i) {
+		for (int n = 1; n < JOURNAL_READ_ATTEMPTS; ++n) {
+			self->lane->read_again_ns = 0;
+			/* However often somebody asks. */
+			for (int k = 0; k < 3; ++k)
+				ASSERT_EQ(journal_read(&at[i], &record), -EIO);
+		}
+		self->lane->read_again_ns = 0;
+		ASSERT_EQ(journal_read(&at[i], &record), -EBADMSG);
+		journal_mark_done(box->j, &at[i]);
+	}
+	EXPECT_EQ(stats_of(box).n_damaged, 3u);
+	EXPECT_EQ(box->j->read_error, 0);
+}
+
 TEST_F(trouble, no_descriptors_at_start)
 {
 	struct journal_box *box = &self->box;
