@@ -286,30 +286,45 @@ static bool lane_is_there(struct telemetry *t, const struct journal_lane *lane)
 	return l;
 }
 
+/* Records that are done with, or cannot be read. */
+static void withdraw_unfound(struct telemetry *t, struct journal_lane *lane, uint64_t first, uint64_t end)
+{
+	for (uint64_t sequence = first; sequence < end; ++sequence)
+		if (journal_withdraw_unfound(lane, sequence))
+			telemetry_settle_unread(t, lane, sequence, 0);
+}
+
+static void record_withdraw(struct telemetry *t, const struct journal_cursor *at)
+{
+	struct journal_record record = {.origin = 0};
+	struct channel *channel;
+
+	if (journal_is_sent(at))
+		return;
+	(void)journal_read(at, &record);
+	channel = channels_by_number(t->channels, record.channel);
+	if (channel)
+		channel_take_back(channel, at->sequence);
+	--t->stats.n_written;
+	journal_withdraw(t->journal, at);
+	telemetry_settle(t, record.origin, at->sequence, 0);
+}
+
 void telemetry_withdraw(struct telemetry *t, struct journal_lane *lane, uint64_t first, uint64_t last)
 {
-	if (!lane_is_there(t, lane))
-		return;
-	for (uint64_t sequence = last; sequence >= first && sequence; --sequence) {
-		struct journal_record record = {.origin = 0};
-		struct journal_cursor at;
-		struct channel *channel;
+	struct journal_cursor at, next;
+	bool found;
 
-		if (!journal_find(lane, sequence, &at)) {
-			if (journal_withdraw_unfound(lane, sequence))
-				telemetry_settle_unread(t, lane, sequence, 0);
-			continue;
-		}
-		if (journal_is_sent(&at))
-			continue;
-		(void)journal_read(&at, &record);
-		channel = channels_by_number(t->channels, record.channel);
-		if (channel)
-			channel_take_back(channel, sequence);
-		--t->stats.n_written;
-		journal_withdraw(t->journal, &at);
-		telemetry_settle(t, record.origin, sequence, 0);
+	if (!first || first > last || !lane_is_there(t, lane))
+		return;
+	/* One after the other: each look for a number reads the lane from its front. */
+	for (found = journal_seek(lane, first, &at); found && at.sequence <= last; at = next) {
+		withdraw_unfound(t, lane, first, at.sequence);
+		first = at.sequence + 1;
+		found = journal_next(&at, &next);
+		record_withdraw(t, &at);
 	}
+	withdraw_unfound(t, lane, first, last + 1);
 }
 
 void telemetry_withdraw_write(void *userdata, struct fuse_file *file, const struct wait_write *write,

@@ -204,8 +204,10 @@ void journal_mark_unread(const struct journal_cursor *at);
 bool journal_first(struct journal_lane *lane, struct journal_cursor *out);
 /* The record after @at that is not done, to walk a lane. */
 bool journal_next(const struct journal_cursor *at, struct journal_cursor *out);
-/* The record with that number, if it is in the lane and not done. Reads the lane's segments: not for a hot path. */
+/* The record with that number, if it is in the lane and not done. Reads the lane's segments: not for a hot path. And the
+ * first one from that number on. */
 bool journal_find(struct journal_lane *lane, uint64_t sequence, struct journal_cursor *out);
+bool journal_seek(struct journal_lane *lane, uint64_t sequence, struct journal_cursor *out);
 bool journal_is_sent(const struct journal_cursor *at);
 
 /*

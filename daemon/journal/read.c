@@ -128,14 +128,18 @@ bool journal_next(const struct journal_cursor *at, struct journal_cursor *out)
 	return lane_walk(at->lane, from, at->sequence + 1, out);
 }
 
-bool journal_find(struct journal_lane *lane, uint64_t sequence, struct journal_cursor *out)
+bool journal_seek(struct journal_lane *lane, uint64_t sequence, struct journal_cursor *out)
 {
 	struct journal_segment *first = lane_first(lane);
 
 	return first &&
 	       lane_walk(lane, (struct journal_place){.segment = first, .offset = first->state.done_offset},
-			 sequence, out) &&
-	       out->sequence == sequence;
+			 sequence, out);
+}
+
+bool journal_find(struct journal_lane *lane, uint64_t sequence, struct journal_cursor *out)
+{
+	return journal_seek(lane, sequence, out) && out->sequence == sequence;
 }
 
 bool journal_is_sent(const struct journal_cursor *at)

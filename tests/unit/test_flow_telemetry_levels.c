@@ -284,6 +284,32 @@ TEST_F(levels, what_comes_during_a_commit_counts_with_the_next)
 	EXPECT_EQ(channel->stats.n_stored, 2u);
 }
 
+/* In a time that grows with their number, not with its square: that would be minutes, in which nothing else is served. */
+TEST_F(levels, many_lines_that_cannot_be_stored)
+{
+	const struct files_line_options options = {.queue_bytes = 64 << 20, .is_durable = true};
+	static char lines[131072];
+	uint64_t node, fh, u;
+
+	for (size_t i = 0; i < sizeof(lines); ++i)
+		lines[i] = i % 2 ? '\n' : 'a';
+	files_line_init(&self->rig, &options);
+	node = fuse_line_lookup(&self->rig.line, "telemetry");
+	fh = fuse_line_open(&self->rig.line, node, O_WRONLY);
+	u = fuse_line_write(&self->rig.line, node, fh, O_WRONLY, BYTES_LIT("first\n"));
+	EXPECT_EQ(result(self, u), 0);
+	u = fuse_line_write(&self->rig.line, node, fh, O_WRONLY | O_DSYNC, BYTES(lines, sizeof(lines)));
+	EXPECT_EQ(files_line_n_queued(&self->rig), 1u + sizeof(lines) / 2);
+	telemetry_on_stored(self->rig.telemetry, journal_appended(self->rig.journal), -EIO);
+	EXPECT_EQ(result(self, u), -EIO);
+	EXPECT_EQ(files_line_n_queued(&self->rig), 1u);
+	EXPECT_EQ(files_line_default(&self->rig)->stats.n_appended, 1u);
+	files_line_online(&self->rig, false);
+	files_line_expect(&self->rig, "first", false);
+	files_line_expect_none(&self->rig);
+	EXPECT_EQ(journal_n_bytes(self->rig.journal), 0u);
+}
+
 TEST_F(levels, what_was_sent_is_not_taken_back)
 {
 	uint64_t fh, write;
