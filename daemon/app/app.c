@@ -352,6 +352,8 @@ static int app_start_channels(struct app *app)
 		.journal = app->journal,
 		.path = app->storage.channels_path,
 		.n_declarations = app->config->n_channels,
+		.on_event = app_on_event,
+		.userdata = app,
 	};
 	struct channel_declaration *declarations;
 	int r;

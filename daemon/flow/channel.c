@@ -279,6 +279,9 @@ int channels_new(struct channels **out, const struct channels_options *options)
 	channels->log = options->log;
 	channels->journal = options->journal;
 	channels->run = options->run;
+	channels->on_event = options->on_event;
+	channels->event_userdata = options->userdata;
+	loop_deferred_init(&channels->tell_unread, channels_tell_unread);
 	channels->next_number = 1;
 	list_init(&channels->all);
 	for (size_t i = 0; i < CHANNEL_N_BUCKETS; ++i)
@@ -302,6 +305,7 @@ void channels_free(struct channels *channels)
 		return;
 	/* First: it asks for what is not written yet. */
 	store_free(channels->store);
+	loop_undefer(&channels->tell_unread);
 	while ((channel = channels_next(channels, NULL))) {
 		assert(!channel->n_files);
 		channels_drop(channel);

@@ -129,10 +129,13 @@ struct channels_options {
 	uint64_t run;            /* see stamp.h */
 	const struct channel_declaration *declarations;
 	size_t n_declarations;
+	/* A line for `events`: `channels-error`. May be NULL. */
+	void (*on_event)(void *userdata, const char *event, const char *text);
+	void *userdata;
 };
 
-/* Makes `default`, what is declared and what was kept. A file that cannot be read is set aside, which is logged, and
- * is no error. Returns 0, -ENOMEM or -ENOSPC (declared too many). */
+/* Makes `default`, what is declared and what was kept. A file that is damaged is set aside, which is logged, and
+ * is no error; one that the disk cannot read now stays until something is changed, and is set aside then. Returns 0, -ENOMEM or -ENOSPC (declared too many). */
 int channels_new(struct channels **out, const struct channels_options *options);
 /* No file of a channel is open. What is being written in the loop ends by itself. NULL is fine. */
 void channels_free(struct channels *channels);

@@ -23,6 +23,10 @@ struct channels {
 	uint64_t n_changes, n_encoded, n_tried;
 	void (*on_kept)(void *userdata);
 	void *userdata;
+	void (*on_event)(void *userdata, const char *event, const char *text);
+	void *event_userdata;
+	bool told_error; /* of the last try */
+	struct loop_deferred tell_unread;
 };
 
 /* In the order they were added; strings are owned. */
@@ -63,6 +67,8 @@ int channels_encode(struct channels *channels, uint8_t **out, size_t *len);
 /* Takes over what a file says. Returns 0; -EBADMSG: it is none of ours; -ENOMEM: some of it was taken. */
 int channels_decode(struct channels *channels, struct bytes file);
 
+/* `events` is told that the file could not be read. */
+void channels_tell_unread(struct loop_deferred *deferred);
 /* Makes what is declared and what was kept, and keeps what changes from here on. Returns as channels_new(). */
 int channels_load(struct channels *channels, const struct channels_options *options);
 

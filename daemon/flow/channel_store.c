@@ -194,11 +194,29 @@ static int store_encode(void *userdata, uint8_t **out, size_t *len)
 	return channels_encode(channels, out, len);
 }
 
+static void channels_tell_error(struct channels *channels)
+{
+	if (channels->on_event)
+		channels->on_event(channels->event_userdata, "channels-error", store_error(channels->store));
+}
+
+void channels_tell_unread(struct loop_deferred *deferred)
+{
+	struct channels *channels = container_of(deferred, struct channels, tell_unread);
+
+	if (store_is_unread(channels->store))
+		channels_tell_error(channels);
+}
+
 static void store_on_tried(void *userdata)
 {
 	struct channels *channels = userdata;
+	bool has_failed = store_result(channels->store) != 0;
 
 	channels->n_tried = channels->n_encoded;
+	if (has_failed && !channels->told_error)
+		channels_tell_error(channels);
+	channels->told_error = has_failed;
 	if (channels->on_kept)
 		channels->on_kept(channels->userdata);
 }
@@ -498,5 +516,10 @@ int channels_load(struct channels *channels, const struct channels_options *opti
 		r = make_all(channels, options->declarations, options->n_declarations, state);
 	/* From here on what changes is kept. */
 	channels->store = store;
+	if (!r && store_is_unread(store)) {
+		/* When there are readers of `events`. What is there may be good: the next start may find it. */
+		loop_defer(channels->loop, &channels->tell_unread);
+		return 0;
+	}
 	return r ? r : save_if_changed(channels, BYTES(data, data ? len : 0));
 }

@@ -59,6 +59,7 @@ struct store {
 	struct loop_deferred begin;
 	struct loop_timer end; /* armed: closing, and the disk may still answer in time */
 	struct log_once logged;
+	bool is_unread; /* what is there could not be read, and may be good */
 	char text[160]; /* of the last error */
 };
 
@@ -214,7 +215,8 @@ static int aside_choose(const struct store *s, int dir_fd, struct aside *out)
 	return r;
 }
 
-void store_set_aside(struct store *s, const char *why)
+/* Returns 0; -EEXIST: those that are there have more, and stay; or the error. */
+static int set_aside(struct store *s, const char *why)
 {
 	_cleanup_(close_fd) int dir_fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	bool is_precious = file_is_precious(s, dir_fd, s->name);
@@ -236,6 +238,17 @@ void store_set_aside(struct store *s, const char *why)
 			  : aside.is_precious ? ", in place of an older one that had such, too"
 					      : ", in place of an older one",
 			  s->without);
+	return r;
+}
+
+void store_set_aside(struct store *s, const char *why)
+{
+	(void)set_aside(s, why);
+}
+
+bool store_is_unread(const struct store *s)
+{
+	return s->is_unread;
 }
 
 int store_load(struct store *s, uint8_t **out, size_t *len)
@@ -245,8 +258,11 @@ int store_load(struct store *s, uint8_t **out, size_t *len)
 
 	if (r == -EBADMSG)
 		store_set_aside(s, "is damaged");
-	else if (r && r != -ENOENT)
-		log_error(s->log, "cannot read %s: %s; %s", s->path, strerror(-r), s->without);
+	else if (r && r != -ENOENT) {
+		s->is_unread = true;
+		snprintf(s->text, sizeof(s->text), "cannot read %s: %s", s->path, strerror(-r));
+		log_error(s->log, "%s; %s", s->text, s->without);
+	}
 	return r;
 }
 
@@ -264,6 +280,17 @@ static void store_fail(struct store *s, int error)
 		return;
 	s->error = error;
 	store_report(s, error);
+}
+
+/* What could not be read stays, under another name. This may block, once. */
+static void store_spare_unread(struct store *s)
+{
+	int r = set_aside(s, "could not be read");
+
+	if (r && r != -ENOENT && r != -EEXIST)
+		store_fail(s, r);
+	else
+		s->is_unread = false;
 }
 
 /* Starts the operation of @step. */
@@ -400,6 +427,10 @@ static void store_on_op(struct loop_op *op, int res)
 	else if (s->step == STEP_WRITE)
 		s->n_written += (size_t)res;
 	next = step_next(s);
+	if (next == STEP_RENAME && s->is_unread) {
+		store_spare_unread(s);
+		next = step_next(s);
+	}
 	if (next == STEP_IDLE)
 		store_end(s);
 	else

@@ -55,9 +55,12 @@ void store_free(struct store *s);
 
 /*
  * Reads the file; this may block. Returns 0 and *@out, malloc()ed, or a negative errno: -ENOENT, there is none;
- * -EBADMSG, it cannot be one of ours and was set aside; or the disk's error. All but -ENOENT are logged.
+ * -EBADMSG, it cannot be one of ours and was set aside; or the disk's error. All but -ENOENT are logged. One that could not be
+ * read may be a good one: it is set aside when something is saved in its place.
  */
 int store_load(struct store *s, uint8_t **out, size_t *len);
+/* Whether that is so, and nothing was saved since. */
+bool store_is_unread(const struct store *s);
 
 /*
  * The file cannot be used: it is called <path>.bad from now on, or <path>.bad.1 to .4 when that name is taken. A sixth
@@ -72,7 +75,7 @@ void store_set_aside(struct store *s, const char *why);
  */
 void store_save(struct store *s);
 
-/* The last error of the disk, "" after a success; valid until the next turn. And as a negative errno, 0 likewise. */
+/* The last error of the disk, that of store_load() too, "" after a success; valid until the next turn. And as a negative errno, 0 likewise. */
 const char *store_error(const struct store *s);
 int store_result(const struct store *s);
 

@@ -25,6 +25,7 @@ FIXTURE(channels)
 	struct journal *journal;
 	struct channels *channels;
 	char dir[64], path[96];
+	char events[512]; /* `event: text` lines */
 };
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -34,6 +35,14 @@ static void settle(struct fixture_channels *self)
 	do
 		ASSERT_EQ(loop_turn(self->loop, 0), 0);
 	while (loop_n_in_flight(self->loop));
+}
+
+static void on_event(void *userdata, const char *event, const char *text)
+{
+	struct fixture_channels *self = userdata;
+	size_t len = strlen(self->events);
+
+	snprintf(self->events + len, sizeof(self->events) - len, "%s: %s\n", event, text);
 }
 
 static int open_channels_at(struct fixture_channels *self, const char *path,
@@ -47,6 +56,8 @@ static int open_channels_at(struct fixture_channels *self, const char *path,
 		.run = RUN,
 		.declarations = declarations,
 		.n_declarations = n,
+		.on_event = on_event,
+		.userdata = self,
 	};
 
 	return channels_new(&self->channels, &options);
@@ -91,7 +102,7 @@ FIXTURE_SETUP(channels)
 
 FIXTURE_TEARDOWN(channels)
 {
-	char command[128];
+	char command[192];
 
 	if (!test_is_orphan() && self->journal) {
 		if (self->channels)
@@ -101,7 +112,7 @@ FIXTURE_TEARDOWN(channels)
 		journal_free(self->journal);
 		loop_free(self->loop);
 	}
-	snprintf(command, sizeof(command), "rm -rf '%s'", self->dir);
+	snprintf(command, sizeof(command), "rm -rf '%s' '%s.away'", self->dir, self->dir);
 	ASSERT_EQ(system(command), 0);
 }
 
@@ -715,6 +726,60 @@ static bool was_set_aside(const struct fixture_channels *self)
 
 	snprintf(path, sizeof(path), "%s.bad", self->path);
 	return unlink(path) == 0;
+}
+
+static void expect_event(struct fixture_channels *self, const char *what, int error)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "channels-error: cannot %s %s: %s\n", what, self->path, strerror(error));
+	EXPECT_STREQ(self->events, text);
+	self->events[0] = '\0';
+}
+
+/* The disk may read it the next time. */
+TEST_F(channels, a_file_that_cannot_be_read_stays)
+{
+	char good[128], bad[128];
+
+	ASSERT_EQ(channel_set_ttl(add(self, "mine"), 77), 0);
+	close_channels(self);
+	snprintf(good, sizeof(good), "%s.good", self->path);
+	snprintf(bad, sizeof(bad), "%s.bad", self->path);
+	for (int i = 0; i < 2; ++i) {
+		ASSERT_EQ(rename(self->path, good), 0);
+		ASSERT_EQ(symlink("channels.json", self->path), 0);
+		open_channels(self, NULL, 0);
+		settle(self);
+		expect_event(self, "read", ELOOP);
+		ASSERT_EQ(rename(good, self->path), 0);
+		if (i == 1)
+			(void)add(self, "other");
+		again(self);
+		EXPECT_EQ(channels_find(self->channels, "mine") != NULL, i == 0);
+		EXPECT_EQ(channels_find(self->channels, "other") != NULL, i == 1);
+		close_channels(self);
+	}
+	/* What was there is not lost. */
+	ASSERT_EQ(rename(bad, self->path), 0);
+	open_channels(self, NULL, 0);
+	EXPECT_EQ(find(self, "mine")->ttl_s, 77u);
+}
+
+TEST_F(channels, what_cannot_be_kept_is_told)
+{
+	char away[128];
+
+	snprintf(away, sizeof(away), "%s.away", self->dir);
+	ASSERT_EQ(rename(self->dir, away), 0);
+	ASSERT_EQ(channel_set_ttl(channels_default(self->channels), 10), 0);
+	settle(self);
+	expect_event(self, "write", ENOENT);
+	/* Once. */
+	ASSERT_EQ(channel_set_ttl(channels_default(self->channels), 20), 0);
+	settle(self);
+	ASSERT_EQ(rename(away, self->dir), 0);
+	EXPECT_STREQ(self->events, "");
 }
 
 /* The checksum of RFC 3720 over the text as it stands: whoever changes the format must see the files that are there. */
