@@ -420,16 +420,17 @@ const struct fuse_file_ops channel_value_ops = {
 
 struct queued {
 	uint64_t n_records, n_bytes;
-	uint64_t oldest_ms; /* UINT64_MAX = there is none */
+	uint64_t oldest_age_ms;
 };
 
 /* What the journal has of the channel, whatever its priority and ttl were. */
-static struct queued queued_count(struct journal *journal, const struct channel *channel)
+static struct queued queued_count(const struct telemetry *telemetry, struct journal *journal,
+				  const struct channel *channel)
 {
-	struct queued q = {.oldest_ms = UINT64_MAX};
+	struct queued q = {0};
 	struct journal_lane_key key;
 	struct journal_cursor at;
-	uint64_t time_ms;
+	uint64_t time_ms, age_ms;
 
 	for (struct journal_lane *lane = NULL; (lane = journal_next_lane(journal, lane));) {
 		journal_lane_key(lane, &key);
@@ -438,8 +439,9 @@ static struct queued queued_count(struct journal *journal, const struct channel 
 		q.n_records += journal_lane_n_records(lane);
 		q.n_bytes += journal_lane_n_bytes(lane);
 		time_ms = journal_first(lane, &at) ? journal_time_ms(&at) : 0;
-		if (time_ms && time_ms < q.oldest_ms)
-			q.oldest_ms = time_ms;
+		age_ms = time_ms ? telemetry_age_ms(telemetry, at.sequence, time_ms) : 0;
+		if (age_ms > q.oldest_age_ms)
+			q.oldest_age_ms = age_ms;
 	}
 	return q;
 }
@@ -448,8 +450,8 @@ static size_t stats_render(const struct channel_dir *dir, char out[static STATS_
 {
 	const struct channel_files_options *options = &dir->owner->options;
 	const struct channel_stats *stats = &dir->channel->stats;
-	struct queued q = queued_count(options->journal, dir->channel);
-	uint64_t now_ms = loop_wall_ms(options->loop);
+	struct queued q = queued_count(telemetry_files_telemetry(options->telemetry_files), options->journal,
+				       dir->channel);
 	int len;
 
 	len = snprintf(out, STATS_TEXT_MAX,
@@ -458,7 +460,7 @@ static size_t stats_render(const struct channel_dir *dir, char out[static STATS_
 		       "\nbytes: %" PRIu64 "\noldest-age: %" PRIu64 "\n",
 		       stats->n_appended, stats->n_stored, stats->n_acked, stats->n_retried,
 		       stats->n_rejected, stats->n_expired, stats->n_dropped, q.n_records, q.n_bytes,
-		       q.oldest_ms < now_ms ? (now_ms - q.oldest_ms) / MSEC_PER_SEC : 0);
+		       q.oldest_age_ms / MSEC_PER_SEC);
 	return (size_t)len;
 }
 

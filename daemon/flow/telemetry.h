@@ -137,6 +137,9 @@ void telemetry_stats(const struct telemetry *t, struct telemetry_stats *out);
 /* A writer was told ENOSPC. */
 void telemetry_count_full(struct telemetry *t);
 
+/* How long a record has been in the queue, whatever became of the clock meanwhile; @time_ms: when it was appended. */
+uint64_t telemetry_age_ms(const struct telemetry *t, uint64_t sequence, uint64_t time_ms);
+
 struct journal *telemetry_journal(struct telemetry *t);
 struct waiters *telemetry_waiters(struct telemetry *t);
 

@@ -13,7 +13,7 @@
  * Records have the wall clock's time, so that they age while no daemon runs. But a machine without a clock of its
  * own starts in the past, and is set right when it is online: what was written meanwhile must not be old all at
  * once. So steps of the clock are noted, and do not count for the records of this daemon that were there before
- * them.
+ * them. What an earlier daemon wrote before its clock was set, as its time shows, ages from this one's start.
  *
  * `events` is told of drops and expiries once a second, with their number.
  */
@@ -26,6 +26,7 @@
 
 #include "base/time.h"
 #include "flow/telemetry_internal.h"
+#include "hub/token.h"
 
 /* Until expiry looks at the clock again. */
 #define EXPIRY_LOOK_NS (60 * NSEC_PER_SEC)
@@ -46,6 +47,7 @@ static int64_t clock_suspended_ms(void);
 void discard_init(struct telemetry *t)
 {
 	t->recovered = journal_appended(t->journal);
+	t->start_ns = loop_now_ns(t->loop);
 	t->clock_ms = clock_difference_ms(t);
 	t->suspended_ms = clock_suspended_ms();
 	loop_timer_init(&t->expiry, telemetry_on_expiry);
@@ -387,17 +389,27 @@ static void clock_look(struct telemetry *t)
 		clock_note_step(t, step_ms);
 }
 
-/* Until the time of the record is over; 0: it is. */
-static uint64_t record_ms_left(const struct telemetry *t, const struct journal_record *record)
+uint64_t telemetry_age_ms(const struct telemetry *t, uint64_t sequence, uint64_t time_ms)
 {
 	int64_t wall_ms = (int64_t)loop_wall_ms(t->loop);
 
-	if (record->expires_ms > INT64_MAX)
-		return UINT64_MAX;
+	if (sequence <= t->recovered && !hub_clock_is_set(time_ms))
+		return (loop_now_ns(t->loop) - t->start_ns) / NSEC_PER_MSEC;
 	for (unsigned int i = 0; i < t->n_steps; ++i)
-		if (record->sequence > t->recovered && record->sequence <= t->steps[i].sequence)
+		if (sequence > t->recovered && sequence <= t->steps[i].sequence)
 			wall_ms -= t->steps[i].ms;
-	return (int64_t)record->expires_ms > wall_ms ? (uint64_t)((int64_t)record->expires_ms - wall_ms) : 0;
+	return wall_ms > 0 && (uint64_t)wall_ms > time_ms ? (uint64_t)wall_ms - time_ms : 0;
+}
+
+/* Until the time of the record is over; 0: it is. */
+static uint64_t record_ms_left(const struct telemetry *t, const struct journal_record *record)
+{
+	uint64_t ttl_ms = record->expires_ms - record->time_ms, age_ms;
+
+	if (record->expires_ms == UINT64_MAX)
+		return UINT64_MAX;
+	age_ms = telemetry_age_ms(t, record->sequence, record->time_ms);
+	return ttl_ms > age_ms ? ttl_ms - age_ms : 0;
 }
 
 bool record_is_expired(struct telemetry *t, const struct journal_record *record)
@@ -446,6 +458,7 @@ static uint64_t lane_ms_left(struct telemetry *t, struct journal_lane *lane)
 		return EXPIRY_LOOK_NS / NSEC_PER_MSEC;
 	journal_lane_key(lane, &key);
 	record.sequence = at.sequence;
+	record.time_ms = time_ms;
 	record.expires_ms = time_ms + key.ttl_s * MSEC_PER_SEC;
 	return record_ms_left(t, &record);
 }

@@ -507,6 +507,11 @@ static void files_wake(struct telemetry_files *files)
 	}
 }
 
+struct telemetry *telemetry_files_telemetry(const struct telemetry_files *files)
+{
+	return files->telemetry;
+}
+
 void telemetry_files_on_room(struct telemetry_files *files)
 {
 	files_retry_late(files);

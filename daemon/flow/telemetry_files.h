@@ -55,6 +55,8 @@ int telemetry_files_add(struct telemetry_files *files, struct channel *channel, 
 			const struct config_access *access, struct telemetry_nodes **out);
 void telemetry_files_remove(struct telemetry_nodes *nodes);
 
+struct telemetry *telemetry_files_telemetry(const struct telemetry_files *files);
+
 /* There may be room in the queue where there was none: writes go on that wait for it, and who polls is woken. */
 void telemetry_files_on_room(struct telemetry_files *files);
 

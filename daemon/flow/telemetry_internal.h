@@ -91,7 +91,8 @@ struct telemetry {
 
 	/* telemetry_discard.c */
 	struct loop_timer expiry;
-	uint64_t recovered;   /* records up to here are an earlier daemon's */
+	uint64_t recovered; /* records up to here are an earlier daemon's */
+	uint64_t start_ns;
 	int64_t clock_ms;     /* the wall clock over the monotonic one, when they were compared last */
 	int64_t suspended_ms; /* time the machine slept, which is in clock_ms */
 	unsigned int n_steps;

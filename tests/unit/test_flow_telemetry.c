@@ -625,18 +625,23 @@ TEST_F(telemetry, what_is_in_the_air_is_left_to_the_hub)
 	EXPECT_EQ(journal_n_bytes(self->rig.journal), 0u);
 }
 
-/* A message that was written when the clock was so far behind. */
-static void write_behind(struct fixture_telemetry *self, uint64_t behind_ms)
+/* A message that was written at some time. */
+static void write_at(struct fixture_telemetry *self, uint64_t time_ms)
 {
-	struct loop *loop = self->rig.hub.loop;
 	uint8_t *properties, *payload;
 	uint64_t sequence;
 
-	ASSERT_EQ(journal_append(files_line_default(&self->rig)->lane, 0, loop_wall_ms(loop) - behind_ms, 0,
-				 1, &properties, &payload),
-		  0);
+	ASSERT_EQ(
+		journal_append(files_line_default(&self->rig)->lane, 0, time_ms, 0, 1, &properties, &payload),
+		0);
 	*payload = '1';
 	ASSERT_EQ(journal_commit(files_line_default(&self->rig)->lane, &sequence), 0);
+}
+
+/* When the clock was so far behind. */
+static void write_behind(struct fixture_telemetry *self, uint64_t behind_ms)
+{
+	write_at(self, loop_wall_ms(self->rig.hub.loop) - behind_ms);
 }
 
 /* The clock is set by so much: as if it had been different when telemetry looked at it last. */
@@ -679,6 +684,23 @@ TEST_F(telemetry, what_is_old_by_a_clock_that_was_not_set_expires)
 	echo(self, "2");
 	files_line_online(&self->rig, false);
 	files_line_expect(&self->rig, "2", false);
+	EXPECT_EQ(files_line_default(&self->rig)->stats.n_expired, 1u);
+}
+
+/* A machine without a clock of its own begins in 1970; the daemon before this one wrote it then. */
+TEST_F(telemetry, what_was_written_before_the_clock_was_set_is_not_old)
+{
+	set_ttl(self, 100);
+	write_at(self, 3600 * 1000);
+	/* By a clock that was right. */
+	write_behind(self, BEHIND_MS);
+	files_line_restart(&self->rig);
+	look_again(self);
+	EXPECT_LT(telemetry_age_ms(self->rig.telemetry, 1, 3600 * 1000), UINT64_C(60000));
+	files_line_turn(&self->rig);
+	files_line_online(&self->rig, false);
+	files_line_expect(&self->rig, "1", false);
+	files_line_expect_none(&self->rig);
 	EXPECT_EQ(files_line_default(&self->rig)->stats.n_expired, 1u);
 }
 
