@@ -124,7 +124,7 @@ struct telemetry_stats {
 	uint64_t n_acked;    /* messages the hub took */
 	uint64_t n_resent;   /* PUBLISH packets of messages sent before */
 	uint64_t n_refused;  /* retryable refusals */
-	uint64_t n_rejected; /* messages refused for good */
+	uint64_t n_rejected; /* messages refused for good, or whose writer waited and was told */
 	uint64_t n_full;     /* writes that found the queue full */
 	uint64_t n_queued;   /* messages in the queue now */
 	uint64_t n_in_flight;

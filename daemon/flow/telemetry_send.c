@@ -151,10 +151,18 @@ static void telemetry_arm_disk_retry(struct telemetry *t)
 	loop_timer_arm(t->loop, &t->retry, loop_now_ns(t->loop) + RETRY_DISK_NS);
 }
 
+static void flight_count_rejected(struct telemetry *t, const struct flight *flight)
+{
+	struct channel *channel = channels_by_number(t->channels, flight->channel);
+
+	++t->stats.n_rejected;
+	if (channel)
+		++channel->stats.n_rejected;
+}
+
 /* For good: the reason is in last_refusal. What cannot be read now, to be kept, is sent again, and refused again. */
 static void flight_reject(struct telemetry *t, struct flight *flight, int error)
 {
-	struct channel *channel = channels_by_number(t->channels, flight->channel);
 	struct journal_record record;
 	int r = journal_read(&flight->at, &record);
 
@@ -167,9 +175,7 @@ static void flight_reject(struct telemetry *t, struct flight *flight, int error)
 		       t->last_refusal);
 	/* What is damaged the journal counts. */
 	if (!r) {
-		++t->stats.n_rejected;
-		if (channel)
-			++channel->stats.n_rejected;
+		flight_count_rejected(t, flight);
 		if (t->on_rejected)
 			t->on_rejected(t->userdata, &record, t->last_refusal);
 	}
@@ -429,6 +435,7 @@ static void flight_refused(struct telemetry *t, struct flight *flight, const str
 	/* The writer that waits for the hub is still there to decide for itself: it gets the error, and the queue
 	 * nothing. */
 	if (origin && origin_waits_for(origin, flight->at.sequence, WAIT_HUB)) {
+		flight_count_rejected(t, flight);
 		flight_done(t, flight, status->error);
 		return;
 	}

@@ -327,6 +327,27 @@ TEST_F(levels, what_was_sent_is_not_taken_back)
 	EXPECT_EQ(files_line_n_queued(&self->rig), 0u);
 }
 
+/* It is in no queue then. */
+TEST_F(levels, what_the_hub_refuses_to_who_waits_is_counted)
+{
+	const struct channel_stats *stats;
+	struct telemetry_stats all;
+	uint64_t write;
+
+	rig(self, true, 0);
+	stats = &files_line_default(&self->rig)->stats;
+	files_line_online(&self->rig, false);
+	write = write_raw(self, open_raw(self), O_SYNC, "1");
+	files_line_puback(&self->rig, files_line_expect(&self->rig, "1", true), 0x97, "0501");
+	EXPECT_EQ(result(self, write), -EAGAIN);
+	EXPECT_EQ(files_line_n_queued(&self->rig), 0u);
+	EXPECT_EQ(stats->n_appended, 1u);
+	EXPECT_EQ(stats->n_rejected, 1u);
+	telemetry_stats(self->rig.telemetry, &all);
+	EXPECT_EQ(all.n_rejected, 1u);
+	EXPECT_EQ(self->rig.n_rejected, 0u);
+}
+
 static int write_lines(struct fixture_levels *self, uint64_t fh, uint32_t flags, const char *text)
 {
 	return result(self, fuse_line_write(&self->rig.line, self->lines, fh, O_WRONLY | flags,

@@ -207,6 +207,27 @@ static void step_restart(struct fixture_random *self)
 	start(self);
 }
 
+/* Each message is somewhere. After a restart, what is queued is counted when it is met. */
+static void check_counters(struct fixture_random *self)
+{
+	uint64_t n_appended = 0, n_gone = files_line_n_queued(&self->rig), n_acked = 0, n_rejected = 0;
+	struct telemetry_stats stats;
+
+	for (size_t i = 0; i < N_CHANNELS; ++i) {
+		const struct channel_stats *c = &self->channels[i]->stats;
+
+		n_appended += c->n_appended;
+		n_acked += c->n_acked;
+		n_rejected += c->n_rejected;
+		n_gone += c->n_acked + c->n_rejected + c->n_expired + c->n_dropped;
+	}
+	ASSERT_EQ(n_appended, n_gone);
+	telemetry_stats(self->rig.telemetry, &stats);
+	ASSERT_EQ(stats.n_written, n_appended);
+	ASSERT_EQ(stats.n_acked, n_acked);
+	ASSERT_EQ(stats.n_rejected, n_rejected);
+}
+
 /* --- all of them ------------------------------------------------------------------------------ */
 
 static void step(struct fixture_random *self)
@@ -249,8 +270,10 @@ TEST_F_TIMEOUT(random, writers_hubs_and_connections, 120)
 	for (unsigned int i = 0; i < N_STEPS; ++i) {
 		step(self);
 		/* A restart counts what was done with before something that was not. */
-		if (!self->n_restarts)
+		if (!self->n_restarts) {
 			ASSERT_LE(journal_n_bytes(self->rig.journal), (uint64_t)QUEUE_BYTES);
+			check_counters(self);
+		}
 	}
 	drain(self);
 	for (size_t i = 0; i < N_CHANNELS; ++i)
