@@ -77,6 +77,14 @@ void log_write(struct log *log, enum log_level level, const char *fmt, ...)
 	log_emit(log, level, text);
 }
 
+bool log_once_changed(struct log_once *once, const char *text)
+{
+	if (strncmp(once->text, text, sizeof(once->text) - 1) == 0)
+		return false;
+	snprintf(once->text, sizeof(once->text), "%.*s", (int)sizeof(once->text) - 1, text);
+	return true;
+}
+
 void log_write_once(struct log *log, struct log_once *once, enum log_level level, const char *fmt, ...)
 {
 	char text[1024];
@@ -85,9 +93,6 @@ void log_write_once(struct log *log, struct log_once *once, enum log_level level
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	if (strncmp(once->text, text, sizeof(once->text) - 1) == 0)
-		return;
-	snprintf(once->text, sizeof(once->text), "%.*s", (int)sizeof(once->text) - 1, text);
-	if (log && level <= log->level)
+	if (log_once_changed(once, text) && log && level <= log->level)
 		log_emit(log, level, text);
 }

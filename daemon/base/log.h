@@ -43,6 +43,9 @@ __attribute__((format(printf, 3, 4))) void log_write(struct log *log, enum log_l
 __attribute__((format(printf, 4, 5))) void log_write_once(struct log *log, struct log_once *once,
 							  enum log_level level, const char *fmt, ...);
 
+/* Whether @text is not the one @once saw last, as it is from then on: for lines that say more than what is repeated. */
+bool log_once_changed(struct log_once *once, const char *text);
+
 static inline void log_once_reset(struct log_once *once)
 {
 	once->text[0] = '\0';

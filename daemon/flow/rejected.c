@@ -233,9 +233,33 @@ static struct draft *draft_new(const struct journal_record *record, const char *
 	return draft;
 }
 
+static struct bytes draft_reason(const struct draft *draft)
+{
+	struct parts parts = {.reason = BYTES(NULL, 0)};
+
+	(void)payload_decode(BYTES(draft->bytes + draft->properties_len, draft->payload_len), &parts);
+	return parts.reason;
+}
+
 static size_t draft_len(const struct draft *draft)
 {
 	return draft->properties_len + draft->payload_len;
+}
+
+/* The last message of the table is new. */
+static void tell_kept(struct rejected *r)
+{
+	const struct rejected_message *message =
+		container_of(r->messages.prev, struct rejected_message, link);
+	char file[64], reason[REJECTED_REASON_MAX + 1];
+
+	snprintf(file, sizeof(file), "rejected/%" PRIu64, message->id);
+	snprintf(reason, sizeof(reason), "%.*s", (int)message->reason_len - 1, message->reason);
+	if (log_once_changed(&r->logged, reason))
+		log_warning(r->options.log, "the hub does not take a message, which is kept as %s: %s", file,
+			    reason);
+	if (r->options.events)
+		events_emit(r->options.events, "rejected", file, "%s", reason);
 }
 
 /* Returns 0, or the error of the journal. */
@@ -262,23 +286,15 @@ static int draft_append(struct rejected *r, const struct draft *draft)
 	error = message_add(r, &at);
 	if (error)
 		return error;
-	if (r->options.events) {
-		const struct rejected_message *message =
-			container_of(r->messages.prev, struct rejected_message, link);
-		char file[64];
-
-		snprintf(file, sizeof(file), "rejected/%" PRIu64, sequence);
-		events_emit(r->options.events, "rejected", file, "%.*s", (int)message->reason_len - 1,
-			    message->reason);
-	}
+	tell_kept(r);
 	enforce_bounds(r);
 	return 0;
 }
 
-static void lost(struct rejected *r, int error)
+static void lost(struct rejected *r, struct bytes reason, int error)
 {
-	log_error(r->options.log, "a message the hub rejected could not be kept, it is lost: %s",
-		  strerror(-error));
+	log_error(r->options.log, "a message the hub rejected (%.*s) could not be kept, it is lost: %s",
+		  (int)reason.len, (const char *)reason.data, strerror(-error));
 	if (r->options.events)
 		events_emit(r->options.events, "rejected-lost", NULL,
 			    "a message the hub rejected could not be kept: %s", strerror(-error));
@@ -312,7 +328,7 @@ static void on_deferred(struct loop_deferred *deferred)
 			error = draft_append(r, draft);
 		}
 		if (error)
-			lost(r, error);
+			lost(r, draft_reason(draft), error);
 		list_remove(&draft->link);
 		free(draft);
 	}
@@ -331,7 +347,7 @@ void rejected_keep(struct rejected *r, const struct journal_record *record, cons
 		return;
 	}
 	if (error)
-		lost(r, error);
+		lost(r, draft ? draft_reason(draft) : bytes_from_str(reason), error);
 	free(draft);
 }
 

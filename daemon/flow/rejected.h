@@ -48,7 +48,7 @@ void rejected_free(struct rejected *r);
 /* Adds the directory. Returns 0 or -ENOMEM. */
 int rejected_add_files(struct rejected *r, struct fuse_node *parent, const struct config_access *access);
 
-/* Keeps a copy of the record. @reason: one line. Where the queue is full, it is kept at the end of the turn, when the
+/* Keeps a copy of the record. @reason: one line; it is logged with the message's id when it is another one than the last time. Where the queue is full, it is kept at the end of the turn, when the
  * original has made room. When it cannot be kept (the disk is full) the message is lost, which is logged and told in
  * `events`. */
 void rejected_keep(struct rejected *r, const struct journal_record *record, const char *reason);

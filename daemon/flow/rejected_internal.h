@@ -44,7 +44,8 @@ struct rejected {
 	uint64_t n_messages;
 	uint64_t n_bytes;
 	uint64_t n_dropped;
-	struct fuse_node *dir; /* NULL = no files (any more) */
+	struct log_once logged; /* the reason */
+	struct fuse_node *dir;  /* NULL = no files (any more) */
 	struct config_access access;
 };
 

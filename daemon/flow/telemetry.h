@@ -30,7 +30,8 @@ struct telemetry_options {
 	/* There is room in a queue that was full; and: nothing is left in the queue. May be NULL. */
 	void (*on_room)(void *userdata);
 	void (*on_empty)(void *userdata);
-	/* The hub refused a message for good; it leaves the queue after this. @reason: one line. May be NULL. */
+	/* The hub refused a message for good, which is for the owner to log; it leaves the queue after this. @reason: one line.
+	 * May be NULL. */
 	void (*on_rejected)(void *userdata, const struct journal_record *record, const char *reason);
 	/* A line for `events`; @event: `queue-full`, `dropped`, `expired`. May be NULL. */
 	void (*on_event)(void *userdata, const char *event, const char *text);

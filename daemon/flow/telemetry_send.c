@@ -171,8 +171,6 @@ static void flight_reject(struct telemetry *t, struct flight *flight, int error)
 		telemetry_arm_disk_retry(t);
 		return;
 	}
-	log_write_once(t->log, &t->logged, LOG_LEVEL_WARNING, "the hub does not take messages: %s",
-		       t->last_refusal);
 	/* What is damaged the journal counts. */
 	if (!r) {
 		flight_count_rejected(t, flight);

@@ -345,6 +345,31 @@ TEST_F(rejected, shows_the_message_and_why)
 	EXPECT_TRUE(was_told(self, "no such schema"));
 }
 
+/* A line for each new reason; what stderr gets. */
+TEST_F(rejected, the_log_says_which_and_why)
+{
+	static const char expected[] =
+		"the hub does not take a message, which is kept as rejected/1: why\n"
+		"the hub does not take a message, which is kept as rejected/3: other\n";
+	static char text[2048];
+	FILE *file = tmpfile();
+	size_t len = 0;
+
+	ASSERT_TRUE(file != NULL);
+	self->log = (struct log){.fd = fileno(file), .level = LOG_LEVEL_WARNING};
+	keep(self, "a", "why");
+	keep(self, "b", "why");
+	keep(self, "c", "other");
+	self->log.fd = -1;
+	rewind(file);
+	len = fread(text, 1, sizeof(text) - 1, file);
+	text[len] = '\0';
+	fclose(file);
+	for (char *at; (at = strstr(text, "warning: "));)
+		memmove(at, at + 9, strlen(at + 9) + 1);
+	EXPECT_STREQ(text, expected);
+}
+
 TEST_F(rejected, any_bytes_and_a_reason_of_one_line)
 {
 	static const uint8_t bytes[] = {0, 0xff, '\n', 0};
