@@ -14,20 +14,9 @@
 #include "flow/telemetry_internal.h"
 #include "journal/internal.h"
 #include "tests/support/files_line.h"
+#include "tests/support/guarded.h"
 
 #define QUEUE_BYTES (1 << 20)
-
-/* As in main.c: the handler gets no argument. */
-static struct journal_guard guard;
-
-static void on_sigbus(int signo, siginfo_t *info, void *context)
-{
-	(void)context;
-	if (journal_guard_handle(&guard, info->si_addr))
-		return;
-	signal(signo, SIG_DFL);
-	raise(signo);
-}
 
 FIXTURE(lost)
 {
@@ -38,11 +27,8 @@ FIXTURE(lost)
 FIXTURE_SETUP(lost)
 {
 	const struct files_line_options options = {
-		.queue_bytes = QUEUE_BYTES, .is_durable = true, .guard = &guard};
-	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+		.queue_bytes = QUEUE_BYTES, .is_durable = true, .guard = guarded()};
 
-	sigemptyset(&action.sa_mask);
-	ASSERT_EQ(sigaction(SIGBUS, &action, NULL), 0);
 	files_line_init(&self->rig, &options);
 	self->lines = fuse_line_lookup(&self->rig.line, "telemetry");
 	self->raw = fuse_line_lookup(&self->rig.line, "telemetry.raw");

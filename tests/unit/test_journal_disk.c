@@ -16,23 +16,12 @@
 #include "base/time.h"
 #include "journal/journal.h"
 #include "tests/harness.h"
+#include "tests/support/guarded.h"
 #include "tests/support/disk.h"
 #include "tests/support/journal_box.h"
 
 #define DISK_MIB 24
 #define N_ENDS   5
-
-/* As in main.c: the handler gets no argument. */
-static struct journal_guard guard;
-
-static void on_sigbus(int signo, siginfo_t *info, void *context)
-{
-	(void)context;
-	if (journal_guard_handle(&guard, info->si_addr))
-		return;
-	signal(signo, SIG_DFL);
-	raise(signo);
-}
 
 FIXTURE(disk)
 {
@@ -43,13 +32,10 @@ FIXTURE(disk)
 
 FIXTURE_SETUP(disk)
 {
-	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
 
-	sigemptyset(&action.sa_mask);
-	ASSERT_EQ(sigaction(SIGBUS, &action, NULL), 0);
 	strcpy(self->base, "/tmp/test-journal.XXXXXX");
 	ASSERT_TRUE(mkdtemp(self->base));
-	self->box.guard = &guard;
+	self->box.guard = guarded();
 	self->box.max_bytes = 64u << 20;
 	snprintf(self->box.dir, sizeof(self->box.dir), "%s/journal", self->base);
 }

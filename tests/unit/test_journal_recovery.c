@@ -14,19 +14,8 @@
 #include "base/time.h"
 #include "journal/internal.h"
 #include "tests/harness.h"
+#include "tests/support/guarded.h"
 #include "tests/support/journal_box.h"
-
-/* As in main.c: the handler gets no argument. */
-static struct journal_guard guard;
-
-static void on_sigbus(int signo, siginfo_t *info, void *context)
-{
-	(void)context;
-	if (journal_guard_handle(&guard, info->si_addr))
-		return;
-	signal(signo, SIG_DFL);
-	raise(signo);
-}
 
 FIXTURE(recovery)
 {
@@ -736,17 +725,14 @@ TEST_F(recovery, a_header_that_is_older_than_the_records)
  * namespace of its own, so it goes away with the test. */
 static void mount_memory(struct fixture_recovery *self)
 {
-	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
 
 	SKIP_IF(geteuid() != 0, "mounting needs root");
-	sigemptyset(&action.sa_mask);
-	ASSERT_EQ(sigaction(SIGBUS, &action, NULL), 0);
 	box_close(&self->box);
 	ASSERT_EQ(unshare(CLONE_NEWNS), 0);
 	ASSERT_EQ(mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL), 0);
 	ASSERT_EQ(mount("test", self->box.dir, "tmpfs", 0, "size=1m"), 0);
 	self->is_mounted = true;
-	self->box.guard = &guard;
+	self->box.guard = guarded();
 }
 
 /* Appends 50 records of a KiB each, of a daemon that is killed, takes the bytes of these pages from the file and all space from the

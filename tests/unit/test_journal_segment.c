@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "journal/segment.h"
 #include "tests/harness.h"
+#include "tests/support/guarded.h"
 
 /* The sanitizer ends a process that gets no memory. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -24,18 +25,6 @@
 #endif
 
 #define SIZE JOURNAL_SEGMENT_BYTES_MIN
-
-/* As in main.c: the handler gets no argument. */
-static struct journal_guard guard;
-
-static void on_sigbus(int signo, siginfo_t *info, void *context)
-{
-	(void)context;
-	if (journal_guard_handle(&guard, info->si_addr))
-		return;
-	signal(signo, SIG_DFL);
-	raise(signo);
-}
 
 FIXTURE(segment)
 {
@@ -49,18 +38,16 @@ static void open_base(struct fixture_segment *self)
 {
 	if (self->dir.fd >= 0)
 		close(self->dir.fd);
-	self->dir = (struct journal_dir){
-		.fd = open(self->base, O_RDONLY | O_DIRECTORY | O_CLOEXEC), .check_fd = -1, .guard = &guard};
+	self->dir = (struct journal_dir){.fd = open(self->base, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+					 .check_fd = -1,
+					 .guard = guarded()};
 	ASSERT_GE(self->dir.fd, 0);
 }
 
 FIXTURE_SETUP(segment)
 {
-	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
 
 	self->dir.fd = -1;
-	sigemptyset(&action.sa_mask);
-	ASSERT_EQ(sigaction(SIGBUS, &action, NULL), 0);
 	strcpy(self->base, "/tmp/test-segment.XXXXXX");
 	ASSERT_TRUE(mkdtemp(self->base));
 	open_base(self);

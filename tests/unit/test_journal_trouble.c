@@ -15,19 +15,8 @@
 #include "base/time.h"
 #include "journal/internal.h"
 #include "tests/harness.h"
+#include "tests/support/guarded.h"
 #include "tests/support/journal_box.h"
-
-/* As in main.c: the handler gets no argument. */
-static struct journal_guard guard;
-
-static void on_sigbus(int signo, siginfo_t *info, void *context)
-{
-	(void)context;
-	if (journal_guard_handle(&guard, info->si_addr))
-		return;
-	signal(signo, SIG_DFL);
-	raise(signo);
-}
 
 FIXTURE(trouble)
 {
@@ -38,13 +27,10 @@ FIXTURE(trouble)
 
 FIXTURE_SETUP(trouble)
 {
-	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
 
-	sigemptyset(&action.sa_mask);
-	ASSERT_EQ(sigaction(SIGBUS, &action, NULL), 0);
 	box_init(&self->box);
 	box_init(&self->copy);
-	self->box.guard = self->copy.guard = &guard;
+	self->box.guard = self->copy.guard = guarded();
 	ASSERT_EQ(box_open(&self->box), 0);
 	self->lane = box_lane(&self->box, 1, 0, 0);
 }
