@@ -30,9 +30,11 @@
 /* When it does not resume: so long until the test goes on. */
 #define RESUME_LIMIT_NS (10 * NSEC_PER_SEC)
 /* Smaller than any segment. */
-#define FILE_MAX      (32 << 10)
-#define BLOCK_BYTES   65536
-#define BLOCK_MIN     16
+#define FILE_MAX    (32 << 10)
+#define BLOCK_BYTES 65536
+#define BLOCK_MIN   16
+/* More than a disk of these tests has room for, of any size. */
+#define N_FILL_MAX    (1u << 20)
 #define EVENT_WAIT_MS 10000
 #define LOG_TAIL      4096
 
@@ -144,7 +146,7 @@ static int write_until_refused(struct fixture_disk *self, enum load_level level)
 	ASSERT_GE(fd, 0);
 	for (size_t size = sizeof(self->block); size >= BLOCK_MIN; size /= 4) {
 		error = 0;
-		for (unsigned int i = 0; i < 4096 && !error; ++i)
+		for (unsigned int i = 0; i < N_FILL_MAX && !error; ++i)
 			error = write(fd, self->block, size) < 0 ? errno : 0;
 	}
 	return error;
@@ -281,7 +283,9 @@ TEST_F_TIMEOUT(disk, full_at_start, 60)
 	load_hub_up(&self->lab);
 	restart(self, SIGKILL, false);
 	EXPECT_LT(load_resumed_ns(&self->lab, LOAD_STORED, RESUME_LIMIT_NS), RESUME_LIMIT_NS);
-	load_fence(&self->load, &self->lab);
+	/* Until enough was sent, the disk is full again and again. */
+	while (!load_try_fence(&self->load, &self->lab))
+		load_pause(WRITER_PAUSE_US * NSEC_PER_USEC);
 	load_verify(&self->load, LOAD_STORED);
 }
 
