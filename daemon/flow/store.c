@@ -3,10 +3,10 @@
  * One file that is kept, see store.h.
  *
  * Saving is a chain of operations, each started by the one before: the directory is opened, then <path>.new is
- * opened, written, synced and renamed, the directory synced, the file system checked, and both closed. The owner is asked for the content
- * when a chain begins; while it runs the content is in `bytes`. A chain that fails closes what it has opened and
- * ends. `dirty`: the owner has something newer than the last chain. One that is freed asks for that at once and
- * keeps it in `last`: after store_free() there is no owner.
+ * opened, written, synced and renamed, the directory synced, the file system checked, and both closed. The owner is
+ * asked for the content when a chain begins; while it runs the content is in `bytes`. A chain that fails closes what it
+ * has opened and ends. `dirty`: the owner has something newer than the last chain. One that is freed asks for that at
+ * once and keeps it in `last`: after store_free() there is no owner.
  */
 
 #include "flow/store.h"

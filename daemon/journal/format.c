@@ -109,6 +109,11 @@ static bool identity_is_valid(const uint8_t *at)
 	       !memchr(at + 57, 0, at[56]);
 }
 
+static bool identity_is_later(const uint8_t *at)
+{
+	return identity_is_whole(at) && get_u32(at + 8) > JOURNAL_VERSION;
+}
+
 int journal_identity_get(const uint8_t header[static JOURNAL_HEADER_BYTES], struct journal_identity *out)
 {
 	const uint8_t *at = header + JOURNAL_IDENTITY_AT;
@@ -116,7 +121,8 @@ int journal_identity_get(const uint8_t header[static JOURNAL_HEADER_BYTES], stru
 	if (!identity_is_valid(at))
 		at = header + JOURNAL_IDENTITY_COPY_AT;
 	if (!identity_is_valid(at))
-		return identity_is_whole(at) && get_u32(at + 8) > JOURNAL_VERSION ? -ENOTSUP : -EBADMSG;
+		return identity_is_later(header + JOURNAL_IDENTITY_AT) || identity_is_later(at) ? -ENOTSUP
+												: -EBADMSG;
 	*out = (struct journal_identity){
 		.id = get_u64(at + 16),
 		.size = get_u64(at + 24),

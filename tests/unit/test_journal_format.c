@@ -187,9 +187,10 @@ TEST_F(format, identity_of_a_later_version)
 	self->segment[8] = 2;
 	memcpy(self->segment + JOURNAL_IDENTITY_COPY_AT, self->segment, JOURNAL_IDENTITY_BYTES);
 	EXPECT_EQ(journal_identity_get(self->segment, &got), -ENOTSUP);
-	/* Damaged on top of that. */
-	self->segment[20] ^= 1;
+	/* Damaged on top of that, one and then both. */
 	self->segment[JOURNAL_IDENTITY_COPY_AT + 20] ^= 1;
+	EXPECT_EQ(journal_identity_get(self->segment, &got), -ENOTSUP);
+	self->segment[20] ^= 1;
 	EXPECT_EQ(journal_identity_get(self->segment, &got), -EBADMSG);
 }
 
